@@ -1,0 +1,65 @@
+//! zig build --release=fast --prefix .      lib/<platform>/libarraypool.{so,dylib}, for every platform
+//! zig build … -Dnative                     for this machine only
+//! zig build test                           the native tests
+
+const std = @import("std");
+
+const Platform = struct { name: []const u8, arch: std.Target.Cpu.Arch, os: std.Target.Os.Tag };
+
+/// Named as Node names them: `${process.platform}-${process.arch}`.
+const platforms = [_]Platform{
+    .{ .name = "linux-x64", .arch = .x86_64, .os = .linux },
+    .{ .name = "linux-arm64", .arch = .aarch64, .os = .linux },
+    .{ .name = "darwin-x64", .arch = .x86_64, .os = .macos },
+    .{ .name = "darwin-arm64", .arch = .aarch64, .os = .macos },
+};
+
+pub fn build(b: *std.Build) void {
+    const optimize = b.standardOptimizeOption(.{ .preferred_optimize_mode = .ReleaseFast });
+    const only_native = b.option(bool, "native", "build the library for this machine only") orelse false;
+    const crash_points = b.option(bool, "crash-points", "let tests stop after every store to shared memory") orelse false;
+
+    const options = b.addOptions();
+    options.addOption(bool, "crash_points", crash_points);
+
+    for (platforms) |platform| {
+        const native = platform.arch == b.graph.host.result.cpu.arch and platform.os == b.graph.host.result.os.tag;
+        if (only_native and !native) continue;
+        const library = b.addLibrary(.{
+            .name = "arraypool",
+            .linkage = .dynamic,
+            .root_module = b.createModule(.{
+                .root_source_file = b.path("libpool/exports.zig"),
+                .target = b.resolveTargetQuery(.{ .cpu_arch = platform.arch, .os_tag = platform.os }),
+                .optimize = optimize,
+                .strip = optimize != .Debug,
+                // Not single-threaded, though no thread is started here: other processes are threads too.
+                .single_threaded = false,
+                .link_libc = platform.os == .macos,
+                .unwind_tables = .none,
+            }),
+        });
+        library.root_module.addOptions("options", options);
+        const install = b.addInstallArtifact(library, .{
+            .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },
+        });
+        b.getInstallStep().dependOn(&install.step);
+    }
+
+    const header = b.addTranslateC(.{
+        .root_source_file = b.path("libpool/arraypool.h"),
+        .target = b.graph.host,
+        .optimize = .Debug,
+        .link_libc = false,
+    });
+    const tests = b.addTest(.{ .root_module = b.createModule(.{
+        .root_source_file = b.path("libpool/tests.zig"),
+        .target = b.graph.host,
+        .optimize = b.option(std.builtin.OptimizeMode, "test-optimize", "how the native tests are built (default ReleaseSafe)") orelse .ReleaseSafe,
+    }) });
+    tests.root_module.addOptions("options", options);
+    tests.root_module.addImport("arraypool_h", header.createModule());
+    const run = b.addRunArtifact(tests);
+    run.has_side_effects = true; // it tests the system, too
+    b.step("test", "run the native tests").dependOn(&run.step);
+}

@@ -1,0 +1,269 @@
+/* arraypool.h: the C interface of libarraypool.
+ *
+ * A pool is one POSIX shared-memory segment in which every process of one user allocates and frees numeric arrays.
+ *
+ *     double report[AP_REPORT_LENGTH];
+ *     ap_pool *pool = ap_pool_create("prices", 64 << 20, 0, AP_RUNTIME_NATIVE, report);
+ *     const double *record = ap_pool_record(pool);
+ *     int32_t block = ap_block_alloc(pool, 1000 * sizeof(double), AP_FLOAT64, AP_ZEROED);
+ *     double *prices = (double *)(uintptr_t)record[AP_RECORD_ADDRESS];
+ *     ap_block_release(pool, block, 1);
+ *     ap_pool_close(pool);
+ *
+ * Rules that hold for every call:
+ *   - A member (`ap_pool`) belongs to the thread that made it. One call at a time.
+ *   - Negative results are error codes (AP_ERR_*); no input aborts the host.
+ *   - What does not fit into the result is written to the member's record, valid until the next call of that member.
+ *   - No call but create, open and close allocates; hot calls (ap_block_*, ap_claim_*) make no system call unless they
+ *     have to back memory, wait for the lock, or read the clock.
+ */
+#ifndef ARRAYPOOL_H
+#define ARRAYPOOL_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Changes whenever a signature or a constant in this file does. */
+#define AP_ABI_VERSION 1u
+
+typedef struct ap_pool ap_pool;
+
+/* ------------------------------------------------------------------ errors */
+
+enum {
+  AP_OK = 0,
+  AP_ERR_STALE = -1,         /* the generation is gone, or the claim has expired and nobody holds the block */
+  AP_ERR_FULL = -2,          /* no room: record[AP_SHORT_*] says how much of what */
+  AP_ERR_BUSY = -3,          /* a live member kept the lock beyond the deadline: record[AP_RECORD_PID] */
+  AP_ERR_MEMBERS = -4,       /* all 256 slots are taken */
+  AP_ERR_CORRUPT = -5,       /* not a segment, or one that breaks an invariant */
+  AP_ERR_NOT_FOUND = -6,     /* no pool of that name */
+  AP_ERR_EXISTS = -7,        /* a pool of that name exists */
+  AP_ERR_PERMISSION = -8,    /* another user's, a mode other than 0600, or a symlink */
+  AP_ERR_VERSION = -9,       /* made by another layout version: report[AP_REPORT_DETAIL] is its version */
+  AP_ERR_ARGUMENT = -10,     /* an argument out of its range */
+  AP_ERR_TOO_LARGE = -11,    /* more than this pool's whole capacity */
+  AP_ERR_NOT_HELD = -12,     /* this member does not hold that block */
+  AP_ERR_SYSTEM = -13,       /* a system call failed: record[AP_RECORD_ERRNO] */
+  AP_ERR_ADDRESS_SPACE = -14, /* the segment cannot be mapped (RLIMIT_AS, or no address space) */
+  AP_ERR_NONCE = -15         /* the pool of that name is not the one the nonce names */
+};
+
+/* ------------------------------------------------------------------ constants */
+
+/* Element types, in the order of the TypeScript `DType`. */
+enum {
+  AP_INT8 = 1, AP_UINT8, AP_UINT8CLAMPED, AP_INT16, AP_UINT16, AP_INT32, AP_UINT32,
+  AP_FLOAT16, AP_FLOAT32, AP_FLOAT64, AP_INT64, AP_UINT64
+};
+
+enum { AP_RUNTIME_NATIVE = 0, AP_RUNTIME_BUN = 1, AP_RUNTIME_DENO = 2, AP_RUNTIME_NODE = 3 };
+
+/* Or'ed to the runtime of create and open: the host calls ap_buffer_gone() for every buffer it made on a block, and a
+ * block stays held until it did. Bun can (the deallocator of an ArrayBuffer), Deno cannot. */
+#define AP_COUNTS_BUFFERS 256u
+
+#define AP_MEMBERS_MAX 256u
+#define AP_GRANULE_BYTES 64u
+#define AP_NAME_BYTES_MAX 30u /* without the terminating nul */
+#define AP_NONCE_BYTES 16u    /* lower-case hexadecimal digits, without the terminating nul */
+#define AP_CLAIM_ATTACHES_MAX 16777215u
+
+/* ap_block_alloc: how the memory is to be. */
+enum { AP_UNINITIALIZED = 0, AP_ZEROED = 1 };
+
+/* ------------------------------------------------------------------ records (arrays of double) */
+
+/* What create and open write when they fail, before there is a member. */
+#define AP_REPORT_LENGTH 8
+enum {
+  AP_REPORT_CODE = 0,   /* AP_ERR_*, or 0 */
+  AP_REPORT_ERRNO = 1,  /* the system's error number, or 0 */
+  AP_REPORT_DETAIL = 2, /* see the error */
+  AP_REPORT_PID = 3     /* with AP_ERR_BUSY */
+};
+
+/* The member's record. Which places a call writes is said at the call. */
+#define AP_RECORD_LENGTH 32
+enum {
+  AP_RECORD_GENERATION = 0,
+  AP_RECORD_OFFSET = 1,  /* bytes from the start of the heap */
+  AP_RECORD_ADDRESS = 2, /* where this member sees it */
+  AP_RECORD_BYTES = 3,
+  AP_RECORD_DTYPE = 4,
+  AP_RECORD_CLAIM = 5,
+  AP_RECORD_ERRNO = 6, /* with AP_ERR_SYSTEM and AP_ERR_FULL */
+  AP_RECORD_PID = 7,   /* with AP_ERR_BUSY */
+
+  /* with AP_ERR_FULL */
+  AP_SHORT_ASKED = 8,          /* bytes */
+  AP_SHORT_LARGEST_FREE = 9,   /* bytes of the largest free run of the pool */
+  AP_SHORT_DEVICE_FREE = 10,   /* bytes that /dev/shm has left */
+  AP_SHORT_CLAIMED = 11,       /* bytes held by nothing but claims */
+  AP_SHORT_OLDEST_CLAIM = 12,  /* seconds since the oldest of them was made */
+  AP_SHORT_HELD = 13,          /* bytes of arrays that some member holds */
+  AP_SHORT_HELD_BY_SELF = 14,  /* bytes of arrays that this member holds */
+  AP_SHORT_CAUSE = 15          /* AP_CAUSE_* */
+};
+
+enum {
+  AP_CAUSE_HEAP = 1,   /* the pool's capacity is used up, or too fragmented */
+  AP_CAUSE_DEVICE = 2, /* /dev/shm is full */
+  AP_CAUSE_BLOCKS = 3, /* the block table is full */
+  AP_CAUSE_CLAIMS = 4  /* the pin table is full */
+};
+
+/* ap_pool_info */
+enum {
+  AP_INFO_CAPACITY = 0,     /* bytes of heap */
+  AP_INFO_HEAP_ADDRESS = 1, /* where this member sees the heap */
+  AP_INFO_SLOT = 2,
+  AP_INFO_CLAIM_TTL_MS = 3,
+  AP_INFO_GONE_ADDRESS = 4, /* context of ap_buffer_gone for block b: this + b * AP_GONE_STRIDE */
+  AP_INFO_BLOCKS_MAX = 5
+};
+#define AP_GONE_STRIDE 16u
+
+/* ap_pool_stats */
+enum {
+  AP_STATS_CAPACITY = 0,
+  AP_STATS_BACKED = 1,       /* bytes of /dev/shm that the segment takes now, without its metadata */
+  AP_STATS_USED = 2,         /* bytes of blocks in use, rounded up to granules */
+  AP_STATS_LARGEST_FREE = 3, /* the largest array that fits without growing anything else */
+  AP_STATS_CLAIMED = 4,      /* bytes held by nothing but claims */
+  AP_STATS_ARRAYS = 5,
+  AP_STATS_CLAIMS = 6,
+  AP_STATS_MEMBERS = 7,
+  AP_STATS_METADATA = 8, /* bytes of /dev/shm that the metadata takes now */
+  AP_STATS_FREE_RUNS = 9,
+  AP_STATS_LENT = 10, /* bytes of this member's blocks that are released, but still seen by a buffer (AP_COUNTS_BUFFERS) */
+  AP_STATS_RECOVERIES = 11
+};
+
+/* ------------------------------------------------------------------ pools */
+
+uint32_t ap_abi_version(void);
+
+/* Makes a pool and joins it. `name`: nul-terminated, 1 to 30 of A-Z a-z 0-9 . _ - with a letter or digit first, or
+ * NULL for a random one. `capacity_bytes`: 1 MiB to 256 GiB, rounded up to pages of 64 KiB; 0 for the least of the
+ * machine's memory, the cgroup's limit and the size of /dev/shm. `claim_ttl_ms`: 0 for 60,000. `runtime`:
+ * AP_RUNTIME_*, or'ed with AP_COUNTS_BUFFERS. Dead pools of this user are swept first.
+ * Returns NULL on failure, and says why in `report` (AP_REPORT_LENGTH doubles, or NULL). */
+ap_pool *ap_pool_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
+
+/* Joins the pool of that name. `nonce`: NULL, or the 16 digits that it must have. */
+ap_pool *ap_pool_open(const char *name, const char *nonce, uint32_t runtime, double *report);
+
+/* Joins the pool of that name, and makes it first where there is none; then the options count. */
+ap_pool *ap_pool_open_or_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
+
+/* Leaves: gives up every hold of this member, and unlinks the segment if it was the last and no claim waits. The range
+ * stays mapped, to pages of zeros, when `keep_range` is not 0: for hosts that may still have a view of it. After this
+ * the member is gone; only ap_buffer_gone may still be called. */
+int32_t ap_pool_close(ap_pool *pool, uint32_t keep_range);
+
+/* The member's record: AP_RECORD_LENGTH doubles at an address that stays. */
+double *ap_pool_record(ap_pool *pool);
+
+/* record[AP_INFO_*] */
+int32_t ap_pool_info(ap_pool *pool);
+
+/* The name and the nonce, nul-terminated: at least 32 bytes each. */
+int32_t ap_pool_name(ap_pool *pool, char *name);
+int32_t ap_pool_nonce(ap_pool *pool, char *nonce);
+
+/* How long a call waits for a live member that keeps the lock. Default 2,000 ms. */
+int32_t ap_pool_set_lock_timeout(ap_pool *pool, double timeout_ms);
+
+/* Unlinks every pool of this user that has neither a live member nor a live claim. Returns how many. */
+int32_t ap_sweep(void);
+
+/* ------------------------------------------------------------------ blocks */
+
+/* Allocates, and holds it. `length_bytes` may be 0. Returns the block's index (>= 0).
+ * record: GENERATION, OFFSET, ADDRESS, BYTES. */
+int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
+
+/* Holds what a descriptor names. `claim`: the descriptor's, or 0. A member that holds the block already uses up no claim.
+ * Returns 0, or 1 when this member held it before and took nothing off the claim.
+ * record: GENERATION, OFFSET, ADDRESS, BYTES, DTYPE. */
+int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
+
+/* Holds once more what this member holds. record: as attach. */
+int32_t ap_block_retain(ap_pool *pool, uint32_t block);
+
+/* Lets go once. `shown`: 0 when no buffer was made for this hold (only matters with AP_COUNTS_BUFFERS).
+ * Returns 0: let go; 1: this member still holds it by another hold; 2: all holds are gone but a buffer is not, so the block is
+ * lent and stays held until ap_block_settle. On AP_ERR_BUSY nothing has changed. */
+int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
+
+/* Lets go of a lent block if its last buffer is gone. Returns 0: let go, or not lent any more; 2: still lent. */
+int32_t ap_block_settle(ap_pool *pool, uint32_t block);
+
+/* The host's buffer on a block is gone. Any thread, any time. `context`: see AP_INFO_GONE_ADDRESS. */
+void ap_buffer_gone(void *bytes, void *context);
+
+/* ------------------------------------------------------------------ claims */
+
+/* Makes a claim on a held block, good for `attaches` attaches (1 to AP_CLAIM_ATTACHES_MAX) within `ttl_ms` (0: the pool's).
+ * record: CLAIM (a positive integer below 2^53), GENERATION. */
+int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double ttl_ms);
+
+/* Takes `attaches` off a claim that will not be used; frees the block if nothing else holds it.
+ * Returns 0 also when the claim is gone already. */
+int32_t ap_claim_drop(ap_pool *pool, uint32_t block, double generation, double claim, uint32_t attaches);
+
+/* ------------------------------------------------------------------ care */
+
+/* Takes back what dead members and expired claims held. Returns how many members were dead. record[0]: blocks freed,
+ * record[1]: their bytes. */
+int32_t ap_pool_reap(ap_pool *pool);
+
+/* Gives free memory back to the system. record[0]: bytes. */
+int32_t ap_pool_trim(ap_pool *pool);
+
+/* Walks the whole segment. AP_OK, or AP_ERR_CORRUPT and the first broken invariant as text in `text` (at least 256
+ * bytes, or NULL). */
+int32_t ap_check(ap_pool *pool, char *text);
+
+/* record[AP_STATS_*] */
+int32_t ap_pool_stats(ap_pool *pool);
+
+typedef struct {
+  uint32_t block;
+  uint32_t dtype;
+  double generation;
+  double length_bytes;
+  double offset; /* bytes from the start of the heap */
+  uint32_t claims;
+  uint32_t kind;       /* AP_KIND_* */
+  uint64_t holders[4]; /* bit s: the member in slot s */
+} ap_block_info; /* 72 bytes */
+
+enum { AP_KIND_ARRAY = 0, AP_KIND_CHANNEL = 1 };
+
+/* Blocks in use, from index `from` on, at most `max` of them. Returns how many were written.
+ * record[0]: the index to go on from, or -1 at the end. */
+int32_t ap_block_list(ap_pool *pool, uint32_t from, ap_block_info *blocks, uint32_t max);
+
+typedef struct {
+  uint32_t slot;
+  uint32_t pid;
+  uint32_t tid;
+  uint32_t runtime;
+  double joined_at_ms; /* since 1970 */
+  uint32_t self;       /* 1 for the caller */
+  uint32_t alive;      /* 0: dead, and not yet reaped */
+} ap_member_info; /* 32 bytes */
+
+/* Members, at most `max` of them (AP_MEMBERS_MAX holds all). Returns how many were written. */
+int32_t ap_member_list(ap_pool *pool, ap_member_info *members, uint32_t max);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

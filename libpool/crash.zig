@@ -1,0 +1,37 @@
+//! Crash points: in a test build (`-Dcrash-points`) a process can be told to die right after its n-th store to shared
+//! memory. Every store goes through a `Cell` (layout.zig) or is a system call that the platform layer marks, so there is
+//! no window between two stores that the tests cannot stop in. In every other build this is nothing.
+
+const options = @import("options");
+
+pub const enabled = options.crash_points;
+
+var steps: u64 = 0;
+var die_at: u64 = 0;
+
+/// After a store to shared memory, or a system call that others can see the effect of.
+pub inline fn step() void {
+    if (!enabled) return;
+    count();
+}
+
+fn count() void {
+    if (@atomicRmw(u64, &steps, .Add, 1, .monotonic) + 1 == die_at) die();
+}
+
+/// SIGKILL takes effect before the call returns: nothing of this process runs afterwards.
+fn die() noreturn {
+    const linux = @import("std").os.linux;
+    _ = linux.kill(linux.getpid(), .KILL);
+    unreachable;
+}
+
+/// Counts from 0 again; the process dies at step `at` (0: never).
+pub fn arm(at: u64) void {
+    steps = 0;
+    die_at = at;
+}
+
+pub fn taken() u64 {
+    return steps;
+}

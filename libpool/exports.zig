@@ -1,0 +1,378 @@
+//! The C interface (arraypool.h): turns its plain arguments into ours, and our errors into its codes. Nothing else.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const pool_file = @import("pool.zig");
+const segment = @import("segment.zig");
+const system = @import("platform.zig").system;
+const members = @import("members.zig");
+const Holders = @import("view.zig").Holders;
+const Pool = pool_file.Pool;
+
+pub const abi_version: u32 = 1;
+
+pub const Code = enum(i32) {
+    stale = -1,
+    full = -2,
+    busy = -3,
+    members = -4,
+    corrupt = -5,
+    not_found = -6,
+    exists = -7,
+    permission = -8,
+    version = -9,
+    argument = -10,
+    too_large = -11,
+    not_held = -12,
+    system = -13,
+    address_space = -14,
+    nonce = -15,
+};
+
+fn codeOf(err: (pool_file.Error || segment.Error)) Code {
+    return switch (err) {
+        error.Stale => .stale,
+        error.Full => .full,
+        error.Busy => .busy,
+        error.Members => .members,
+        error.Corrupt => .corrupt,
+        error.NotFound => .not_found,
+        error.Exists => .exists,
+        error.Permission => .permission,
+        error.Version => .version,
+        error.Argument => .argument,
+        error.TooLarge => .too_large,
+        error.NotHeld => .not_held,
+        error.System => .system,
+        error.AddressSpace => .address_space,
+        error.Nonce => .nonce,
+    };
+}
+
+// Places in the record; the header names them.
+const generation_at = 0;
+const offset_at = 1;
+const address_at = 2;
+const bytes_at = 3;
+const dtype_at = 4;
+const claim_at = 5;
+const errno_at = 6;
+const pid_at = 7;
+const short_at = 8;
+
+// ---------------------------------------------------------------- pools
+
+pub export fn ap_abi_version() u32 {
+    return abi_version;
+}
+
+pub export fn ap_pool_create(name: ?[*:0]const u8, capacity_bytes: f64, claim_ttl_ms: f64, runtime: u32, report: ?*[8]f64) ?*Pool {
+    var why: segment.Report = .{};
+    return opened(createFrom(name, capacity_bytes, claim_ttl_ms, runtime, &why), &why, report);
+}
+
+fn createFrom(name: ?[*:0]const u8, capacity_bytes: f64, claim_ttl_ms: f64, runtime: u32, why: *segment.Report) segment.Error!*Pool {
+    const given: ?[]const u8 = if (name) |z| spanOf(z) else null;
+    return Pool.create(given, try capacityOf(capacity_bytes), try ttlOf(claim_ttl_ms), optionsOf(runtime), why);
+}
+
+pub export fn ap_pool_open(name: ?[*:0]const u8, nonce: ?[*:0]const u8, runtime: u32, report: ?*[8]f64) ?*Pool {
+    var why: segment.Report = .{};
+    return opened(openFrom(name, nonce, runtime, &why), &why, report);
+}
+
+fn openFrom(name: ?[*:0]const u8, nonce: ?[*:0]const u8, runtime: u32, why: *segment.Report) segment.Error!*Pool {
+    var expected: ?u64 = null;
+    if (nonce) |z| {
+        const digits = spanOf(z);
+        if (digits.len != 16) return error.Argument;
+        expected = std.fmt.parseInt(u64, digits, 16) catch return error.Argument;
+    }
+    return Pool.open(spanOf(name orelse return error.Argument), expected, optionsOf(runtime), why);
+}
+
+pub export fn ap_pool_open_or_create(name: ?[*:0]const u8, capacity_bytes: f64, claim_ttl_ms: f64, runtime: u32, report: ?*[8]f64) ?*Pool {
+    var why: segment.Report = .{};
+    return opened(openOrCreateFrom(name, capacity_bytes, claim_ttl_ms, runtime, &why), &why, report);
+}
+
+fn openOrCreateFrom(name: ?[*:0]const u8, capacity_bytes: f64, claim_ttl_ms: f64, runtime: u32, why: *segment.Report) segment.Error!*Pool {
+    const given = spanOf(name orelse return error.Argument);
+    return Pool.openOrCreate(given, try capacityOf(capacity_bytes), try ttlOf(claim_ttl_ms), optionsOf(runtime), why);
+}
+
+fn opened(result: segment.Error!*Pool, why: *const segment.Report, report: ?*[8]f64) ?*Pool {
+    const pool = result catch |err| {
+        if (report) |r| r[0..4].* = .{
+            @floatFromInt(@intFromEnum(codeOf(err))),
+            @floatFromInt(why.failure.errno),
+            @floatFromInt(why.detail),
+            @floatFromInt(why.pid),
+        };
+        return null;
+    };
+    if (report) |r| r.* = @splat(0);
+    return pool;
+}
+
+/// A longer name is wrong whatever follows.
+fn spanOf(z: [*:0]const u8) []const u8 {
+    for (0..64) |length| if (z[length] == 0) return z[0..length];
+    return z[0..64];
+}
+
+fn capacityOf(bytes: f64) error{Argument}!u64 {
+    if (bytes == 0) return 0;
+    return try wholeNumber(bytes);
+}
+
+fn ttlOf(ms: f64) error{Argument}!u64 {
+    if (ms == 0) return Pool.default_claim_ttl_ms;
+    return try wholeNumber(ms);
+}
+
+/// Not negative, not NaN, and exact.
+fn wholeNumber(value: f64) error{Argument}!u64 {
+    if (!(value >= 0 and value <= 1 << 53)) return error.Argument;
+    return @intFromFloat(value);
+}
+
+fn optionsOf(runtime: u32) pool_file.Options {
+    return .{ .runtime = runtime & 0xff, .counts_buffers = runtime & 0x100 != 0 };
+}
+
+pub export fn ap_pool_close(pool: *Pool, keep_range: u32) i32 {
+    pool.close(keep_range != 0);
+    return 0;
+}
+
+pub export fn ap_pool_record(pool: *Pool) *[32]f64 {
+    return &pool.record;
+}
+
+pub export fn ap_pool_info(pool: *Pool) i32 {
+    const geometry = pool.view.geometry;
+    pool.record[0..6].* = .{
+        @floatFromInt(geometry.capacity_bytes),
+        @floatFromInt(@intFromPtr(pool.view.heap)),
+        @floatFromInt(pool.self.slot),
+        @floatFromInt(pool.claim_ttl_ms),
+        @floatFromInt(@intFromPtr(&pool.holds[0].gone)),
+        @floatFromInt(geometry.blocks_max),
+    };
+    return 0;
+}
+
+pub export fn ap_pool_name(pool: *Pool, name: *[32]u8) i32 {
+    name.* = pool.name_buffer;
+    return 0;
+}
+
+pub export fn ap_pool_nonce(pool: *Pool, nonce: *[32]u8) i32 {
+    nonce.* = @splat(0);
+    _ = std.fmt.bufPrint(nonce, "{x:0>16}", .{pool.nonce}) catch unreachable;
+    return 0;
+}
+
+pub export fn ap_pool_set_lock_timeout(pool: *Pool, timeout_ms: f64) i32 {
+    pool.patience.timeout_ms = wholeNumber(timeout_ms) catch |err| return failed(pool, err);
+    return 0;
+}
+
+pub export fn ap_sweep() i32 {
+    return @intCast(segment.sweep());
+}
+
+fn failed(pool: *Pool, err: pool_file.Error) i32 {
+    @branchHint(.cold);
+    pool.record[errno_at] = @floatFromInt(pool.errno);
+    if (err == error.Busy) pool.record[pid_at] = @floatFromInt(pool.patience.owner_pid);
+    return @intFromEnum(codeOf(err));
+}
+
+fn failedShort(pool: *Pool, err: pool_file.Error, asked_bytes: u64) i32 {
+    @branchHint(.cold);
+    if (err == error.Full) {
+        const short = pool.shortage(asked_bytes);
+        pool.record[short_at..][0..8].* = .{
+            @floatFromInt(short.asked_bytes),
+            @floatFromInt(short.largest_free_bytes),
+            @floatFromInt(short.device_free_bytes),
+            @floatFromInt(short.claimed_bytes),
+            @as(f64, @floatFromInt(short.oldest_claim_ms)) / 1000,
+            @floatFromInt(short.held_bytes),
+            @floatFromInt(short.held_by_self_bytes),
+            @floatFromInt(@intFromEnum(short.cause)),
+        };
+    }
+    return failed(pool, err);
+}
+
+// ---------------------------------------------------------------- blocks
+
+pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
+    const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
+    if (dtype > 255 or how > 1) return failed(pool, error.Argument);
+    const index = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
+    describe(pool, index.int()) catch |err| return failed(pool, err);
+    return @intCast(index.int());
+}
+
+pub export fn ap_block_attach(pool: *Pool, block: u32, generation: f64, claim: f64) i32 {
+    const wanted = wholeNumber(generation) catch |err| return failed(pool, err);
+    const claim_number = wholeNumber(claim) catch |err| return failed(pool, err);
+    const attached = pool.attach(block, wanted, claim_number) catch |err| return failed(pool, err);
+    describe(pool, block) catch |err| return failed(pool, err);
+    return @intFromEnum(attached);
+}
+
+pub export fn ap_block_retain(pool: *Pool, block: u32) i32 {
+    pool.retain(block) catch |err| return failed(pool, err);
+    describe(pool, block) catch |err| return failed(pool, err);
+    return 0;
+}
+
+/// What the caller needs to show a block that it holds, so that it cannot change underneath.
+fn describe(pool: *Pool, number: u32) pool_file.Error!void {
+    const block = try pool.view.block(.of(number));
+    const extent = try pool.view.extent(block);
+    const length_bytes = try pool.view.lengthBytes(block);
+    pool.record[0..5].* = .{
+        @floatFromInt(block.word.get().generation),
+        @floatFromInt(extent.offsetBytes()),
+        @floatFromInt(@intFromPtr(pool.view.heap) + extent.offsetBytes()),
+        @floatFromInt(length_bytes),
+        @floatFromInt(block.dtype.get()),
+    };
+}
+
+pub export fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
+    const released = pool.release(block, shown != 0) catch |err| return failed(pool, err);
+    return @intFromEnum(released);
+}
+
+pub export fn ap_block_settle(pool: *Pool, block: u32) i32 {
+    const released = pool.settle(block) catch |err| return failed(pool, err);
+    return @intFromEnum(released);
+}
+
+pub export fn ap_buffer_gone(bytes: ?*anyopaque, context: *u32) void {
+    _ = bytes;
+    // Pairs with the acquire in Hold.buffersAlive: what the buffer's users did is done.
+    _ = @atomicRmw(u32, context, .Add, 1, .release);
+}
+
+// ---------------------------------------------------------------- claims
+
+pub export fn ap_claim_create(pool: *Pool, block: u32, attaches: u32, ttl_ms: f64) i32 {
+    const ttl = wholeNumber(ttl_ms) catch |err| return failed(pool, err);
+    const times = std.math.cast(u24, attaches) orelse return failed(pool, error.Argument);
+    const number = pool.createClaim(block, times, ttl) catch |err| return failedShort(pool, err, 0);
+    pool.record[generation_at] = @floatFromInt(pool.view.blocks[block].word.get().generation);
+    pool.record[claim_at] = @floatFromInt(number);
+    return 0;
+}
+
+pub export fn ap_claim_drop(pool: *Pool, block: u32, generation: f64, claim: f64, attaches: u32) i32 {
+    const wanted = wholeNumber(generation) catch |err| return failed(pool, err);
+    const number = wholeNumber(claim) catch |err| return failed(pool, err);
+    pool.dropClaim(block, wanted, number, attaches) catch |err| return failed(pool, err);
+    return 0;
+}
+
+// ---------------------------------------------------------------- care
+
+pub export fn ap_pool_reap(pool: *Pool) i32 {
+    const reaped = pool.reap() catch |err| return failed(pool, err);
+    pool.record[0] = @floatFromInt(reaped.blocks_freed);
+    pool.record[1] = @floatFromInt(reaped.bytes_freed);
+    return @intCast(reaped.members);
+}
+
+pub export fn ap_pool_trim(pool: *Pool) i32 {
+    const bytes = pool.trim() catch |err| return failed(pool, err);
+    pool.record[0] = @floatFromInt(bytes);
+    return 0;
+}
+
+pub export fn ap_check(pool: *Pool, text: ?*[256]u8) i32 {
+    const broken = pool.check() catch |err| return failed(pool, err);
+    const found = broken orelse return 0;
+    if (text) |into| {
+        into.* = @splat(0);
+        _ = std.fmt.bufPrint(into[0..255], "{s} ({d})", .{ found.what, found.where }) catch {};
+    }
+    return failed(pool, error.Corrupt);
+}
+
+pub export fn ap_pool_stats(pool: *Pool) i32 {
+    const now = pool.stats() catch |err| return failed(pool, err);
+    pool.record[0..12].* = .{
+        @floatFromInt(pool.view.geometry.capacity_bytes),
+        @floatFromInt(now.backed_bytes),
+        @floatFromInt(now.used_bytes),
+        @floatFromInt(now.largest_free_bytes),
+        @floatFromInt(now.claimed_bytes),
+        @floatFromInt(now.arrays),
+        @floatFromInt(now.claims),
+        @floatFromInt(now.members),
+        @floatFromInt(now.metadata_bytes),
+        @floatFromInt(now.free_runs),
+        @floatFromInt(now.lent_bytes),
+        @floatFromInt(now.recoveries),
+    };
+    return 0;
+}
+
+pub const BlockInfo = extern struct {
+    block: u32,
+    dtype: u32,
+    generation: f64,
+    length_bytes: f64,
+    offset: f64,
+    claims: u32,
+    kind: u32,
+    holders: [layout.holder_words]u64,
+};
+
+pub export fn ap_block_list(pool: *Pool, from: u32, blocks: [*]BlockInfo, max: u32) i32 {
+    const count = pool.list(BlockInfo, from, blocks[0..max]) catch |err| return failed(pool, err);
+    return @intCast(count);
+}
+
+pub const MemberInfo = extern struct {
+    slot: u32,
+    pid: u32,
+    tid: u32,
+    runtime: u32,
+    joined_at_ms: f64,
+    self: u32,
+    alive: u32,
+};
+
+pub export fn ap_member_list(pool: *Pool, infos: [*]MemberInfo, max: u32) i32 {
+    var count: u32 = 0;
+    for (pool.view.members, 0..) |*member, slot| {
+        const word = member.word.acquire();
+        if (word.state != .joined or count == max) continue;
+        infos[count] = .{
+            .slot = @intCast(slot),
+            .pid = member.pid.get(),
+            .tid = member.tid.get(),
+            .runtime = member.runtime.get(),
+            .joined_at_ms = @floatFromInt(member.joined_at_ms.get()),
+            .self = @intFromBool(slot == pool.self.slot),
+            .alive = @intFromBool(!members.isDead(&pool.view, &pool.self, @intCast(slot), word)),
+        };
+        count += 1;
+    }
+    return @intCast(count);
+}
+
+comptime {
+    layout.assert(@sizeOf(BlockInfo) == 72);
+    layout.assert(@sizeOf(MemberInfo) == 32);
+}
+
+/// Without libc there is no one to print to: stop at once. Only our own bugs, in safe builds, come here.
+pub const panic = if (@import("builtin").is_test) std.debug.FullPanic(std.debug.defaultPanic) else std.debug.no_panic;

@@ -1,0 +1,413 @@
+//! The segment, byte by byte: what every process that maps a pool agrees on.
+//!
+//!     0            header      who made it, how large it is, the lock, `touching`, counters
+//!     4 KiB        members     256 × 64 B
+//!     20 KiB       allocator   free lists and their bitmaps (derived)
+//!     64 KiB       block table blocks_max × 64 B, backed only as far as `blocks_backed` says
+//!     pins_start   pin table   pins_max × 32 B, backed only as far as `pins_backed` says
+//!     heap_start   heap        granules of 64 B; only payload
+//!
+//! Truth and derived data: the chain (`Block.next`, `start`, `word`, `holders`) and the pins are the truth. Everything
+//! marked *derived* can be thrown away and rebuilt from it (recovery.zig).
+//!
+//! Every field that more than one process touches is a `Cell`: it can be written only by `set`, `commit` or `swap`, so
+//! no store to shared memory escapes the crash points of a test build (crash.zig).
+
+const std = @import("std");
+const builtin = @import("builtin");
+const crash = @import("crash.zig");
+
+/// For our own bugs, in Debug and ReleaseSafe builds. A release build neither checks nor believes it: what stands in the
+/// segment may be anything, and must not become undefined behaviour.
+pub inline fn assert(ok: bool) void {
+    if (@inComptime() or std.debug.runtime_safety) std.debug.assert(ok);
+}
+
+pub const magic: u64 = 0x6c6f_6f70_7972_7261; // "arrypool", little-endian
+/// Raise it with every change of this file that another build would misread.
+pub const version: u32 = 1;
+
+pub const granule_bytes = 64;
+pub const section_bytes = 64 * 1024; // the largest page size in use
+pub const members_max = 256;
+pub const capacity_min: u64 = 1 << 20;
+pub const capacity_max: u64 = 256 << 30;
+pub const name_bytes_max = 30;
+
+/// An index into the block table.
+pub const BlockIndex = enum(u32) {
+    none = std.math.maxInt(u32),
+    _,
+
+    pub inline fn of(index: u32) BlockIndex {
+        return @enumFromInt(index);
+    }
+    pub inline fn int(index: BlockIndex) u32 {
+        return @intFromEnum(index);
+    }
+};
+
+/// An index into the pin table.
+pub const PinIndex = enum(u32) { none = std.math.maxInt(u32), _ };
+
+/// A place in shared memory that several processes read and write, one store at a time.
+pub fn Cell(comptime T: type) type {
+    return extern struct {
+        raw: Raw,
+
+        const Self = @This();
+        const Raw = switch (@typeInfo(T)) {
+            .int => T,
+            .@"enum" => |e| e.tag_type,
+            .@"struct" => |s| s.backing_integer.?,
+            else => @compileError("a cell holds an integer, an enum or a packed struct"),
+        };
+
+        inline fn toRaw(value: T) Raw {
+            return switch (@typeInfo(T)) {
+                .int => value,
+                .@"enum" => @intFromEnum(value),
+                else => @bitCast(value),
+            };
+        }
+        inline fn fromRaw(raw: Raw) T {
+            return switch (@typeInfo(T)) {
+                .int => raw,
+                .@"enum" => @enumFromInt(raw),
+                else => @bitCast(raw),
+            };
+        }
+
+        /// One read; use the local from then on, the memory may change.
+        pub inline fn get(cell: *const Self) T {
+            return fromRaw(@atomicLoad(Raw, &cell.raw, .monotonic));
+        }
+        /// Pairs with `commit`: what was stored before that is visible after this.
+        pub inline fn acquire(cell: *const Self) T {
+            return fromRaw(@atomicLoad(Raw, &cell.raw, .acquire));
+        }
+        /// Derived data, or data that nothing published refers to yet: may be seen in any order.
+        pub inline fn set(cell: *Self, value: T) void {
+            @atomicStore(Raw, &cell.raw, toRaw(value), .monotonic);
+            crash.step();
+        }
+        /// The one store that makes a change true. The compiler moves nothing across it, in either direction: a process
+        /// that dies at any instruction leaves either all that came before it, or nothing of what comes after.
+        pub inline fn commit(cell: *Self, value: T) void {
+            fence();
+            @atomicStore(Raw, &cell.raw, toRaw(value), .release);
+            fence();
+            crash.step();
+        }
+        /// True if `expected` stood there and `value` stands there now. Acquires on success; pairs with `swap`.
+        pub inline fn compareAndSwap(cell: *Self, expected: T, value: T) bool {
+            const done = @cmpxchgStrong(Raw, &cell.raw, toRaw(expected), toRaw(value), .acquire, .monotonic) == null;
+            fence();
+            if (done) crash.step();
+            return done;
+        }
+        /// Releases; pairs with `compareAndSwap`.
+        pub inline fn swap(cell: *Self, value: T) T {
+            fence();
+            const old = @atomicRmw(Raw, &cell.raw, .Xchg, toRaw(value), .release);
+            fence();
+            crash.step();
+            return fromRaw(old);
+        }
+    };
+}
+
+inline fn fence() void {
+    asm volatile ("" ::: .{ .memory = true });
+}
+
+// ---------------------------------------------------------------- header
+
+pub const LockWord = packed struct(u32) {
+    slot: u8 = 0,
+    waiters: bool = false,
+    /// Never 0 while held, so the word of a held lock is never 0.
+    incarnation: u23 = 0,
+
+    pub const unlocked: LockWord = .{};
+};
+
+/// The only entry that can be out of the chain and not marked so: it is in the chain if and only if left.next == entry.
+pub const Touching = packed struct(u64) {
+    left: u32 = std.math.maxInt(u32),
+    entry: u32 = std.math.maxInt(u32),
+};
+
+pub const Header = extern struct {
+    // Written before the segment has a name, and never again. The first 64 bytes, `claims_until_ms` and the places of the
+    // lock bytes (platform/linux.zig) are the same in every layout version: sweeping needs them.
+    magic: u64,
+    version: u32,
+    member_bytes: u32,
+    nonce: u64,
+    capacity_bytes: u64,
+    segment_bytes: u64,
+    claim_ttl_ms: u64,
+    created_at_ms: u64,
+    blocks_max: u32,
+    pins_max: u32,
+
+    /// Monotonic milliseconds; no claim lives beyond it. 0: there is no claim.
+    claims_until_ms: Cell(u64),
+    _line1: [56]u8,
+
+    lock: Cell(LockWord),
+    _line2: [60]u8,
+
+    touching: Cell(Touching),
+    /// Entries and pins below these were in use at some time; above them all is zero.
+    blocks_used: Cell(u32),
+    pins_used: Cell(u32),
+    /// Entries and pins below these have memory behind them.
+    blocks_backed: Cell(u32),
+    pins_backed: Cell(u32),
+    /// 1 after a recovery found the chain broken: the pool refuses everything but leaving.
+    corrupt: Cell(u32),
+    recoveries: Cell(u32),
+
+    // Derived.
+    used_granules: Cell(u64),
+    arrays: Cell(u32),
+    claims: Cell(u32),
+    unused_blocks: Cell(BlockIndex),
+    unused_count: Cell(u32),
+    unused_pins: Cell(PinIndex),
+    _pad: u32,
+
+    _rest: [4096 - 256]u8,
+};
+
+// ---------------------------------------------------------------- members
+
+pub const MemberState = enum(u8) {
+    vacant = 0,
+    /// Owns the slot's byte, and is not done with what its predecessor left. Only the byte says whether it lives.
+    joining = 1,
+    joined = 2,
+    _,
+};
+
+pub const MemberWord = packed struct(u32) {
+    incarnation: u23 = 0,
+    _pad: u1 = 0,
+    state: MemberState = .vacant,
+};
+
+pub const Member = extern struct {
+    word: Cell(MemberWord),
+    pid: Cell(u32),
+    tid: Cell(u32),
+    /// The descriptor by which the member's process owns the slot's byte: a sibling closes it when its thread is gone.
+    fd: Cell(u32),
+    /// Which PID namespace `pid` and `tid` belong to; 0 when /proc is not usable.
+    pid_namespace: Cell(u64),
+    /// Start time of the thread, from /proc: a thread of the same number that started at another time is another one.
+    started_ticks: Cell(u64),
+    joined_at_ms: Cell(u64),
+    /// Start of the member's mapping (its private part and the segment).
+    mapping: Cell(u64),
+    runtime: Cell(u32),
+    _pad: [12]u8,
+};
+
+// ---------------------------------------------------------------- allocator (derived)
+
+/// Free blocks of up to this many granules go to the quick list of exactly their size.
+pub const quick_granules_max = 512;
+pub const second_levels = 32;
+pub const first_levels = 28;
+
+/// Two-level segregated lists of free runs; all of one kind, backed or not.
+pub const Runs = extern struct {
+    first: Cell(u32),
+    second: [first_levels]Cell(u32),
+    heads: [first_levels * second_levels]Cell(BlockIndex),
+};
+
+pub const FreeLists = extern struct {
+    /// Last in, first out; linked by `Links.next` only. Always backed.
+    quick: [quick_granules_max + 1]Cell(BlockIndex),
+    _pad: u32,
+    quick_granules: Cell(u64),
+    unbacked: Runs,
+    backed: Runs,
+};
+
+// ---------------------------------------------------------------- blocks
+
+pub const BlockState = enum(u3) {
+    /// Not in the chain; the entry waits for a split.
+    unused = 0,
+    free = 1,
+    /// Taken by the member whose bit is set, which is backing or punching it outside the lock. Cannot be attached.
+    reserved = 2,
+    used = 3,
+    /// The last entry of the chain, of no size.
+    end = 4,
+    _,
+};
+
+pub const BlockWord = packed struct(u64) {
+    /// Goes up whenever the entry is allocated, and survives splits, merges and recovery: it never repeats.
+    generation: u53 = 0,
+    state: BlockState = .unused,
+    /// There is memory behind every byte. Safe when it says no.
+    backed: bool = false,
+    /// Every byte is zero. Safe when it says no.
+    zero: bool = false,
+    _pad: u6 = 0,
+};
+
+pub const holder_words = members_max / 64;
+
+pub const Links = extern struct {
+    next: Cell(BlockIndex),
+    prev: Cell(BlockIndex),
+    list: Cell(List),
+    _pad: [20]u8,
+
+    pub const List = enum(u32) { none = 0, quick = 1, runs = 2, _ };
+};
+
+pub const Block = extern struct {
+    next: Cell(BlockIndex),
+    prev: Cell(BlockIndex), // derived
+    /// Granules from heap_start. The size is next.start - start, and stands nowhere.
+    start: Cell(u32),
+    /// Bytes at the end that are not the array's.
+    tail_bytes: Cell(u32),
+    word: Cell(BlockWord),
+    pins: Cell(u32), // derived
+    dtype: Cell(u8),
+    kind: Cell(u8),
+    _pad: u16,
+    of: extern union {
+        /// used, reserved: bit s is set while the member in slot s holds the block.
+        holders: [holder_words]Cell(u64),
+        /// free, unused (derived).
+        links: Links,
+    },
+};
+
+// ---------------------------------------------------------------- pins
+
+pub const PinKind = enum(u8) { vacant = 0, claim = 1, _ };
+
+pub const PinWord = packed struct(u64) {
+    /// Goes up with every use of the record: what makes an old claim number stale.
+    serial: u32 = 0,
+    /// Attaches that are left.
+    attaches: u24 = 0,
+    kind: PinKind = .vacant,
+};
+
+pub const Pin = extern struct {
+    word: Cell(PinWord),
+    generation: Cell(u64),
+    deadline_ms: Cell(u64),
+    block: Cell(BlockIndex),
+    next_unused: Cell(PinIndex), // derived
+};
+
+// ---------------------------------------------------------------- where things are
+
+pub const members_start = @sizeOf(Header);
+pub const free_lists_start = members_start + members_max * @sizeOf(Member);
+pub const blocks_start = section_bytes;
+
+/// Everything that follows from the capacity. Computed from it once by each member, and never read from the segment.
+pub const Geometry = struct {
+    capacity_bytes: u64,
+    heap_granules: u32,
+    blocks_max: u32,
+    pins_max: u32,
+    pins_start: u64,
+    heap_start: u64,
+    segment_bytes: u64,
+
+    /// Null when the capacity is out of range.
+    pub fn of(capacity_asked: u64) ?Geometry {
+        if (capacity_asked < capacity_min or capacity_asked > capacity_max) return null;
+        // The end of the chain is a granule number too, and has to fit into 32 bits.
+        const capacity = @min(alignUp(capacity_asked, section_bytes), capacity_max - section_bytes);
+        const blocks_max: u32 = @intCast(std.math.clamp(capacity / 256, 4096, 1 << 24));
+        const pins_max: u32 = @intCast(std.math.clamp(capacity / 1024, 4096, 1 << 20));
+        const pins_start = alignUp(blocks_start + @as(u64, blocks_max) * @sizeOf(Block), section_bytes);
+        const heap_start = alignUp(pins_start + @as(u64, pins_max) * @sizeOf(Pin), section_bytes);
+        return .{
+            .capacity_bytes = capacity,
+            .heap_granules = @intCast(capacity / granule_bytes),
+            .blocks_max = blocks_max,
+            .pins_max = pins_max,
+            .pins_start = pins_start,
+            .heap_start = heap_start,
+            .segment_bytes = heap_start + capacity,
+        };
+    }
+};
+
+pub fn alignUp(value: u64, alignment: u64) u64 {
+    return (value + alignment - 1) & ~(alignment - 1);
+}
+
+/// A claim's number in a descriptor: record and serial, below 2^53 and never 0.
+pub fn claimNumber(pin: PinIndex, serial: u32) u64 {
+    return (@as(u64, serial) << 20) | @intFromEnum(pin);
+}
+
+comptime {
+    assert(builtin.cpu.arch.endian() == .little);
+
+    assert(@sizeOf(Header) == 4096);
+    assert(@offsetOf(Header, "magic") == 0);
+    assert(@offsetOf(Header, "nonce") == 16);
+    assert(@offsetOf(Header, "segment_bytes") == 32);
+    assert(@offsetOf(Header, "claims_until_ms") == 64);
+    assert(@offsetOf(Header, "lock") == 128); // a cache line of its own
+    assert(@offsetOf(Header, "touching") == 192);
+    assert(@offsetOf(Header, "used_granules") == 224);
+    assert(@offsetOf(Header, "_rest") == 256);
+
+    assert(@sizeOf(Member) == 64);
+    assert(@offsetOf(Member, "pid_namespace") == 16);
+    assert(@offsetOf(Member, "mapping") == 40);
+    assert(members_start == 4096 and free_lists_start == 20480);
+
+    assert(@sizeOf(FreeLists) + free_lists_start <= blocks_start);
+    assert(@offsetOf(FreeLists, "quick_granules") % 8 == 0);
+
+    assert(@sizeOf(Block) == 64);
+    assert(@offsetOf(Block, "word") == 16);
+    assert(@offsetOf(Block, "of") == 32);
+    assert(@sizeOf(Links) == @sizeOf([holder_words]Cell(u64)));
+
+    assert(@sizeOf(Pin) == 32);
+    for (.{ Header, Member, FreeLists, Runs, Block, Links, Pin }) |T| assertNoPadding(T);
+}
+
+/// Shared structs say every byte: what the compiler puts between fields is nobody's.
+fn assertNoPadding(comptime T: type) void {
+    var bytes = 0;
+    for (@typeInfo(T).@"struct".fields) |field| bytes += @sizeOf(field.type);
+    assert(bytes == @sizeOf(T));
+}
+
+test "capacities at both ends of the range have a geometry" {
+    const least = Geometry.of(capacity_min).?;
+    try std.testing.expectEqual(capacity_min, least.capacity_bytes);
+    const most = Geometry.of(capacity_max).?;
+    try std.testing.expectEqual(capacity_max - section_bytes, most.capacity_bytes);
+    try std.testing.expect(Geometry.of(capacity_min - 1) == null);
+    try std.testing.expect(Geometry.of(capacity_max + 1) == null);
+}
+
+test "claim numbers fit into a JavaScript number and are never 0" {
+    const largest = claimNumber(@enumFromInt((1 << 20) - 1), std.math.maxInt(u32));
+    try std.testing.expect(largest < 1 << 53);
+    try std.testing.expect(claimNumber(@enumFromInt(0), 1) != 0);
+}

@@ -1,0 +1,85 @@
+//! The lock over all metadata: one word, `{slot, waiters, incarnation}` of its owner, or 0.
+//!
+//! A waiter spins briefly, then sleeps on the word, 20 ms at most, since a wake can die with its waker; then it looks
+//! whether the owner lives. From a dead one it takes over by comparing and swapping the whole word, so a slot that got a
+//! new owner in the meantime is not robbed, and recovers the metadata before anything else. A live owner that does not let
+//! go makes it give up after a deadline.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const members = @import("members.zig");
+const recovery = @import("recovery.zig");
+const system = @import("platform.zig").system;
+const View = @import("view.zig").View;
+const LockWord = layout.LockWord;
+
+pub const Error = error{ Busy, Corrupt };
+
+/// What waiting needs to know of the member.
+pub const Patience = struct {
+    /// 0 on one processor: the owner cannot let go while we spin.
+    spins: u32,
+    timeout_ms: u64,
+    /// With error.Busy: the process that keeps the lock.
+    owner_pid: u32 = 0,
+};
+
+pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
+    if (!view.header.lock.compareAndSwap(.unlocked, self.lockWord())) try acquireSlowly(view, self, patience);
+    if (view.header.corrupt.get() != 0) {
+        release(view);
+        return error.Corrupt;
+    }
+}
+
+pub inline fn release(view: *const View) void {
+    const word = view.header.lock.swap(.unlocked);
+    if (word.waiters) system.wakeOne(&view.header.lock.raw);
+}
+
+fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
+    @branchHint(.cold);
+    const lock = &view.header.lock;
+    for (0..patience.spins) |_| {
+        if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lockWord())) return;
+        std.atomic.spinLoopHint();
+    }
+    // From here on others may sleep that only our unlock will wake: keep the bit.
+    var mine = self.lockWord();
+    mine.waiters = true;
+    const begun_ms = system.monotonicMs();
+    var probed_ms = begun_ms;
+    while (true) {
+        const word = lock.get();
+        if (word == LockWord.unlocked) {
+            if (lock.compareAndSwap(word, mine)) return;
+            continue;
+        }
+        var waited_for = word;
+        waited_for.waiters = true;
+        if (!word.waiters and !lock.compareAndSwap(word, waited_for)) continue;
+        system.wait(&lock.raw, @bitCast(waited_for), 20);
+
+        const now_ms = system.monotonicMs();
+        if (now_ms < probed_ms + 20) continue;
+        probed_ms = now_ms;
+        const owner = lock.get();
+        if (owner == LockWord.unlocked) continue;
+        if (ownerIsDead(view, self, owner)) {
+            if (!lock.compareAndSwap(owner, mine)) continue;
+            recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
+            return;
+        }
+        if (now_ms - begun_ms >= patience.timeout_ms) {
+            patience.owner_pid = view.members[owner.slot].pid.get();
+            return error.Busy;
+        }
+    }
+}
+
+fn ownerIsDead(view: *const View, self: *const members.Self, owner: LockWord) bool {
+    const word = view.members[owner.slot].word.acquire();
+    if (word.incarnation != owner.incarnation) return true; // its slot has a new owner already
+    if (owner.slot == self.slot) return false;
+    return members.isDead(view, self, owner.slot, word);
+}

@@ -1,0 +1,110 @@
+//! Members: who they are, and whether they live.
+//!
+//! A member is dead when the kernel dropped the lock on its slot's byte, or when its thread certainly never runs user
+//! code again (which shows earlier for a killed process, and is all that shows for a terminated Worker). When unsure it
+//! lives. Its incarnation tells a slot's members apart: whoever judges compares it before he acts on his judgement.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const system = @import("platform.zig").system;
+const Fd = @import("platform.zig").Fd;
+const View = @import("view.zig").View;
+const Holders = @import("view.zig").Holders;
+const MemberWord = layout.MemberWord;
+
+/// What a member knows of itself.
+pub const Self = struct {
+    fd: Fd,
+    slot: u8,
+    incarnation: u23,
+    thread: system.Thread,
+
+    pub fn lockWord(self: *const Self) layout.LockWord {
+        return .{ .slot = self.slot, .incarnation = self.incarnation };
+    }
+};
+
+/// Takes the slot whose byte this descriptor owns: with a new incarnation, and not yet as a member. Returns the state in
+/// which its last owner left it.
+pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) layout.MemberState {
+    const member = &view.members[self.slot];
+    const before = member.word.get();
+    self.incarnation = nextIncarnation(before.incarnation);
+    // Joining: nobody reads the fields below. What the predecessor held is still held by the slot's bits.
+    member.word.commit(.{ .incarnation = self.incarnation, .state = .joining });
+    member.pid.set(self.thread.pid);
+    member.tid.set(self.thread.tid);
+    member.fd.set(@bitCast(self.fd));
+    member.pid_namespace.set(self.thread.pid_namespace);
+    member.started_ticks.set(self.thread.started_ticks);
+    member.joined_at_ms.set(system.wallMs());
+    member.mapping.set(mapping);
+    member.runtime.set(runtime);
+    return before.state;
+}
+
+/// Under the lock, when nothing of a predecessor is left.
+pub fn endJoin(view: *const View, self: *const Self) void {
+    view.members[self.slot].word.commit(.{ .incarnation = self.incarnation, .state = .joined });
+}
+
+fn nextIncarnation(before: u23) u23 {
+    return if (before +% 1 == 0) 1 else before +% 1;
+}
+
+/// Whether the member that `word` stood for in `slot` certainly is dead.
+pub fn isDead(view: *const View, self: *const Self, slot: u8, word: MemberWord) bool {
+    if (slot == self.slot) return word.incarnation != self.incarnation;
+    const member = &view.members[slot];
+    if (!system.slotTaken(self.fd, slot)) return true;
+    if (word.state != .joined) return false;
+    const namespace = member.pid_namespace.get();
+    const pid = member.pid.get();
+    const tid = member.tid.get();
+    const started_ticks = member.started_ticks.get();
+    // Another member may have taken the slot while we read; then this one is gone, and the next judge will see it.
+    if (member.word.acquire() != word) return false;
+    if (namespace == 0 or namespace != self.thread.pid_namespace) return false;
+    return system.threadIsDead(pid, tid, started_ticks);
+}
+
+pub const Dead = struct {
+    slots: Holders = .nobody,
+    words: [layout.members_max]MemberWord = undefined,
+    count: u32 = 0,
+};
+
+/// Members that are dead and still count as members. Makes system calls: not under the lock.
+pub fn findDead(view: *const View, self: *const Self) Dead {
+    var dead: Dead = .{};
+    for (0..layout.members_max) |i| {
+        const slot: u8 = @intCast(i);
+        const word = view.members[slot].word.acquire();
+        if (word.state == .vacant or slot == self.slot) continue;
+        if (!isDead(view, self, slot, word)) continue;
+        dead.slots.add(slot);
+        dead.words[slot] = word;
+        dead.count += 1;
+    }
+    return dead;
+}
+
+/// Closes what terminated Workers of this process left open, so that their slots become free. `bytes` and
+/// `private_bytes`: the size of a member's mapping, and of its part before the segment.
+pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.Thread, bytes: usize, private_bytes: usize) void {
+    if (thread.pid_namespace == 0) return;
+    for (0..layout.members_max) |i| {
+        const slot: u8 = @intCast(i);
+        const member = &view.members[slot];
+        const word = member.word.acquire();
+        if (slot == own_slot or member.pid.get() != thread.pid) continue;
+        if (word.state == .joining or member.pid_namespace.get() != thread.pid_namespace) continue;
+        const leftover: Fd = @bitCast(member.fd.get());
+        const mapping = member.mapping.get();
+        const tid = member.tid.get();
+        const started_ticks = member.started_ticks.get();
+        if (member.word.acquire() != word) continue;
+        if (!system.slotTaken(fd, slot) or !system.threadIsDead(thread.pid, tid, started_ticks)) continue;
+        system.closeLeftovers(fd, slot, leftover, mapping, bytes, private_bytes);
+    }
+}

@@ -1,0 +1,549 @@
+//! Linux, by raw system calls: the library links no libc, so one file serves glibc and musl.
+//!
+//! A segment is a file of /dev/shm. Who lives is told by open-file-description locks on bytes far beyond its end:
+//!
+//!     2^62 + s          slot byte: write-locked by the member in slot s for as long as its descriptor is open
+//!     2^62 + 256        gate: shared while somebody joins, exclusive while somebody unlinks
+//!     2^62 + 512 + s    janitor: held while a sibling closes what a dead thread in slot s left open
+//!
+//! The kernel drops them when the process is gone, and no earlier. These places are the same in every layout version.
+
+const std = @import("std");
+const linux = std.os.linux;
+const crash = @import("../crash.zig");
+const platform = @import("../platform.zig");
+const Error = platform.Error;
+const Fd = platform.Fd;
+
+pub const prefix = "arraypool.";
+const directory = "/dev/shm";
+const slot_byte: i64 = 1 << 62;
+const gate_byte: i64 = slot_byte + 256;
+const janitor_byte: i64 = slot_byte + 512;
+
+/// A system call's last failure, for the report; private to the member that asks for it.
+pub const Failure = struct { errno: i32 = 0 };
+
+fn call(result: usize, failure: *Failure) Error!usize {
+    const e = linux.errno(result);
+    if (e == .SUCCESS) return result;
+    failure.errno = @intFromEnum(e);
+    return switch (e) {
+        .NOENT => error.NotFound,
+        .EXIST => error.Exists,
+        .ACCES, .PERM, .LOOP => error.Permission,
+        .NOSPC, .DQUOT => error.NoSpace,
+        .NOMEM => error.AddressSpace,
+        else => error.System,
+    };
+}
+
+// ---------------------------------------------------------------- the segment's file
+
+pub const Path = struct {
+    bytes: [directory.len + 1 + prefix.len + 64]u8,
+
+    pub fn of(name: []const u8) Path {
+        var path: Path = .{ .bytes = undefined };
+        const parts = [_][]const u8{ directory, "/", prefix, name, "\x00" };
+        var at: usize = 0;
+        for (parts) |part| {
+            @memcpy(path.bytes[at..][0..part.len], part);
+            at += part.len;
+        }
+        return path;
+    }
+    fn z(path: *const Path) [*:0]const u8 {
+        return @ptrCast(&path.bytes);
+    }
+};
+
+/// A segment without a name: nobody sees it, and it is gone with its descriptor.
+pub fn createUnnamed(failure: *Failure) Error!Fd {
+    var flags: linux.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true };
+    flags = @bitCast(@as(u32, @bitCast(flags)) | tmpfile_flags);
+    const fd: Fd = @intCast(try call(linux.openat(linux.AT.FDCWD, directory, flags, 0o600), failure));
+    errdefer close(fd);
+    _ = try call(linux.fchmod(fd, 0o600), failure); // whatever the umask
+    return fd;
+}
+
+const tmpfile_flags: u32 = blk: {
+    const flags: linux.O = .{ .TMPFILE = true, .DIRECTORY = true };
+    break :blk @bitCast(flags);
+};
+
+/// Gives an unnamed segment its name: complete and locked from the first moment anyone can see it.
+pub fn publish(fd: Fd, name: []const u8, failure: *Failure) Error!void {
+    const path = Path.of(name);
+    var self_buffer: [64]u8 = undefined;
+    const self = std.fmt.bufPrintZ(&self_buffer, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+    const follow = linux.AT.SYMLINK_FOLLOW;
+    const by_proc = call(linux.linkat(linux.AT.FDCWD, self.ptr, linux.AT.FDCWD, path.z(), follow), failure);
+    if (by_proc) |_| return crash.step() else |err| if (err == error.Exists) return err;
+    // Without /proc, newer kernels let a process link what it has opened itself.
+    _ = try call(linux.linkat(fd, "", linux.AT.FDCWD, path.z(), linux.AT.EMPTY_PATH), failure);
+    crash.step();
+}
+
+pub fn open(name: []const u8, failure: *Failure) Error!Fd {
+    const path = Path.of(name);
+    // NONBLOCK: a FIFO of that name must not make us wait.
+    const flags: linux.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true };
+    return @intCast(call(linux.openat(linux.AT.FDCWD, path.z(), flags, 0), failure) catch |err| switch (failure.errno) {
+        @intFromEnum(linux.E.ISDIR), @intFromEnum(linux.E.NXIO) => return error.Permission,
+        else => return err,
+    });
+}
+
+pub fn unlink(name: []const u8) void {
+    const path = Path.of(name);
+    _ = linux.unlink(path.z());
+    crash.step();
+}
+
+pub fn close(fd: Fd) void {
+    _ = linux.close(fd);
+    crash.step();
+}
+
+pub const FileInfo = struct {
+    regular: bool,
+    owned: bool, // by this user
+    mode: u16,
+    links: u32,
+    inode: u64,
+    device: u64,
+    size_bytes: u64,
+    backed_bytes: u64,
+};
+
+pub fn info(fd: Fd) ?FileInfo {
+    var buffer: linux.Statx = undefined;
+    const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &buffer);
+    if (linux.errno(result) != .SUCCESS) return null;
+    return .{
+        .regular = buffer.mode & linux.S.IFMT == linux.S.IFREG,
+        .owned = buffer.uid == linux.geteuid(),
+        .mode = buffer.mode & 0o7777,
+        .links = buffer.nlink,
+        .inode = buffer.ino,
+        .device = @as(u64, buffer.dev_major) << 32 | buffer.dev_minor,
+        .size_bytes = buffer.size,
+        .backed_bytes = buffer.blocks * 512,
+    };
+}
+
+/// Whether `name` still leads to the file that `fd` has open.
+pub fn hasName(fd: Fd, name: []const u8) bool {
+    var failure: Failure = .{};
+    const mine = info(fd) orelse return false;
+    const path = Path.of(name);
+    const flags: linux.O = .{ .PATH = true, .CLOEXEC = true, .NOFOLLOW = true };
+    const other: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, path.z(), flags, 0), &failure) catch return false);
+    defer _ = linux.close(other);
+    const theirs = info(other) orelse return false;
+    return mine.inode == theirs.inode and mine.device == theirs.device;
+}
+
+pub fn read(fd: Fd, into: []u8) bool {
+    return linux.pread(fd, into.ptr, into.len, 0) == into.len;
+}
+
+/// The names of this machine's segments, whoever they belong to.
+pub const Names = struct {
+    fd: Fd,
+    buffer: [4096]u8 align(8) = undefined,
+    at: usize = 0,
+    end: usize = 0,
+
+    pub fn open() ?Names {
+        var failure: Failure = .{};
+        const flags: linux.O = .{ .ACCMODE = .RDONLY, .DIRECTORY = true, .CLOEXEC = true };
+        const fd = call(linux.openat(linux.AT.FDCWD, directory, flags, 0), &failure) catch return null;
+        return .{ .fd = @intCast(fd) };
+    }
+    pub fn next(names: *Names, into: *[64]u8) ?[]const u8 {
+        while (true) {
+            if (names.at >= names.end) {
+                const got = linux.getdents64(names.fd, &names.buffer, names.buffer.len);
+                if (linux.errno(got) != .SUCCESS or got == 0) return null;
+                names.at = 0;
+                names.end = got;
+            }
+            const entry: *align(1) const linux.dirent64 = @ptrCast(&names.buffer[names.at]);
+            names.at += entry.reclen;
+            const entry_name = std.mem.span(@as([*:0]const u8, @ptrCast(&entry.name)));
+            if (!std.mem.startsWith(u8, entry_name, prefix)) continue;
+            const name = entry_name[prefix.len..];
+            if (name.len == 0 or name.len > into.len) continue;
+            @memcpy(into[0..name.len], name);
+            return into[0..name.len];
+        }
+    }
+    pub fn close(names: *Names) void {
+        _ = linux.close(names.fd);
+    }
+};
+
+// ---------------------------------------------------------------- its memory
+
+pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
+    _ = try call(linux.ftruncate(fd, @intCast(bytes)), failure);
+}
+
+/// Puts zeroed memory behind a range, or behind what of it has none. Steps: each is all or nothing, and a signal undoes
+/// the one it hits.
+pub fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
+    const step = 16 << 20;
+    var done: u64 = 0;
+    while (done < bytes) {
+        const length = @min(step, bytes - done);
+        const result = linux.fallocate(fd, 0, @intCast(offset + done), @intCast(length));
+        if (linux.errno(result) == .INTR) continue;
+        _ = call(result, failure) catch |err| return if (err == error.AddressSpace) error.NoSpace else err;
+        crash.step();
+        done += length;
+    }
+}
+
+/// Takes the memory from behind a range of whole pages; it reads as zeros when it is backed again.
+pub fn punch(fd: Fd, offset: u64, bytes: u64) bool {
+    const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
+    while (true) {
+        const result = linux.fallocate(fd, mode, @intCast(offset), @intCast(bytes));
+        switch (linux.errno(result)) {
+            .SUCCESS => {
+                crash.step();
+                return true;
+            },
+            .INTR => continue,
+            else => return false,
+        }
+    }
+}
+
+/// Reserves `private_bytes + segment_bytes` of addresses: zeroed memory of this process, then the segment.
+pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+    const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
+    const rw: linux.PROT = .{ .READ = true, .WRITE = true };
+    const all = private_bytes + segment_bytes;
+    const start = try call(linux.mmap(null, all, rw, anonymous, -1, 0), failure);
+    const base: [*]align(4096) u8 = @ptrFromInt(start);
+    errdefer unmap(base, all);
+    const segment = base + private_bytes;
+    const shared: linux.MAP = .{ .TYPE = .SHARED, .FIXED = true, .NORESERVE = true };
+    _ = try call(linux.mmap(segment, segment_bytes, rw, shared, fd, 0), failure);
+    // The segment stays out of core dumps and of forks.
+    _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTDUMP);
+    _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTFORK);
+    return base;
+}
+
+pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
+    _ = linux.munmap(base, bytes);
+}
+
+/// Zeros instead of what is mapped there: a view that somebody still has reads and writes nobody's memory.
+pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) void {
+    const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true, .FIXED = true };
+    _ = linux.mmap(base, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0);
+}
+
+pub fn pageBytes() u64 {
+    return page_bytes;
+}
+/// 4 KiB on x86-64; arm64 kernels use up to 64 KiB, and a larger figure is always safe for punching.
+const page_bytes: u64 = if (@import("builtin").cpu.arch == .x86_64) 4096 else 65536;
+
+pub const DeviceSpace = struct { total_bytes: u64, free_bytes: u64 };
+
+const Statfs = extern struct {
+    type: i64,
+    block_bytes: i64,
+    blocks: u64,
+    blocks_free: u64,
+    blocks_available: u64,
+    rest: [80]u8,
+};
+
+pub fn deviceSpace() ?DeviceSpace {
+    var buffer: Statfs = undefined;
+    const path: [*:0]const u8 = directory;
+    const result = linux.syscall2(.statfs, @intFromPtr(path), @intFromPtr(&buffer));
+    if (linux.errno(result) != .SUCCESS or buffer.block_bytes <= 0) return null;
+    const block: u64 = @intCast(buffer.block_bytes);
+    return .{ .total_bytes = buffer.blocks *| block, .free_bytes = buffer.blocks_available *| block };
+}
+
+/// The least of the machine's memory, the cgroup's limit and the size of /dev/shm.
+pub fn defaultCapacity() u64 {
+    var least: u64 = std.math.maxInt(u64);
+    var machine: linux.Sysinfo = undefined;
+    if (linux.errno(linux.sysinfo(&machine)) == .SUCCESS)
+        least = @min(least, @as(u64, machine.totalram) * @max(1, machine.mem_unit));
+    if (deviceSpace()) |space| least = @min(least, space.total_bytes);
+    return @min(least, cgroupLimit());
+}
+
+fn cgroupLimit() u64 {
+    var least = limitIn("/sys/fs/cgroup/memory/memory.limit_in_bytes"); // version 1
+    least = @min(least, limitIn("/sys/fs/cgroup/memory.max"));
+    var buffer: [1024]u8 = undefined;
+    const text = readFile("/proc/self/cgroup", &buffer) orelse return least;
+    const at = std.mem.indexOf(u8, text, "0::/") orelse return least;
+    var path = text[at + 3 ..];
+    path = path[0 .. std.mem.indexOfScalar(u8, path, '\n') orelse path.len];
+    // Each group on the way up limits what is below it.
+    while (path.len > 1) {
+        var file_buffer: [1200]u8 = undefined;
+        const file = std.fmt.bufPrintZ(&file_buffer, "/sys/fs/cgroup{s}/memory.max", .{path}) catch return least;
+        least = @min(least, limitIn(file));
+        path = path[0 .. std.mem.lastIndexOfScalar(u8, path, '/') orelse 0];
+    }
+    return least;
+}
+
+fn limitIn(path: [*:0]const u8) u64 {
+    var buffer: [64]u8 = undefined;
+    const text = readFile(path, &buffer) orelse return std.math.maxInt(u64);
+    return std.fmt.parseInt(u64, std.mem.trim(u8, text, " \n"), 10) catch std.math.maxInt(u64); // "max"
+}
+
+fn readFile(path: [*:0]const u8, into: []u8) ?[]u8 {
+    var failure: Failure = .{};
+    const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
+    const fd: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, path, flags, 0), &failure) catch |err| {
+        return if (err == error.NotFound) null else null;
+    });
+    defer _ = linux.close(fd);
+    const got = linux.read(fd, into.ptr, into.len);
+    if (linux.errno(got) != .SUCCESS) return null;
+    return into[0..got];
+}
+
+// ---------------------------------------------------------------- who lives: locked bytes
+
+fn flock(kind: i16, start: i64, length: i64) linux.Flock {
+    var lock = std.mem.zeroes(linux.Flock);
+    lock.type = kind;
+    lock.whence = linux.SEEK.SET;
+    lock.start = start;
+    lock.len = length;
+    return lock;
+}
+
+fn setLock(fd: Fd, kind: i16, start: i64) bool {
+    var lock = flock(kind, start, 1);
+    while (true) {
+        const result = linux.fcntl(fd, linux.F.OFD_SETLK, @intFromPtr(&lock));
+        if (linux.errno(result) == .INTR) continue;
+        crash.step();
+        return linux.errno(result) == .SUCCESS;
+    }
+}
+
+/// Whether somebody else's description holds a lock in the range. Unsure means yes.
+fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
+    var lock = flock(linux.F.WRLCK, start, length);
+    const result = linux.fcntl(fd, linux.F.OFD_GETLK, @intFromPtr(&lock));
+    return linux.errno(result) != .SUCCESS or lock.type != linux.F.UNLCK;
+}
+
+pub fn takeSlot(fd: Fd, slot: u8) bool {
+    return setLock(fd, linux.F.WRLCK, slot_byte + slot);
+}
+pub fn dropSlot(fd: Fd, slot: u8) void {
+    _ = setLock(fd, linux.F.UNLCK, slot_byte + slot);
+}
+pub fn slotTaken(fd: Fd, slot: u8) bool {
+    return lockedByOther(fd, slot_byte + slot, 1);
+}
+pub fn anySlotTaken(fd: Fd) bool {
+    return lockedByOther(fd, slot_byte, 256);
+}
+
+/// Shared: nobody unlinks the segment while it is held. False while somebody is about to.
+pub fn enterGate(fd: Fd) bool {
+    return setLock(fd, linux.F.RDLCK, gate_byte);
+}
+/// Exclusive: nobody joins while it is held. False while somebody does.
+pub fn closeGate(fd: Fd) bool {
+    return setLock(fd, linux.F.WRLCK, gate_byte);
+}
+pub fn leaveGate(fd: Fd) void {
+    _ = setLock(fd, linux.F.UNLCK, gate_byte);
+}
+
+// ---------------------------------------------------------------- who lives: threads
+
+pub const Thread = struct {
+    pid: u32,
+    tid: u32,
+    /// 0: /proc does not tell, only the slot's byte counts.
+    pid_namespace: u64,
+    started_ticks: u64,
+
+    pub fn current() Thread {
+        const pid: u32 = @intCast(linux.getpid());
+        const tid: u32 = @intCast(linux.gettid());
+        var thread: Thread = .{ .pid = pid, .tid = tid, .pid_namespace = 0, .started_ticks = 0 };
+        const stat = threadStat(pid, tid) catch return thread;
+        thread.started_ticks = stat.started_ticks;
+        thread.pid_namespace = pidNamespace(pid);
+        return thread;
+    }
+};
+
+/// Device and inode of the PID namespace, folded; 0 when /proc is not that of this namespace.
+fn pidNamespace(pid: u32) u64 {
+    var failure: Failure = .{};
+    var link: [32]u8 = undefined;
+    const length = call(linux.readlink("/proc/self", &link, link.len), &failure) catch return 0;
+    const proc_pid = std.fmt.parseInt(u32, link[0..length], 10) catch return 0;
+    if (proc_pid != pid) return 0;
+    var buffer: linux.Statx = undefined;
+    const result = linux.statx(linux.AT.FDCWD, "/proc/self/ns/pid", 0, linux.STATX.BASIC_STATS, &buffer);
+    if (linux.errno(result) != .SUCCESS) return 0;
+    return buffer.ino ^ (@as(u64, buffer.dev_major) << 52) ^ (@as(u64, buffer.dev_minor) << 40);
+}
+
+/// Whether that thread certainly never runs user code again. Only for threads of the caller's PID namespace.
+pub fn threadIsDead(pid: u32, tid: u32, started_ticks: u64) bool {
+    const stat = threadStat(pid, tid) catch |err| return err == error.NotFound;
+    if (stat.started_ticks != started_ticks) return true; // its number has a new owner
+    const exiting = 0x4; // PF_EXITING
+    const signaled = 0x400; // PF_SIGNALED
+    return stat.state == 'Z' or stat.state == 'X' or stat.flags & (exiting | signaled) != 0;
+}
+
+const ThreadStat = struct { state: u8, flags: u32, started_ticks: u64 };
+
+fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
+    var path_buffer: [64]u8 = undefined;
+    const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/task/{d}/stat", .{ pid, tid }) catch unreachable;
+    var failure: Failure = .{};
+    const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
+    const fd: Fd = @intCast(try call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), &failure));
+    defer _ = linux.close(fd);
+    var buffer: [1024]u8 = undefined;
+    const got = linux.read(fd, &buffer, buffer.len);
+    // The thread was there at open and is gone at read.
+    if (linux.errno(got) == .SRCH) return error.NotFound;
+    if (linux.errno(got) != .SUCCESS) return error.System;
+    const text = buffer[0..got];
+    // The name in parentheses may hold anything, so count fields from its end: state is the third.
+    const name_end = std.mem.lastIndexOfScalar(u8, text, ')') orelse return error.System;
+    var fields = std.mem.tokenizeScalar(u8, text[name_end + 1 ..], ' ');
+    var stat: ThreadStat = .{ .state = 0, .flags = 0, .started_ticks = 0 };
+    var number: u32 = 3;
+    while (fields.next()) |field| : (number += 1) switch (number) {
+        3 => stat.state = field[0],
+        9 => stat.flags = std.fmt.parseInt(u32, field, 10) catch return error.System,
+        22 => {
+            stat.started_ticks = std.fmt.parseInt(u64, field, 10) catch return error.System;
+            return stat;
+        },
+        else => {},
+    };
+    return error.System;
+}
+
+/// Closes the descriptor that a dead thread of this process left open, and puts zeros over its mapping. Nothing that
+/// the segment says is believed: `fd` must prove to own the slot's byte, `mapping` to be one of this very file.
+pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, private_bytes: usize) void {
+    if (!setLock(mine, linux.F.WRLCK, janitor_byte + slot)) return; // another sibling is at it
+    defer _ = setLock(mine, linux.F.UNLCK, janitor_byte + slot);
+    if (fd < 0 or fd == mine) return;
+    const my_file = info(mine) orelse return;
+    const its_file = info(fd) orelse return;
+    if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
+    // Its own lock does not hinder a description: the byte is locked for us, and free for its owner only.
+    if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
+    if (isMappingOf(mapping + private_bytes, my_file.inode)) mapZeros(@ptrFromInt(mapping), bytes);
+    close(fd);
+}
+
+/// Whether a mapping of the file with that inode starts at that address.
+fn isMappingOf(address: u64, inode: u64) bool {
+    var failure: Failure = .{};
+    const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
+    const fd: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, "/proc/self/maps", flags, 0), &failure) catch return false);
+    defer _ = linux.close(fd);
+    var buffer: [8192]u8 = undefined;
+    var filled: usize = 0;
+    while (true) {
+        const got = linux.read(fd, buffer[filled..].ptr, buffer.len - filled);
+        if (linux.errno(got) != .SUCCESS or got == 0) return false;
+        filled += got;
+        var start: usize = 0;
+        while (std.mem.indexOfScalarPos(u8, buffer[0..filled], start, '\n')) |end| : (start = end + 1) {
+            // address-address perms offset device inode path
+            var fields = std.mem.tokenizeScalar(u8, buffer[start..end], ' ');
+            const range = fields.next() orelse continue;
+            const dash = std.mem.indexOfScalar(u8, range, '-') orelse continue;
+            const from = std.fmt.parseInt(u64, range[0..dash], 16) catch continue;
+            if (from != address) continue;
+            for (0..3) |_| _ = fields.next();
+            const its_inode = std.fmt.parseInt(u64, fields.next() orelse return false, 10) catch return false;
+            return its_inode == inode;
+        }
+        std.mem.copyForwards(u8, buffer[0 .. filled - start], buffer[start..filled]);
+        filled -= start;
+        if (filled == buffer.len) return false;
+    }
+}
+
+// ---------------------------------------------------------------- waiting, time, chance
+
+/// Sleeps while `word` is `expected`, `timeout_ms` at most.
+pub fn wait(word: *const u32, expected: u32, timeout_ms: u64) void {
+    const timeout: linux.timespec = .{
+        .sec = @intCast(timeout_ms / 1000),
+        .nsec = @intCast(timeout_ms % 1000 * 1_000_000),
+    };
+    _ = linux.futex_4arg(word, .{ .cmd = .WAIT, .private = false }, expected, &timeout);
+}
+
+pub fn wakeOne(word: *const u32) void {
+    _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, 1);
+}
+
+pub fn sleep(ms: u64) void {
+    const time: linux.timespec = .{ .sec = 0, .nsec = @intCast(ms * 1_000_000) };
+    _ = linux.nanosleep(&time, null);
+}
+
+fn milliseconds(clock: linux.clockid_t) u64 {
+    var time: linux.timespec = undefined;
+    // Not by way of the vDSO: to find it, std asks libc.
+    if (linux.errno(linux.syscall2(.clock_gettime, @intFromEnum(clock), @intFromPtr(&time))) != .SUCCESS) return 0;
+    return @as(u64, @intCast(time.sec)) * 1000 + @as(u64, @intCast(time.nsec)) / 1_000_000;
+}
+
+/// The same clock in every process of the machine; never jumps.
+pub fn monotonicMs() u64 {
+    return milliseconds(.MONOTONIC);
+}
+/// Since 1970.
+pub fn wallMs() u64 {
+    return milliseconds(.REALTIME);
+}
+
+pub fn random(into: []u8) void {
+    var at: usize = 0;
+    while (at < into.len) {
+        const got = linux.getrandom(into.ptr + at, into.len - at, 0);
+        if (linux.errno(got) == .SUCCESS) at += got;
+    }
+}
+
+/// How many processors this process may run on.
+pub fn processors() u32 {
+    var set: linux.cpu_set_t = undefined;
+    const result = linux.sched_getaffinity(0, @sizeOf(linux.cpu_set_t), &set);
+    if (linux.errno(result) != .SUCCESS) return 1;
+    var count: u32 = 0;
+    for (std.mem.asBytes(&set)[0..@min(result, @sizeOf(linux.cpu_set_t))]) |byte| count += @popCount(byte);
+    return @max(1, count);
+}

@@ -1,0 +1,399 @@
+//! macOS, by libSystem. Compiled, and never run: the same functions as linux.zig, with these differences.
+//!
+//! A segment is a file of a private directory in /tmp. Shared-memory objects of macOS take no locks, cannot be listed,
+//! and give no memory back; a mapped file does all three, and liveness works as on Linux, by open-file-description locks
+//! on bytes beyond the file's end (since macOS 11). A segment gets its name by link(2), when it is complete.
+
+const std = @import("std");
+const c = std.c;
+const platform = @import("../platform.zig");
+const crash = @import("../crash.zig");
+const Error = platform.Error;
+const Fd = platform.Fd;
+
+const slot_byte: i64 = 1 << 62;
+const gate_byte: i64 = slot_byte + 256;
+const janitor_byte: i64 = slot_byte + 512;
+
+const ofd_setlk = 90;
+const ofd_getlk = 92;
+const punchhole = 99;
+const preallocate = 42;
+
+pub const Failure = struct { errno: i32 = 0 };
+
+fn failed(failure: *Failure) Error {
+    const e: c.E = @enumFromInt(c._errno().*);
+    failure.errno = @intFromEnum(e);
+    return switch (e) {
+        .NOENT => error.NotFound,
+        .EXIST => error.Exists,
+        .ACCES, .PERM, .LOOP => error.Permission,
+        .NOSPC, .DQUOT => error.NoSpace,
+        .NOMEM => error.AddressSpace,
+        else => error.System,
+    };
+}
+
+// ---------------------------------------------------------------- the segment's file
+
+const Directory = struct {
+    bytes: [64]u8,
+
+    fn of(user: u32) Directory {
+        var directory: Directory = .{ .bytes = @splat(0) };
+        _ = std.fmt.bufPrintZ(&directory.bytes, "/tmp/arraypool-{d}", .{user}) catch unreachable;
+        return directory;
+    }
+    fn z(directory: *const Directory) [*:0]const u8 {
+        return @ptrCast(&directory.bytes);
+    }
+    /// Makes it if need be. Nobody else may write there.
+    fn prepare(directory: *const Directory, failure: *Failure) Error!void {
+        if (c.mkdir(directory.z(), 0o700) != 0 and c._errno().* != @intFromEnum(c.E.EXIST)) return failed(failure);
+        const flags: c.O = .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true };
+        const fd = c.open(directory.z(), flags, @as(c.mode_t, 0));
+        if (fd < 0) return failed(failure);
+        defer _ = c.close(fd);
+        const its = info(fd) orelse return error.System;
+        if (!its.owned or its.mode != 0o700) return error.Permission;
+    }
+};
+
+const Path = struct {
+    bytes: [160]u8,
+
+    fn of(name: []const u8) Path {
+        var path: Path = .{ .bytes = @splat(0) };
+        const directory: Directory = .of(c.geteuid());
+        _ = std.fmt.bufPrintZ(&path.bytes, "{s}/{s}", .{ std.mem.span(directory.z()), name }) catch unreachable;
+        return path;
+    }
+    fn z(path: *const Path) [*:0]const u8 {
+        return @ptrCast(&path.bytes);
+    }
+};
+
+/// A file under a name that no pool can have. It is linked to its real name when it is complete, and unlinked from this
+/// one; a creator that dies before leaves an empty name behind, which the next sweep ignores.
+pub fn createUnnamed(failure: *Failure) Error!Fd {
+    const directory: Directory = .of(c.geteuid());
+    try directory.prepare(failure);
+    const path = temporary();
+    _ = c.unlink(path.z()); // of an earlier attempt of this thread that failed
+    const flags: c.O = .{ .ACCMODE = .RDWR, .CREAT = true, .EXCL = true, .CLOEXEC = true };
+    const fd = c.open(path.z(), flags, @as(c.mode_t, 0o600));
+    if (fd < 0) return failed(failure);
+    _ = c.fchmod(fd, 0o600);
+    return fd;
+}
+
+fn temporary() Path {
+    var id: u64 = 0;
+    _ = c.pthread_threadid_np(null, &id);
+    var buffer: [64]u8 = undefined;
+    return .of(std.fmt.bufPrint(&buffer, ".{d}.{d}", .{ c.getpid(), id }) catch unreachable);
+}
+
+pub fn publish(fd: Fd, name: []const u8, failure: *Failure) Error!void {
+    _ = fd;
+    const from = temporary();
+    const to: Path = .of(name);
+    if (c.link(from.z(), to.z()) != 0) return failed(failure);
+    crash.step();
+    _ = c.unlink(from.z());
+}
+
+pub fn open(name: []const u8, failure: *Failure) Error!Fd {
+    const path: Path = .of(name);
+    const flags: c.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true };
+    const fd = c.open(path.z(), flags, @as(c.mode_t, 0));
+    if (fd < 0) return failed(failure);
+    return fd;
+}
+
+pub fn unlink(name: []const u8) void {
+    const path: Path = .of(name);
+    _ = c.unlink(path.z());
+    crash.step();
+}
+
+pub fn close(fd: Fd) void {
+    _ = c.close(fd);
+    crash.step();
+}
+
+pub const FileInfo = struct {
+    regular: bool,
+    owned: bool,
+    mode: u16,
+    links: u32,
+    inode: u64,
+    device: u64,
+    size_bytes: u64,
+    backed_bytes: u64,
+};
+
+pub fn info(fd: Fd) ?FileInfo {
+    var stat: c.Stat = undefined;
+    if (c.fstat(fd, &stat) != 0) return null;
+    return .{
+        .regular = stat.mode & c.S.IFMT == c.S.IFREG,
+        .owned = stat.uid == c.geteuid(),
+        .mode = @intCast(stat.mode & 0o7777),
+        .links = stat.nlink,
+        .inode = stat.ino,
+        .device = @as(u32, @bitCast(stat.dev)),
+        .size_bytes = @intCast(stat.size),
+        .backed_bytes = @intCast(stat.blocks * 512),
+    };
+}
+
+pub fn hasName(fd: Fd, name: []const u8) bool {
+    var failure: Failure = .{};
+    const mine = info(fd) orelse return false;
+    const other = open(name, &failure) catch return false;
+    defer _ = c.close(other);
+    const theirs = info(other) orelse return false;
+    return mine.inode == theirs.inode and mine.device == theirs.device;
+}
+
+pub fn read(fd: Fd, into: []u8) bool {
+    return c.pread(fd, into.ptr, into.len, 0) == into.len;
+}
+
+pub const Names = struct {
+    directory: *c.DIR,
+
+    pub fn open() ?Names {
+        const path: Directory = .of(c.geteuid());
+        return .{ .directory = c.opendir(path.z()) orelse return null };
+    }
+    pub fn next(names: *Names, into: *[64]u8) ?[]const u8 {
+        while (c.readdir(names.directory)) |entry| {
+            const name = entry.name[0..entry.namlen];
+            if (name.len == 0 or name.len > into.len or name[0] == '.') continue;
+            @memcpy(into[0..name.len], name);
+            return into[0..name.len];
+        }
+        return null;
+    }
+    pub fn close(names: *Names) void {
+        _ = c.closedir(names.directory);
+    }
+};
+
+// ---------------------------------------------------------------- its memory
+
+pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
+    if (c.ftruncate(fd, @intCast(bytes)) != 0) return failed(failure);
+}
+
+const Store = extern struct { flags: u32, posmode: i32, offset: i64, length: i64, allocated: i64 };
+
+pub fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
+    const all = 4; // F_ALLOCATEALL
+    const from_start_of_volume = 4; // F_VOLPOSMODE
+    var store: Store = .{ .flags = all, .posmode = from_start_of_volume, .offset = @intCast(offset), .length = @intCast(bytes), .allocated = 0 };
+    // Where the file system cannot say (EINVAL, ENOTSUP), a full disk shows at the first write.
+    if (c.fcntl(fd, preallocate, &store) != 0 and c._errno().* == @intFromEnum(c.E.NOSPC)) return failed(failure);
+    crash.step();
+}
+
+const Hole = extern struct { flags: u32, reserved: u32, offset: i64, length: i64 };
+
+pub fn punch(fd: Fd, offset: u64, bytes: u64) bool {
+    var hole: Hole = .{ .flags = 0, .reserved = 0, .offset = @intCast(offset), .length = @intCast(bytes) };
+    const done = c.fcntl(fd, punchhole, &hole) == 0;
+    crash.step();
+    return done;
+}
+
+pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+    const rw: c.PROT = .{ .READ = true, .WRITE = true };
+    const all = private_bytes + segment_bytes;
+    const start = c.mmap(null, all, rw, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0);
+    if (start == c.MAP_FAILED) return failed(failure);
+    const base: [*]align(4096) u8 = @ptrCast(@alignCast(start));
+    const segment: [*]align(4096) u8 = @alignCast(base + private_bytes);
+    if (c.mmap(@ptrCast(@alignCast(segment)), segment_bytes, rw, .{ .TYPE = .SHARED, .FIXED = true }, fd, 0) == c.MAP_FAILED) {
+        const err = failed(failure);
+        unmap(base, all);
+        return err;
+    }
+    return base;
+}
+
+pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
+    _ = c.munmap(@ptrCast(@alignCast(base)), bytes);
+}
+
+pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) void {
+    const flags: c.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .FIXED = true };
+    _ = c.mmap(@ptrCast(@alignCast(base)), bytes, .{ .READ = true, .WRITE = true }, flags, -1, 0);
+}
+
+pub fn pageBytes() u64 {
+    return 16384;
+}
+
+pub const DeviceSpace = struct { total_bytes: u64, free_bytes: u64 };
+
+const Statvfs = extern struct {
+    block_bytes: c_ulong,
+    fragment_bytes: c_ulong,
+    blocks: c_uint,
+    blocks_free: c_uint,
+    blocks_available: c_uint,
+    files: c_uint,
+    files_free: c_uint,
+    files_available: c_uint,
+    id: c_ulong,
+    flags: c_ulong,
+    name_bytes: c_ulong,
+};
+extern "c" fn statvfs(path: [*:0]const u8, into: *Statvfs) c_int;
+
+pub fn deviceSpace() ?DeviceSpace {
+    var buffer: Statvfs = undefined;
+    if (statvfs("/tmp", &buffer) != 0) return null;
+    return .{
+        .total_bytes = @as(u64, buffer.blocks) *| buffer.fragment_bytes,
+        .free_bytes = @as(u64, buffer.blocks_available) *| buffer.fragment_bytes,
+    };
+}
+
+pub fn defaultCapacity() u64 {
+    var least: u64 = std.math.maxInt(u64);
+    var memory: u64 = 0;
+    var length: usize = @sizeOf(u64);
+    if (c.sysctlbyname("hw.memsize", &memory, &length, null, 0) == 0) least = memory;
+    if (deviceSpace()) |space| least = @min(least, space.total_bytes);
+    return least;
+}
+
+// ---------------------------------------------------------------- who lives: locked bytes
+
+fn lockCall(fd: Fd, command: c_int, kind: i16, start: i64, length: i64) ?i16 {
+    var lock = std.mem.zeroes(c.Flock);
+    lock.type = kind;
+    lock.whence = c.SEEK.SET;
+    lock.start = start;
+    lock.len = length;
+    while (c.fcntl(fd, command, &lock) != 0) if (c._errno().* != @intFromEnum(c.E.INTR)) return null;
+    return lock.type;
+}
+
+fn setLock(fd: Fd, kind: i16, start: i64) bool {
+    defer crash.step();
+    return lockCall(fd, ofd_setlk, kind, start, 1) != null;
+}
+
+fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
+    const kind = lockCall(fd, ofd_getlk, c.F.WRLCK, start, length) orelse return true;
+    return kind != c.F.UNLCK;
+}
+
+pub fn takeSlot(fd: Fd, slot: u8) bool {
+    return setLock(fd, c.F.WRLCK, slot_byte + slot);
+}
+pub fn dropSlot(fd: Fd, slot: u8) void {
+    _ = setLock(fd, c.F.UNLCK, slot_byte + slot);
+}
+pub fn slotTaken(fd: Fd, slot: u8) bool {
+    return lockedByOther(fd, slot_byte + slot, 1);
+}
+pub fn anySlotTaken(fd: Fd) bool {
+    return lockedByOther(fd, slot_byte, 256);
+}
+pub fn enterGate(fd: Fd) bool {
+    return setLock(fd, c.F.RDLCK, gate_byte);
+}
+pub fn closeGate(fd: Fd) bool {
+    return setLock(fd, c.F.WRLCK, gate_byte);
+}
+pub fn leaveGate(fd: Fd) void {
+    _ = setLock(fd, c.F.UNLCK, gate_byte);
+}
+
+// ---------------------------------------------------------------- who lives: threads
+
+pub const Thread = struct {
+    pid: u32,
+    tid: u32,
+    pid_namespace: u64,
+    /// The thread's id, which is never used again: it stands for the start time.
+    started_ticks: u64,
+
+    pub fn current() Thread {
+        var id: u64 = 0;
+        _ = c.pthread_threadid_np(null, &id);
+        return .{ .pid = @intCast(c.getpid()), .tid = @truncate(id), .pid_namespace = 1, .started_ticks = id };
+    }
+};
+
+extern "c" fn proc_pidinfo(pid: c_int, flavor: c_int, arg: u64, buffer: ?*anyopaque, bytes: c_int) c_int;
+
+pub fn threadIsDead(pid: u32, tid: u32, started_ticks: u64) bool {
+    _ = tid;
+    const thread_by_id = 15; // PROC_PIDTHREADID64INFO
+    var buffer: [256]u8 = undefined;
+    const got = proc_pidinfo(@intCast(pid), thread_by_id, started_ticks, &buffer, buffer.len);
+    return got <= 0 and c._errno().* == @intFromEnum(c.E.SRCH);
+}
+
+/// The mapping stays: there is no cheap way to prove what it is of.
+pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, private_bytes: usize) void {
+    _ = .{ mapping, bytes, private_bytes };
+    if (!setLock(mine, c.F.WRLCK, janitor_byte + slot)) return;
+    defer _ = setLock(mine, c.F.UNLCK, janitor_byte + slot);
+    if (fd < 0 or fd == mine) return;
+    const my_file = info(mine) orelse return;
+    const its_file = info(fd) orelse return;
+    if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
+    if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
+    close(fd);
+}
+
+// ---------------------------------------------------------------- waiting, time, chance
+
+const compare_and_wait_shared = 3; // UL_COMPARE_AND_WAIT_SHARED
+extern "c" fn __ulock_wait(operation: u32, address: *const anyopaque, value: u64, timeout_us: u32) c_int;
+extern "c" fn __ulock_wake(operation: u32, address: *const anyopaque, value: u64) c_int;
+
+pub fn wait(word: *const u32, expected: u32, timeout_ms: u64) void {
+    _ = __ulock_wait(compare_and_wait_shared, word, expected, @intCast(timeout_ms * 1000));
+}
+
+pub fn wakeOne(word: *const u32) void {
+    _ = __ulock_wake(compare_and_wait_shared, word, 0);
+}
+
+pub fn sleep(ms: u64) void {
+    const time: c.timespec = .{ .sec = 0, .nsec = @intCast(ms * 1_000_000) };
+    _ = c.nanosleep(&time, null);
+}
+
+fn milliseconds(clock: c.clockid_t) u64 {
+    var time: c.timespec = undefined;
+    if (c.clock_gettime(clock, &time) != 0) return 0;
+    return @as(u64, @intCast(time.sec)) * 1000 + @as(u64, @intCast(time.nsec)) / 1_000_000;
+}
+
+pub fn monotonicMs() u64 {
+    return milliseconds(.MONOTONIC);
+}
+pub fn wallMs() u64 {
+    return milliseconds(.REALTIME);
+}
+
+pub fn random(into: []u8) void {
+    c.arc4random_buf(into.ptr, into.len);
+}
+
+pub fn processors() u32 {
+    var count: u32 = 1;
+    var length: usize = @sizeOf(u32);
+    _ = c.sysctlbyname("hw.activecpu", &count, &length, null, 0);
+    return @max(1, count);
+}

@@ -1,0 +1,879 @@
+//! A member of a pool, and what it can do. The state in `Pool` is private to the member; everything shared is in the
+//! segment (layout.zig), seen through `view`.
+//!
+//!     alloc     take a free block ── split off the rest ── holder bit ── one store: used
+//!     attach    generation right? ── holder bit ── one off the claim
+//!     release   one store: free ── merge          (the last holder; others clear their bit)
+//!
+//! Memory is backed, zeroed and punched outside the lock, on blocks that are `reserved` or used by this member: should it
+//! die there, the block is reaped like any other it held.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const blocks = @import("blocks.zig");
+const free_lists = @import("free_lists.zig");
+const lock = @import("lock.zig");
+const members = @import("members.zig");
+const pins = @import("pins.zig");
+const recovery = @import("recovery.zig");
+const segment = @import("segment.zig");
+const platform = @import("platform.zig");
+const system = platform.system;
+const View = @import("view.zig").View;
+const Holders = @import("view.zig").Holders;
+const Block = layout.Block;
+const BlockIndex = layout.BlockIndex;
+const assert = layout.assert;
+
+pub const Error = error{ Stale, Full, Busy, Corrupt, Argument, TooLarge, NotHeld, System };
+
+/// How often this member holds a block, and what its buffers on it are. Only `gone` is touched by other threads.
+pub const Hold = extern struct {
+    holds: u32,
+    shown: u32,
+    gone: u32,
+    _pad: u32,
+
+    pub fn buffersAlive(hold: *const Hold) bool {
+        return hold.shown != @atomicLoad(u32, &hold.gone, .acquire);
+    }
+};
+
+pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4 };
+
+pub const Shortage = struct {
+    cause: Cause = .none,
+    asked_bytes: u64 = 0,
+    largest_free_bytes: u64 = 0,
+    device_free_bytes: u64 = 0,
+    claimed_bytes: u64 = 0,
+    oldest_claim_ms: u64 = 0,
+    held_bytes: u64 = 0,
+    held_by_self_bytes: u64 = 0,
+};
+
+pub const Options = struct {
+    runtime: u32 = 0,
+    counts_buffers: bool = false,
+};
+
+pub const Pool = struct {
+    /// Results that do not fit into a return value, for the caller to read.
+    record: [32]f64,
+    view: View,
+    self: members.Self,
+    patience: lock.Patience,
+    options: Options,
+    name_buffer: [32]u8,
+    name_bytes: u32,
+    nonce: u64,
+    claim_ttl_ms: u64,
+    errno: i32,
+    cause: Cause,
+    /// Blocks that stayed reserved because the lock could not be had: to be freed by the next reap.
+    stranded: u32,
+    holds: [*]Hold,
+    mapping: [*]align(4096) u8,
+
+    // ------------------------------------------------------------ joining and leaving
+
+    /// The private part of a member's mapping: this struct, and a `Hold` for each entry of the block table.
+    const holds_start = 4096;
+    comptime {
+        assert(@sizeOf(Pool) <= holds_start);
+    }
+
+    fn privateBytes(geometry: layout.Geometry) usize {
+        return layout.alignUp(holds_start + @as(u64, geometry.blocks_max) * @sizeOf(Hold), layout.section_bytes);
+    }
+    fn mappingBytes(geometry: layout.Geometry) usize {
+        return privateBytes(geometry) + geometry.segment_bytes;
+    }
+
+    pub const default_claim_ttl_ms = 60_000;
+
+    /// Makes a pool; `name` null: a random one. `capacity_bytes` 0: the default.
+    pub fn create(name: ?[]const u8, capacity_bytes: u64, claim_ttl_ms: u64, options: Options, report: *segment.Report) segment.Error!*Pool {
+        if (name) |given| if (!segment.nameIsValid(given)) return error.Argument;
+        _ = segment.sweep();
+        const entered = try segment.create(capacityOf(capacity_bytes), claim_ttl_ms, report);
+        errdefer system.close(entered.fd);
+        var buffer: [32]u8 = undefined;
+        for (0..100) |_| {
+            const chosen = name orelse randomName(&buffer);
+            // Everything but the name is there before the name is.
+            const pool = try joined(entered, chosen, options, report);
+            if (system.publish(entered.fd, chosen, &report.failure)) |_| return pool else |err| {
+                system.unmap(pool.mapping, mappingBytes(entered.geometry));
+                if (name != null or err != error.Exists) return segment.translated(err, report);
+            }
+        }
+        return error.Exists;
+    }
+
+    pub fn open(name: []const u8, nonce: ?u64, options: Options, report: *segment.Report) segment.Error!*Pool {
+        if (!segment.nameIsValid(name)) return error.Argument;
+        const entered = try segment.enter(name, nonce, report);
+        errdefer system.close(entered.fd);
+        return joined(entered, name, options, report);
+    }
+
+    pub fn openOrCreate(name: []const u8, capacity_bytes: u64, claim_ttl_ms: u64, options: Options, report: *segment.Report) segment.Error!*Pool {
+        // Each may lose to others who create and remove it in between; not for ever.
+        for (0..100) |_| {
+            if (open(name, null, options, report)) |pool| return pool else |err| if (err != error.NotFound) return err;
+            if (create(name, capacity_bytes, claim_ttl_ms, options, report)) |pool| return pool else |err| if (err != error.Exists) return err;
+        }
+        return error.Busy;
+    }
+
+    fn capacityOf(asked: u64) u64 {
+        if (asked != 0) return asked;
+        return std.math.clamp(system.defaultCapacity(), layout.capacity_min, layout.capacity_max);
+    }
+
+    fn randomName(into: *[32]u8) []const u8 {
+        var bits: u64 = 0;
+        system.random(std.mem.asBytes(&bits));
+        return std.fmt.bufPrint(into, "p{x:0>16}", .{bits}) catch unreachable;
+    }
+
+    /// Maps the segment and becomes the member of the slot whose byte `entered` owns.
+    fn joined(entered: segment.Entered, name: []const u8, options: Options, report: *segment.Report) segment.Error!*Pool {
+        const private_bytes = privateBytes(entered.geometry);
+        const all_bytes = mappingBytes(entered.geometry);
+        const base = system.map(entered.fd, private_bytes, entered.geometry.segment_bytes, &report.failure) catch |err|
+            return segment.translated(err, report);
+        errdefer system.unmap(base, all_bytes);
+        const pool: *Pool = @ptrCast(base);
+        pool.* = .{
+            .record = @splat(0),
+            .view = .of(entered.geometry, @alignCast(base + private_bytes)),
+            .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .thread = .current() },
+            .patience = .{ .spins = if (system.processors() > 1) 200 else 0, .timeout_ms = 2000 },
+            .options = options,
+            .name_buffer = @splat(0),
+            .name_bytes = @intCast(name.len),
+            .nonce = entered.nonce,
+            .claim_ttl_ms = entered.claim_ttl_ms,
+            .errno = 0,
+            .cause = .none,
+            .stranded = 0,
+            .holds = @ptrCast(@alignCast(base + holds_start)),
+            .mapping = base,
+        };
+        @memcpy(pool.name_buffer[0..name.len], name);
+        const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
+        pool.finishJoin(before) catch |err| {
+            report.pid = pool.patience.owner_pid;
+            return switch (err) {
+                error.Busy => error.Busy,
+                error.Corrupt => error.Corrupt,
+            };
+        };
+        members.closeLeftovers(&pool.view, pool.self.fd, pool.self.slot, pool.self.thread, all_bytes, private_bytes);
+        return pool;
+    }
+
+    fn finishJoin(pool: *Pool, before: layout.MemberState) lock.Error!void {
+        var dead = members.findDead(&pool.view, &pool.self);
+        try pool.acquire();
+        defer pool.unlock();
+        // The slot's last owner may have died with holds: they look like ours until they are reaped.
+        if (before != .vacant) {
+            dead.slots.add(pool.self.slot);
+            dead.words[pool.self.slot] = .{ .incarnation = pool.self.incarnation, .state = .joining };
+        }
+        _ = try pool.reapUnderLock(&dead);
+        members.endJoin(&pool.view, &pool.self);
+    }
+
+    /// Leaves. `keep_range`: the host may still have views of the range, so zeros stay mapped there.
+    pub fn close(pool: *Pool, keep_range: bool) void {
+        var keep = keep_range;
+        if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
+        const geometry = pool.view.geometry;
+        // First of all: what we let go of may be another's at once.
+        if (keep) system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
+        pool.giveUpHolds() catch {}; // then the others take it for dead, which it is
+        const fd = pool.self.fd;
+        var name_buffer = pool.name_buffer;
+        const name = name_buffer[0..pool.name_bytes];
+        const mapping = pool.mapping;
+        system.dropSlot(fd, pool.self.slot);
+        _ = segment.removeIfUnused(fd, name);
+        if (keep) system.mapZeros(mapping, mappingBytes(geometry)) else system.unmap(mapping, mappingBytes(geometry));
+        system.close(fd);
+    }
+
+    fn anyBufferAlive(pool: *Pool) bool {
+        for (0..pool.view.blocksUsed()) |i| if (pool.holds[i].buffersAlive()) return true;
+        return false;
+    }
+
+    fn giveUpHolds(pool: *Pool) lock.Error!void {
+        try pool.acquire();
+        defer pool.unlock();
+        _ = try pool.expireClaims(system.monotonicMs());
+        _ = try pool.takeBack(Holders.only(pool.self.slot));
+        pool.view.members[pool.self.slot].word.commit(.{ .incarnation = pool.self.incarnation });
+    }
+
+    // ------------------------------------------------------------ the lock
+
+    inline fn acquire(pool: *Pool) lock.Error!void {
+        try lock.acquire(&pool.view, &pool.self, &pool.patience);
+    }
+    inline fn unlock(pool: *Pool) void {
+        lock.release(&pool.view);
+    }
+
+    // ------------------------------------------------------------ allocating
+
+    pub const Array = struct {
+        index: BlockIndex,
+        length_bytes: u64,
+        dtype: u8,
+        zeroed: bool,
+
+        fn granules(array: Array) u32 {
+            const bytes = layout.alignUp(@max(1, array.length_bytes), layout.granule_bytes);
+            return @intCast(bytes / layout.granule_bytes);
+        }
+    };
+
+    /// Allocates, and holds it.
+    pub fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!BlockIndex {
+        if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
+        var array: Array = .{ .index = .none, .length_bytes = length_bytes, .dtype = dtype, .zeroed = zeroed };
+        const was_zero = try pool.takeBacked(&array) orelse try pool.allocSlowly(&array);
+        const hold = &pool.holds[array.index.int()];
+        hold.* = .{ .holds = 1, .shown = @intFromBool(pool.options.counts_buffers), .gone = 0, ._pad = 0 };
+        if (zeroed and !was_zero) {
+            const extent = pool.view.extent(&pool.view.blocks[array.index.int()]) catch return error.Corrupt;
+            zero(pool.view.heap + extent.offsetBytes(), extent.bytes());
+        }
+        return array.index;
+    }
+
+    /// A block for the array out of backed free memory: says whether its bytes are zeros; null when there is none.
+    inline fn takeBacked(pool: *Pool, array: *Array) Error!?bool {
+        try pool.acquire();
+        defer pool.unlock();
+        const view = &pool.view;
+        const granules = array.granules();
+        array.index = try free_lists.takeQuick(view, granules) orelse try pool.takeRun(true, granules) orelse return null;
+        return try pool.publish(array);
+    }
+
+    /// Takes exactly `granules` off a free run; null when there is none, or no entry for a split.
+    fn takeRun(pool: *Pool, backed: bool, granules: u32) Error!?BlockIndex {
+        const view = &pool.view;
+        const index = try free_lists.find(view, backed, granules) orelse return null;
+        if (blocks.unusedEntries(view) == 0) return null;
+        try free_lists.remove(view, index);
+        if ((try view.extent(try view.block(index))).granules > granules) try pool.cut(index, granules);
+        return index;
+    }
+
+    /// Gives what is beyond `granules` of an unlisted block back to the runs.
+    fn cut(pool: *Pool, index: BlockIndex, granules: u32) Error!void {
+        const rest = blocks.split(&pool.view, index, granules) catch |err| switch (err) {
+            error.Corrupt => return error.Corrupt,
+            error.NoEntry => return error.Corrupt, // the caller looked before
+        };
+        try free_lists.insert(&pool.view, rest);
+    }
+
+    /// The end of an allocation: the block becomes this member's array with one store. Says whether its bytes are zeros.
+    inline fn publish(pool: *Pool, array: *const Array) Error!bool {
+        const view = &pool.view;
+        const block = try view.block(array.index);
+        const extent = try view.extent(block);
+        const word = block.word.get();
+        // Nobody reads these of a block that is not in use.
+        block.tail_bytes.set(std.math.cast(u32, extent.bytes() -% array.length_bytes) orelse return error.Corrupt);
+        block.dtype.set(array.dtype);
+        block.kind.set(0);
+        block.pins.set(0);
+        for (&block.of.holders, Holders.only(pool.self.slot).words) |*cell, bits| cell.set(bits);
+        block.word.commit(.{
+            .generation = if (word.state == .reserved) word.generation else word.generation +% 1,
+            .state = .used,
+            .backed = true,
+        });
+        view.header.arrays.set(view.header.arrays.get() +% 1);
+        view.header.used_granules.set(view.header.used_granules.get() +% extent.granules);
+        return word.zero;
+    }
+
+    /// No backed memory fits: back more, and where there is none, look for what can be had back, the cheap ways first.
+    fn allocSlowly(pool: *Pool, array: *Array) Error!bool {
+        @branchHint(.cold);
+        pool.cause = .none;
+        if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+        try pool.coalesce();
+        if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+        if ((try pool.reap()).blocks_freed > 0) {
+            try pool.coalesce();
+            if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+        }
+        // /dev/shm is full, but this pool may keep some of it behind runs that are too small.
+        if (pool.cause == .device and try pool.trim() > 0) {
+            try pool.coalesce();
+            if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+        }
+        if (pool.cause == .none) pool.cause = .heap;
+        return error.Full;
+    }
+
+    fn coalesce(pool: *Pool) Error!void {
+        try pool.acquire();
+        defer pool.unlock();
+        try free_lists.coalesce(&pool.view);
+    }
+
+    fn takeOrGrow(pool: *Pool, array: *Array) Error!?bool {
+        try pool.backTables();
+        return try pool.takeUnmerged(array) orelse try pool.grow(array);
+    }
+
+    /// Memory that waits unmerged in quick lists is used up before the pool grows.
+    fn takeUnmerged(pool: *Pool, array: *Array) Error!?bool {
+        if (try pool.takeBacked(array)) |was_zero| return was_zero;
+        const worth_it = @max(array.granules(), (1 << 20) / layout.granule_bytes);
+        if (pool.view.lists.quick_granules.get() < worth_it) return null;
+        {
+            try pool.acquire();
+            defer pool.unlock();
+            try free_lists.flush(&pool.view);
+        }
+        return pool.takeBacked(array);
+    }
+
+    /// Backs more of the heap: somewhat more than is asked for, as long as there is room.
+    fn grow(pool: *Pool, array: *Array) Error!?bool {
+        const granules = array.granules();
+        const step: u32 = @intCast(std.math.clamp(pool.view.geometry.capacity_bytes / 64, 64 << 10, 1 << 20) / layout.granule_bytes);
+        const whole_pages = layout.alignUp(@max(granules, step), layout.section_bytes / layout.granule_bytes);
+        const generous: u32 = @intCast(@min(whole_pages, pool.view.geometry.heap_granules));
+        for ([_]u32{ generous, granules }) |wanted| {
+            if (try pool.reserve(wanted)) |index| {
+                if (try pool.backReserved(index)) {
+                    array.index = index;
+                    return try pool.publishGrown(array);
+                }
+                pool.cause = .device;
+            }
+        }
+        return null;
+    }
+
+    /// Takes unbacked free memory to this member, so that it can be backed outside the lock.
+    fn reserve(pool: *Pool, granules: u32) Error!?BlockIndex {
+        try pool.acquire();
+        defer pool.unlock();
+        if (blocks.unusedEntries(&pool.view) < 2) return null;
+        const index = try pool.takeRun(false, granules) orelse return null;
+        try pool.markReserved(index, (try pool.view.block(index)).word.get().zero);
+        return index;
+    }
+
+    fn markReserved(pool: *Pool, index: BlockIndex, is_zero: bool) Error!void {
+        const block = try pool.view.block(index);
+        block.pins.set(0);
+        for (&block.of.holders, Holders.only(pool.self.slot).words) |*cell, bits| cell.set(bits);
+        block.word.commit(.{
+            .generation = block.word.get().generation +% 1,
+            .state = .reserved,
+            .backed = false,
+            .zero = is_zero,
+        });
+    }
+
+    /// Puts memory behind a reserved block. When there is none left, the block is free again, and false is returned.
+    fn backReserved(pool: *Pool, index: BlockIndex) Error!bool {
+        const extent = try pool.view.extent(try pool.view.block(index));
+        const offset = pool.view.geometry.heap_start + extent.offsetBytes();
+        var failure: system.Failure = .{};
+        if (system.back(pool.self.fd, offset, extent.bytes(), &failure)) |_| return true else |err| {
+            pool.errno = failure.errno;
+            pool.punchInside(extent); // what was backed before it failed
+            try pool.freeReserved(index);
+            return if (err == error.NoSpace) false else error.System;
+        }
+    }
+
+    fn freeReserved(pool: *Pool, index: BlockIndex) Error!void {
+        try pool.acquireOrStrand();
+        defer pool.unlock();
+        try pool.freeBlock(index);
+    }
+
+    /// The lock, for one who has reserved a block. If it cannot be had, the next reap frees the block.
+    fn acquireOrStrand(pool: *Pool) Error!void {
+        errdefer pool.stranded += 1;
+        try pool.acquire();
+    }
+
+    fn publishGrown(pool: *Pool, array: *Array) Error!bool {
+        try pool.acquireOrStrand();
+        defer pool.unlock();
+        const block = try pool.view.block(array.index);
+        var word = block.word.get();
+        word.backed = true;
+        block.word.commit(word);
+        const granules = array.granules();
+        // Without an entry for the rest, the array keeps it.
+        if ((try pool.view.extent(block)).granules > granules and blocks.unusedEntries(&pool.view) > 0) try pool.cut(array.index, granules);
+        return try pool.publish(array);
+    }
+
+    /// Backs more of the block table when it is nearly used up.
+    fn backTables(pool: *Pool) Error!void {
+        const view = &pool.view;
+        if (blocks.unusedEntries(view) >= 8) return;
+        if (view.blocksBacked() == view.geometry.blocks_max) {
+            pool.cause = .blocks;
+            return;
+        }
+        pool.backTable(layout.blocks_start, @sizeOf(Block), &view.header.blocks_backed, view.geometry.blocks_max) catch |err|
+            if (err != error.Full) return err; // a few entries may do
+    }
+
+    /// Outside the lock; backing twice does no harm.
+    fn backTable(pool: *Pool, table_start: u64, entry_bytes: u64, backed: *layout.Cell(u32), entries_max: u32) Error!void {
+        const now = @min(backed.get(), entries_max);
+        // A quarter more each time, within 64 KiB and 4 MiB.
+        const more = std.math.clamp(@as(u64, now) * entry_bytes / 4, layout.section_bytes, 4 << 20);
+        const more_entries: u32 = @intCast(layout.alignUp(more, layout.section_bytes) / entry_bytes);
+        const entries = @min(entries_max, now +| more_entries);
+        const offset = table_start + @as(u64, now) * entry_bytes;
+        var failure: system.Failure = .{};
+        system.back(pool.self.fd, offset, @as(u64, entries - now) * entry_bytes, &failure) catch |err| {
+            pool.errno = failure.errno;
+            pool.cause = .device;
+            return if (err == error.NoSpace) error.Full else error.System;
+        };
+        try pool.acquire();
+        defer pool.unlock();
+        if (entries > backed.get()) backed.commit(entries);
+    }
+
+    // ------------------------------------------------------------ holding
+
+    pub const Attached = enum(i32) { newly = 0, again = 1 };
+
+    /// Holds what a descriptor names. Takes one off its claim if it names one, unless this member held the block already.
+    pub fn attach(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
+        const view = &pool.view;
+        try pool.acquire();
+        defer pool.unlock();
+        if (number >= view.blocksUsed()) return error.Stale;
+        const index: BlockIndex = .of(number);
+        const block = try view.block(index);
+        const word = block.word.get();
+        if (word.state != .used or word.generation != generation) return error.Stale;
+        const hold = &pool.holds[number];
+        const cell = &block.of.holders[pool.self.slot / 64];
+        const bits = cell.get();
+        const newly = bits & Holders.bit(pool.self.slot) == 0;
+        if (newly) {
+            hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
+            // Bit first, then claim: a crash between leaks a claim, which expires.
+            cell.commit(bits | Holders.bit(pool.self.slot));
+            if (claim != 0) if (pins.findClaim(view, claim, index, word.generation)) |pin| try pins.takeOff(view, pin, 1);
+        }
+        hold.holds += 1;
+        if (pool.options.counts_buffers) hold.shown += 1;
+        return if (newly) .newly else .again;
+    }
+
+    /// Holds once more what this member holds already; no business of the others.
+    pub fn retain(pool: *Pool, number: u32) Error!void {
+        const hold = try pool.held(number);
+        hold.holds += 1;
+        if (pool.options.counts_buffers) hold.shown += 1;
+    }
+
+    fn held(pool: *Pool, number: u32) Error!*Hold {
+        if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
+        const hold = &pool.holds[number];
+        return if (hold.holds == 0) error.NotHeld else hold;
+    }
+
+    pub const Released = enum(i32) { gone = 0, held = 1, lent = 2 };
+
+    /// Lets go once. With an error nothing has changed.
+    pub fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
+        const hold = try pool.held(number);
+        const unshown: u32 = @intFromBool(!shown and pool.options.counts_buffers);
+        if (hold.holds > 1) {
+            hold.holds -= 1;
+            hold.shown -= unshown;
+            return .held;
+        }
+        if (hold.shown - unshown != @atomicLoad(u32, &hold.gone, .acquire)) {
+            hold.holds = 0;
+            hold.shown -= unshown;
+            return .lent;
+        }
+        try pool.dropBit(number);
+        hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
+        return .gone;
+    }
+
+    /// Lets go of a lent block when the last buffer on it is gone.
+    pub fn settle(pool: *Pool, number: u32) Error!Released {
+        if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
+        const hold = &pool.holds[number];
+        if (hold.holds > 0 or hold.shown == 0) return .gone; // held again, or settled before
+        if (hold.buffersAlive()) return .lent;
+        try pool.dropBit(number);
+        hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
+        return .gone;
+    }
+
+    fn dropBit(pool: *Pool, number: u32) Error!void {
+        try pool.acquire();
+        defer pool.unlock();
+        const index: BlockIndex = .of(number);
+        const block = try pool.view.block(index);
+        if (block.word.get().state != .used) return error.Corrupt;
+        const mine = Holders.bit(pool.self.slot);
+        const cell = &block.of.holders[pool.self.slot / 64];
+        if (block.pins.get() == 0 and Holders.of(block).without(.only(pool.self.slot)).isEmpty()) {
+            try pool.freeBlock(index);
+        } else cell.commit(cell.get() & ~mine);
+    }
+
+    /// Frees a block that nobody holds any more: true with the first store.
+    fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
+        const view = &pool.view;
+        const block = try view.block(index);
+        const extent = try view.extent(block);
+        var word = block.word.get();
+        const was_used = word.state == .used;
+        word.zero = word.zero and !was_used;
+        word.state = .free;
+        block.word.commit(word);
+        if (was_used) {
+            view.header.arrays.set(view.header.arrays.get() -% 1);
+            view.header.used_granules.set(view.header.used_granules.get() -% extent.granules);
+        }
+        try free_lists.put(view, index);
+    }
+
+    // ------------------------------------------------------------ claims
+
+    pub fn createClaim(pool: *Pool, number: u32, attaches: u24, ttl_ms: u64) Error!u64 {
+        _ = try pool.held(number);
+        if (attaches == 0) return error.Argument;
+        const view = &pool.view;
+        const now_ms = system.monotonicMs();
+        const deadline_ms = now_ms +| (if (ttl_ms == 0) pool.claim_ttl_ms else ttl_ms);
+        var expired = false;
+        while (true) {
+            {
+                try pool.acquire();
+                defer pool.unlock();
+                if (pins.createClaim(view, .of(number), attaches, deadline_ms)) |claim| {
+                    return layout.claimNumber(claim.pin, claim.serial);
+                } else |err| if (err == error.Corrupt) return error.Corrupt;
+                if (view.pinsBacked() == view.geometry.pins_max) {
+                    if (!expired) {
+                        _ = try pool.expireClaims(now_ms);
+                        expired = true;
+                        continue;
+                    }
+                    pool.cause = .claims;
+                    return error.Full;
+                }
+            }
+            try pool.backTable(view.geometry.pins_start, @sizeOf(layout.Pin), &view.header.pins_backed, view.geometry.pins_max);
+        }
+    }
+
+    /// Takes `attaches` off a claim that will not be used for them.
+    pub fn dropClaim(pool: *Pool, number: u32, generation: u64, claim: u64, attaches: u32) Error!void {
+        if (attaches == 0 or generation > std.math.maxInt(u53)) return;
+        try pool.acquire();
+        defer pool.unlock();
+        const pin = pins.findClaim(&pool.view, claim, .of(number), @intCast(generation)) orelse return;
+        try pins.takeOff(&pool.view, pin, attaches);
+        _ = try pool.freeIfUnheld(.of(number));
+    }
+
+    fn freeIfUnheld(pool: *Pool, index: BlockIndex) Error!bool {
+        const block = try pool.view.block(index);
+        if (block.word.get().state != .used or block.pins.get() != 0 or !Holders.of(block).isEmpty()) return false;
+        try pool.freeBlock(index);
+        return true;
+    }
+
+    // ------------------------------------------------------------ care
+
+    pub const Reaped = struct { members: u32 = 0, blocks_freed: u32 = 0, bytes_freed: u64 = 0 };
+
+    /// Takes back what dead members and expired claims held.
+    pub fn reap(pool: *Pool) Error!Reaped {
+        const dead = members.findDead(&pool.view, &pool.self);
+        var reaped: Reaped = .{};
+        {
+            try pool.acquire();
+            defer pool.unlock();
+            reaped = try pool.reapUnderLock(&dead);
+        }
+        const geometry = pool.view.geometry;
+        members.closeLeftovers(&pool.view, pool.self.fd, pool.self.slot, pool.self.thread, mappingBytes(geometry), privateBytes(geometry));
+        return reaped;
+    }
+
+    fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped {
+        const used_before = pool.view.header.used_granules.get();
+        var slots: Holders = .nobody;
+        var reaped: Reaped = .{};
+        for (0..layout.members_max) |i| {
+            const slot: u8 = @intCast(i);
+            // Since it was found dead, a slot may have got a new owner.
+            if (!found.slots.has(slot) or pool.view.members[slot].word.get() != found.words[slot]) continue;
+            slots.add(slot);
+            if (slot != pool.self.slot) reaped.members += 1;
+        }
+        reaped.blocks_freed = try pool.expireClaims(system.monotonicMs());
+        if (!slots.isEmpty() or pool.stranded > 0) reaped.blocks_freed += try pool.takeBack(slots);
+        pool.stranded = 0;
+        // After their holds: should we die in between, the next one reaps them again.
+        for (0..layout.members_max) |i| {
+            const slot: u8 = @intCast(i);
+            if (!slots.has(slot) or slot == pool.self.slot) continue;
+            pool.view.members[slot].word.commit(.{ .incarnation = found.words[slot].incarnation });
+        }
+        reaped.bytes_freed = (used_before -| pool.view.header.used_granules.get()) * layout.granule_bytes;
+        return reaped;
+    }
+
+    /// Clears the bits of `slots` everywhere and frees what nobody holds then: one pass over the table.
+    fn takeBack(pool: *Pool, slots: Holders) lock.Error!u32 {
+        var freed: u32 = 0;
+        for (0..pool.view.blocksUsed()) |i| {
+            const index: BlockIndex = .of(@intCast(i));
+            const block = &pool.view.blocks[i];
+            const state = block.word.get().state;
+            if (state != .used and state != .reserved) continue;
+            const holders: Holders = .of(block);
+            const is_stranded = state == .reserved and holders.has(pool.self.slot); // we are not at it
+            const rest = if (is_stranded) Holders.nobody else holders.without(slots);
+            if (rest.isEmpty() and (state == .reserved or block.pins.get() == 0)) {
+                freed += 1;
+                pool.freeBlock(index) catch return error.Corrupt;
+                continue;
+            }
+            for (&block.of.holders, holders.words, rest.words) |*cell, before, after| if (before != after) cell.commit(after);
+        }
+        return freed;
+    }
+
+    fn expireClaims(pool: *Pool, now_ms: u64) lock.Error!u32 {
+        if (pool.view.header.claims.get() == 0) return 0;
+        var freed: u32 = 0;
+        for (0..pool.view.pinsUsed()) |i| {
+            const pin = &pool.view.pins[i];
+            if (pin.word.get().kind != .claim or pin.deadline_ms.get() > now_ms) continue;
+            const index = pin.block.get();
+            try pins.end(&pool.view, @enumFromInt(@as(u32, @intCast(i))));
+            if (pool.freeIfUnheld(index) catch return error.Corrupt) freed += 1;
+        }
+        return freed;
+    }
+
+    /// Gives the memory behind free runs back to the system. Returns bytes.
+    pub fn trim(pool: *Pool) Error!u64 {
+        const page_granules: u32 = @intCast(system.pageBytes() / layout.granule_bytes);
+        {
+            try pool.acquire();
+            defer pool.unlock();
+            try free_lists.flush(&pool.view);
+        }
+        var bytes: u64 = 0;
+        for (0..pool.view.geometry.blocks_max) |_| {
+            try pool.backTables();
+            const index = try pool.reserveForTrim(page_granules) orelse break;
+            const extent = try pool.view.extent(try pool.view.block(index));
+            const offset = pool.view.geometry.heap_start + extent.offsetBytes();
+            const punched = system.punch(pool.self.fd, offset, extent.bytes());
+            if (punched) bytes += extent.bytes();
+            try pool.acquireOrStrand();
+            defer pool.unlock();
+            const block = try pool.view.block(index);
+            var word = block.word.get();
+            word.zero = punched;
+            block.word.commit(word);
+            try pool.freeBlock(index);
+            if (!punched) return error.System;
+        }
+        return bytes;
+    }
+
+    /// The whole pages of the largest backed run, taken to this member.
+    fn reserveForTrim(pool: *Pool, page_granules: u32) Error!?BlockIndex {
+        const view = &pool.view;
+        try pool.acquire();
+        defer pool.unlock();
+        if (blocks.unusedEntries(view) < 2) return null;
+        var index = try free_lists.largest(view, true) orelse return null;
+        const extent = try view.extent(try view.block(index));
+        const first = std.mem.alignForward(u64, extent.start, page_granules);
+        const end = std.mem.alignBackward(u64, @as(u64, extent.start) + extent.granules, page_granules);
+        if (end <= first) return null;
+        try free_lists.remove(view, index);
+        if (first > extent.start) {
+            const head = index;
+            index = blocks.split(view, head, @intCast(first - extent.start)) catch return error.Corrupt;
+            try free_lists.insert(view, head);
+        }
+        if (end - first < (try view.extent(try view.block(index))).granules) try pool.cut(index, @intCast(end - first));
+        try pool.markReserved(index, false);
+        return index;
+    }
+
+    /// Whole pages inside an extent that this member has reserved.
+    fn punchInside(pool: *Pool, extent: View.Extent) void {
+        const page = system.pageBytes();
+        const start = pool.view.geometry.heap_start + extent.offsetBytes();
+        const first = layout.alignUp(start, page);
+        const end = (start + extent.bytes()) & ~(page - 1);
+        if (end > first) _ = system.punch(pool.self.fd, first, end - first);
+    }
+
+    /// The first broken invariant of the whole segment, or null.
+    pub fn check(pool: *Pool) lock.Error!?recovery.Broken {
+        lock.acquire(&pool.view, &pool.self, &pool.patience) catch |err| switch (err) {
+            error.Busy => return error.Busy,
+            error.Corrupt => return recovery.firstBroken(&pool.view) orelse .{ .what = "a recovery has found the chain broken" },
+        };
+        defer pool.unlock();
+        return recovery.firstBroken(&pool.view);
+    }
+
+    // ------------------------------------------------------------ looking
+
+    pub const Stats = struct {
+        backed_bytes: u64 = 0,
+        metadata_bytes: u64 = 0,
+        used_bytes: u64 = 0,
+        largest_free_bytes: u64 = 0,
+        claimed_bytes: u64 = 0,
+        held_by_self_bytes: u64 = 0,
+        lent_bytes: u64 = 0,
+        arrays: u32 = 0,
+        claims: u32 = 0,
+        members: u32 = 0,
+        free_runs: u32 = 0,
+        recoveries: u32 = 0,
+    };
+
+    pub fn stats(pool: *Pool) Error!Stats {
+        const view = &pool.view;
+        var result: Stats = .{};
+        const file = system.info(pool.self.fd) orelse return error.System;
+        for (view.members) |*member| {
+            if (member.word.get().state == .joined) result.members += 1;
+        }
+        try pool.acquire();
+        defer pool.unlock();
+        result.metadata_bytes = layout.blocks_start + layout.alignUp(@as(u64, view.blocksBacked()) * @sizeOf(Block), layout.section_bytes) +
+            layout.alignUp(@as(u64, view.pinsBacked()) * @sizeOf(layout.Pin), layout.section_bytes);
+        result.backed_bytes = file.backed_bytes -| result.metadata_bytes;
+        result.used_bytes = view.header.used_granules.get() *| layout.granule_bytes;
+        result.arrays = view.header.arrays.get();
+        result.claims = view.header.claims.get();
+        result.recoveries = view.header.recoveries.get();
+        var run_bytes: u64 = 0;
+        // Neighbouring free blocks count as one run: an allocation that needs them joined joins them.
+        var index: BlockIndex = .of(0);
+        for (0..view.geometry.blocks_max) |_| {
+            const block = try view.block(index);
+            const word = block.word.get();
+            if (word.state == .end) break;
+            const bytes = (try view.extent(block)).bytes();
+            if (word.state == .free) {
+                if (run_bytes == 0) result.free_runs += 1;
+                run_bytes += bytes;
+                result.largest_free_bytes = @max(result.largest_free_bytes, run_bytes);
+            } else run_bytes = 0;
+            if (word.state == .used) {
+                const holders: Holders = .of(block);
+                if (holders.isEmpty()) result.claimed_bytes += bytes;
+                if (holders.has(pool.self.slot)) {
+                    const hold = &pool.holds[index.int()];
+                    if (hold.holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
+                }
+            }
+            index = block.next.get();
+        }
+        return result;
+    }
+
+    /// Describes blocks in use from entry `from` on. record[0]: the entry to go on from, -1 at the end.
+    pub fn list(pool: *Pool, comptime Info: type, from: u32, into: []Info) Error!usize {
+        const view = &pool.view;
+        try pool.acquire();
+        defer pool.unlock();
+        var count: usize = 0;
+        var number = from;
+        const used = view.blocksUsed();
+        while (number < used and count < into.len) : (number += 1) {
+            const block = &view.blocks[number];
+            const word = block.word.get();
+            if (word.state != .used) continue;
+            into[count] = .{
+                .block = number,
+                .dtype = block.dtype.get(),
+                .generation = @floatFromInt(word.generation),
+                .length_bytes = @floatFromInt(try view.lengthBytes(block)),
+                .offset = @floatFromInt((try view.extent(block)).offsetBytes()),
+                .claims = block.pins.get(),
+                .kind = block.kind.get(),
+                .holders = Holders.of(block).words,
+            };
+            count += 1;
+        }
+        pool.record[0] = if (number < used) @floatFromInt(number) else -1;
+        return count;
+    }
+
+    pub fn shortage(pool: *Pool, asked_bytes: u64) Shortage {
+        var result: Shortage = .{ .cause = pool.cause, .asked_bytes = asked_bytes };
+        if (system.deviceSpace()) |space| result.device_free_bytes = space.free_bytes;
+        const now = pool.stats() catch return result;
+        result.largest_free_bytes = now.largest_free_bytes;
+        result.claimed_bytes = now.claimed_bytes;
+        result.held_bytes = now.used_bytes -| now.claimed_bytes;
+        result.held_by_self_bytes = now.held_by_self_bytes;
+        const now_ms = system.monotonicMs();
+        for (0..pool.view.pinsUsed()) |i| {
+            const pin = &pool.view.pins[i];
+            if (pin.word.get().kind != .claim) continue;
+            // Made `ttl` before its deadline, as far as its maker did not say otherwise.
+            const made_ms = pin.deadline_ms.get() -| pool.claim_ttl_ms;
+            result.oldest_claim_ms = @max(result.oldest_claim_ms, now_ms -| made_ms);
+        }
+        return result;
+    }
+};
+
+/// Zeros for memory that is known to be written to soon.
+fn zero(start: [*]u8, bytes: u64) void {
+    if (@import("builtin").cpu.arch == .x86_64) {
+        var end: [*]u8 = undefined;
+        var left: u64 = undefined;
+        asm volatile ("rep stosb"
+            : [end] "={rdi}" (end),
+              [left] "={rcx}" (left),
+            : [start] "{rdi}" (start),
+              [bytes] "{rcx}" (bytes),
+              [value] "{al}" (@as(u8, 0)),
+            : .{ .memory = true });
+    } else @memset(start[0..bytes], 0);
+}

@@ -1,0 +1,316 @@
+//! Repair after a lock owner died, and the walk that proves the segment sound.
+//!
+//! Recovery believes the chain, the block words, the holder bits and the pins, and makes everything else anew from them:
+//! `prev`, free lists, lists of unused entries, counts. Two passes over the table by index (a walk along the chain would
+//! jump through memory). It can itself be interrupted anywhere: it changes nothing that the next one needs.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const blocks = @import("blocks.zig");
+const free_lists = @import("free_lists.zig");
+const pins = @import("pins.zig");
+const View = @import("view.zig").View;
+const Corrupt = @import("view.zig").Corrupt;
+const Holders = @import("view.zig").Holders;
+const Block = layout.Block;
+const BlockIndex = layout.BlockIndex;
+
+/// Under the lock, taken over from a dead owner.
+pub fn recover(view: *const View, now_ms: u64) Corrupt!void {
+    const header = view.header;
+    header.recoveries.set(header.recoveries.get() +% 1);
+    try putBackOrphan(view);
+    try rebuildChain(view);
+    try recountPins(view, now_ms);
+    try rebuildLists(view);
+}
+
+/// The last split or merge may have left one entry out of the chain that is not marked so.
+fn putBackOrphan(view: *const View) Corrupt!void {
+    const touching = view.header.touching.get();
+    const used = view.blocksUsed();
+    if (touching.left >= used or touching.entry >= used) return;
+    const left = try view.block(.of(touching.left));
+    const entry = try view.block(.of(touching.entry));
+    if (left.next.get().int() == touching.entry) return;
+    const word = entry.word.get();
+    if (word.state == .unused) return;
+    entry.word.commit(.{ .generation = word.generation, .state = .unused });
+}
+
+/// `prev`, and the proof that the entries in use are one chain over the whole heap: `start` rises along `next`, the sizes
+/// add up, and (in rebuildLists) nobody is the next of two.
+fn rebuildChain(view: *const View) Corrupt!void {
+    const header = view.header;
+    const used = view.blocksUsed();
+    header.unused_blocks.set(.none);
+    header.unused_count.set(0);
+    var granules: u64 = 0;
+    var ends: u32 = 0;
+    for (0..used) |i| {
+        const index: BlockIndex = .of(@intCast(i));
+        const block = try view.block(index);
+        block.pins.set(0);
+        switch (block.word.get().state) {
+            .unused => blocks.putUnused(view, index),
+            .end => {
+                ends += 1;
+                if (block.start.get() != view.geometry.heap_granules) return error.Corrupt;
+            },
+            .free, .reserved, .used => {
+                const next = block.next.get();
+                if (next.int() >= used) return error.Corrupt;
+                (try view.block(next)).prev.set(index);
+                granules += (try view.extent(block)).granules;
+            },
+            _ => return error.Corrupt,
+        }
+    }
+    if (ends != 1 or granules != view.geometry.heap_granules) return error.Corrupt;
+}
+
+/// Pins that are over, or that name what is no longer there, end here; the others are counted.
+fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
+    const header = view.header;
+    header.unused_pins.set(.none);
+    header.claims.set(0);
+    var until_ms: u64 = 0;
+    for (0..view.pinsUsed()) |i| {
+        const index: layout.PinIndex = @enumFromInt(@as(u32, @intCast(i)));
+        const pin = try view.pin(index);
+        const word = pin.word.get();
+        if (word.kind == .claim) {
+            if (pin.deadline_ms.get() > now_ms) if (pinnedBlock(view, pin)) |block| {
+                block.pins.set(block.pins.get() +| 1);
+                header.claims.set(header.claims.get() +| 1);
+                until_ms = @max(until_ms, pin.deadline_ms.get());
+                continue;
+            };
+        }
+        if (word.kind != .vacant) pin.word.commit(.{ .serial = word.serial });
+        pins.putUnused(view, index);
+    }
+    header.claims_until_ms.commit(until_ms);
+}
+
+fn pinnedBlock(view: *const View, pin: *const layout.Pin) ?*Block {
+    const index = pin.block.get();
+    if (index.int() >= view.blocksUsed()) return null;
+    const block = view.block(index) catch return null;
+    const word = block.word.get();
+    return if (word.state == .used and word.generation == pin.generation.get()) block else null;
+}
+
+/// Frees what neither a member nor a pin holds, and puts all that is free into the lists.
+fn rebuildLists(view: *const View) Corrupt!void {
+    const header = view.header;
+    free_lists.clear(view);
+    var used_granules: u64 = 0;
+    var arrays: u32 = 0;
+    for (0..view.blocksUsed()) |i| {
+        const index: BlockIndex = .of(@intCast(i));
+        const block = try view.block(index);
+        var word = block.word.get();
+        if (word.state == .unused or word.state == .end) continue;
+        const next = try view.block(block.next.get());
+        if (next.prev.get() != index) return error.Corrupt;
+        if (word.state != .free and Holders.of(block).isEmpty() and block.pins.get() == 0) {
+            word.zero = word.zero and word.state == .reserved;
+            word.state = .free;
+            block.word.commit(word);
+        }
+        switch (word.state) {
+            .free => try free_lists.insert(view, index),
+            .used => {
+                arrays += 1;
+                used_granules += (try view.extent(block)).granules;
+            },
+            else => {},
+        }
+    }
+    header.arrays.set(arrays);
+    header.used_granules.set(used_granules);
+}
+
+// ---------------------------------------------------------------- the walk
+
+pub const Broken = struct {
+    what: []const u8,
+    where: u64 = 0,
+};
+
+/// The first broken invariant, or null. Changes nothing; runs under the lock.
+pub fn firstBroken(view: *const View) ?Broken {
+    const header = view.header;
+    if (header.magic != layout.magic) return .{ .what = "the header's magic number is wrong" };
+    if (header.blocks_backed.get() > view.geometry.blocks_max) return .{ .what = "more of the block table is backed than there is", .where = header.blocks_backed.get() };
+    if (header.blocks_used.get() > header.blocks_backed.get()) return .{ .what = "entries of the block table are used that are not backed", .where = header.blocks_used.get() };
+    if (header.pins_backed.get() > view.geometry.pins_max) return .{ .what = "more of the pin table is backed than there is", .where = header.pins_backed.get() };
+    if (header.pins_used.get() > header.pins_backed.get()) return .{ .what = "pins are used that are not backed", .where = header.pins_used.get() };
+    var census: Census = .{};
+    return brokenChain(view, &census) orelse
+        brokenPins(view, &census) orelse
+        brokenBlocks(view, &census) orelse
+        brokenQuick(view, &census) orelse
+        brokenRuns(view, &census) orelse
+        brokenCounts(view, &census);
+}
+
+const Census = struct {
+    in_chain: u32 = 0,
+    free: u32 = 0,
+    listed: u32 = 0,
+    used: u32 = 0,
+    used_granules: u64 = 0,
+    quick_granules: u64 = 0,
+    claims: u32 = 0,
+    pins_of_blocks: u64 = 0,
+};
+
+fn brokenChain(view: *const View, census: *Census) ?Broken {
+    const used = view.blocksUsed();
+    var index: BlockIndex = .of(0);
+    var before: BlockIndex = .none;
+    var at: u64 = 0;
+    for (0..used + 1) |_| {
+        if (index.int() >= used) return .{ .what = "the chain leads out of the block table", .where = index.int() };
+        const block = &view.blocks[index.int()];
+        const word = block.word.get();
+        if (census.in_chain > 0 and block.prev.get() != before) return .{ .what = "prev is not the block before", .where = index.int() };
+        if (block.start.get() < at or (before == .none and block.start.get() != 0)) return .{ .what = "start does not rise along the chain", .where = index.int() };
+        if (before != .none and block.start.get() == at) return .{ .what = "a block has no size", .where = before.int() };
+        at = block.start.get();
+        census.in_chain += 1;
+        switch (word.state) {
+            .end => return if (at == view.geometry.heap_granules) null else .{ .what = "the chain ends before the heap does", .where = at },
+            .free, .reserved, .used => {},
+            else => return .{ .what = "an entry of the chain is marked unused, or by no known state", .where = index.int() },
+        }
+        before = index;
+        index = block.next.get();
+    }
+    return .{ .what = "the chain does not end" };
+}
+
+fn brokenPins(view: *const View, census: *Census) ?Broken {
+    for (0..view.pinsUsed()) |i| {
+        const pin = &view.pins[i];
+        switch (pin.word.get().kind) {
+            .vacant => {},
+            .claim => {
+                if (pinnedBlock(view, pin) == null) return .{ .what = "a claim is on a block that is not there", .where = i };
+                if (pin.word.get().attaches == 0) return .{ .what = "a claim has no attaches left", .where = i };
+                if (pin.deadline_ms.get() > view.header.claims_until_ms.get()) return .{ .what = "a claim outlives claims_until", .where = i };
+                census.claims += 1;
+            },
+            else => return .{ .what = "a pin is of no known kind", .where = i },
+        }
+    }
+    return null;
+}
+
+fn brokenBlocks(view: *const View, census: *Census) ?Broken {
+    var in_table: u32 = 0;
+    for (0..view.blocksUsed()) |i| {
+        const block = &view.blocks[i];
+        const word = block.word.get();
+        if (word.state != .unused) in_table += 1;
+        switch (word.state) {
+            .free => census.free += 1,
+            .used => {
+                census.used += 1;
+                census.used_granules += (view.extent(block) catch return .{ .what = "a block's extent is wrong", .where = i }).granules;
+                census.pins_of_blocks += block.pins.get();
+                if (!word.backed) return .{ .what = "a block in use is not backed", .where = i };
+                if (Holders.of(block).isEmpty() and block.pins.get() == 0) return .{ .what = "a block in use has neither holder nor pin", .where = i };
+                if (view.lengthBytes(block) catch null == null) return .{ .what = "a block's tail is longer than the block", .where = i };
+            },
+            else => {},
+        }
+    }
+    if (in_table != census.in_chain) return .{ .what = "an entry is marked as part of the chain and is not in it", .where = in_table };
+    if (census.pins_of_blocks != census.claims) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
+    return null;
+}
+
+fn brokenQuick(view: *const View, census: *Census) ?Broken {
+    for (1..layout.quick_granules_max + 1) |granules| {
+        var index = view.lists.quick[granules].get();
+        while (index != .none) {
+            const block = view.block(index) catch return .{ .what = "a quick list leads out of the block table", .where = granules };
+            const word = block.word.get();
+            if (word.state != .free or !word.backed or block.of.links.list.get() != .quick) return .{ .what = "a quick list holds a block that does not belong there", .where = index.int() };
+            const extent = view.extent(block) catch return .{ .what = "a block's extent is wrong", .where = index.int() };
+            if (extent.granules != granules) return .{ .what = "a quick list holds a block of another size", .where = index.int() };
+            census.listed += 1;
+            census.quick_granules += granules;
+            if (census.listed > census.free) return .{ .what = "more blocks are in free lists than are free", .where = granules };
+            index = block.of.links.next.get();
+        }
+    }
+    return null;
+}
+
+fn brokenRuns(view: *const View, census: *Census) ?Broken {
+    for ([_]bool{ false, true }) |backed| {
+        const runs = if (backed) &view.lists.backed else &view.lists.unbacked;
+        for (0..layout.first_levels) |first| {
+            const seconds = runs.second[first].get();
+            const marked = runs.first.get() >> @intCast(first) & 1 == 1;
+            if (marked != (seconds != 0)) return .{ .what = "the first bitmap of the runs is wrong", .where = first };
+            for (0..layout.second_levels) |second| {
+                const list = first * layout.second_levels + second;
+                var index = runs.heads[list].get();
+                if ((seconds >> @intCast(second) & 1 == 1) != (index != .none)) return .{ .what = "a second bitmap of the runs is wrong", .where = list };
+                var before: BlockIndex = .none;
+                while (index != .none) {
+                    const block = view.block(index) catch return .{ .what = "a list of runs leads out of the block table", .where = list };
+                    const word = block.word.get();
+                    if (word.state != .free or word.backed != backed or block.of.links.list.get() != .runs) return .{ .what = "a list of runs holds a block that does not belong there", .where = index.int() };
+                    if (block.of.links.prev.get() != before) return .{ .what = "a list of runs is linked wrongly", .where = index.int() };
+                    const extent = view.extent(block) catch return .{ .what = "a block's extent is wrong", .where = index.int() };
+                    if (free_lists.listOf(extent.granules) != list) return .{ .what = "a run is in the list of another size", .where = index.int() };
+                    census.listed += 1;
+                    if (census.listed > census.free) return .{ .what = "more blocks are in free lists than are free", .where = list };
+                    before = index;
+                    index = block.of.links.next.get();
+                }
+            }
+        }
+    }
+    return null;
+}
+
+fn brokenCounts(view: *const View, census: *const Census) ?Broken {
+    const header = view.header;
+    if (census.listed != census.free) return .{ .what = "a free block is in no list", .where = census.free - census.listed };
+    if (census.quick_granules != view.lists.quick_granules.get()) return .{ .what = "the quick lists' size is wrong", .where = view.lists.quick_granules.get() };
+    if (census.used != header.arrays.get()) return .{ .what = "the count of arrays is wrong", .where = header.arrays.get() };
+    if (census.used_granules != header.used_granules.get()) return .{ .what = "the count of used bytes is wrong", .where = header.used_granules.get() };
+    if (census.claims != header.claims.get()) return .{ .what = "the count of claims is wrong", .where = header.claims.get() };
+    return brokenUnused(view, census.in_chain);
+}
+
+fn brokenUnused(view: *const View, in_chain: u32) ?Broken {
+    const header = view.header;
+    var blocks_listed: u32 = 0;
+    var block_index = header.unused_blocks.get();
+    while (block_index != .none) : (blocks_listed += 1) {
+        const block = view.block(block_index) catch return .{ .what = "the list of unused entries leads out of the table" };
+        if (block.word.get().state != .unused) return .{ .what = "an entry in use is in the list of unused ones", .where = block_index.int() };
+        if (blocks_listed > view.blocksUsed()) return .{ .what = "the list of unused entries does not end" };
+        block_index = block.of.links.next.get();
+    }
+    if (blocks_listed != header.unused_count.get() or blocks_listed + in_chain != view.blocksUsed())
+        return .{ .what = "an unused entry is lost", .where = blocks_listed };
+    var pins_listed: u32 = 0;
+    var pin_index = header.unused_pins.get();
+    while (pin_index != .none) : (pins_listed += 1) {
+        const pin = view.pin(pin_index) catch return .{ .what = "the list of unused pins leads out of the table" };
+        if (pin.word.get().kind != .vacant) return .{ .what = "a pin in use is in the list of unused ones" };
+        if (pins_listed > view.pinsUsed()) return .{ .what = "the list of unused pins does not end" };
+        pin_index = pin.next_unused.get();
+    }
+    if (pins_listed + header.claims.get() != view.pinsUsed()) return .{ .what = "an unused pin is lost", .where = pins_listed };
+    return null;
+}

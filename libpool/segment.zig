@@ -1,0 +1,194 @@
+//! The segment as an object with a name: how it comes into being, who may open it, and who removes it.
+//!
+//!     create   without a name: sized, initialised, its first slot locked; then linked, so nobody ever sees a half
+//!     open     owner, mode and header are checked by reading, before anything is mapped
+//!     join     gate shared ── slot locked ── still has its name? ── gate left
+//!     remove   gate exclusive ── still has its name? ── no slot taken? ── no claim waits? ── unlink
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const platform = @import("platform.zig");
+const system = platform.system;
+const Fd = platform.Fd;
+
+pub const Error = error{
+    NotFound,
+    Exists,
+    Permission,
+    Corrupt,
+    Version,
+    Nonce,
+    Full,
+    Members,
+    Busy,
+    AddressSpace,
+    Argument,
+    System,
+};
+
+/// Why something failed, for the caller's report.
+pub const Report = struct {
+    failure: system.Failure = .{},
+    detail: u64 = 0,
+    pid: u32 = 0,
+};
+
+/// A descriptor of a segment whose slot byte it owns, before it is mapped.
+pub const Entered = struct {
+    fd: Fd,
+    slot: u8,
+    geometry: layout.Geometry,
+    nonce: u64,
+    claim_ttl_ms: u64,
+};
+
+/// Members and pins that a new segment has memory for; more of the tables is backed as they grow.
+pub const blocks_backed_first = layout.section_bytes / @sizeOf(layout.Block);
+pub const pins_backed_first = layout.section_bytes / @sizeOf(layout.Pin);
+
+pub fn nameIsValid(name: []const u8) bool {
+    if (name.len < 1 or name.len > layout.name_bytes_max) return false;
+    if (!std.ascii.isAlphanumeric(name[0])) return false;
+    for (name) |c| if (!std.ascii.isAlphanumeric(c) and std.mem.indexOfScalar(u8, "._-", c) == null) return false;
+    return true;
+}
+
+/// A segment that has no name yet, all but its first member initialised, its slot 0 taken.
+pub fn create(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Entered {
+    const geometry = layout.Geometry.of(capacity_bytes) orelse return error.Argument;
+    const fd = system.createUnnamed(&report.failure) catch |err| return translated(err, report);
+    errdefer system.close(fd);
+    initialise(fd, geometry, report) catch |err| return translated(err, report);
+    if (!system.takeSlot(fd, 0)) return error.System;
+
+    // Through a mapping of its own, since the header's fields are the compiler's to place.
+    const map_bytes = layout.blocks_start + layout.section_bytes;
+    const base = system.map(fd, 0, map_bytes, &report.failure) catch |err| return translated(err, report);
+    defer system.unmap(base, map_bytes);
+    const header: *layout.Header = @ptrCast(base);
+    var nonce: u64 = 0;
+    system.random(std.mem.asBytes(&nonce));
+    header.version = layout.version;
+    header.member_bytes = @sizeOf(layout.Member);
+    header.nonce = nonce;
+    header.capacity_bytes = geometry.capacity_bytes;
+    header.segment_bytes = geometry.segment_bytes;
+    header.claim_ttl_ms = claim_ttl_ms;
+    header.created_at_ms = system.wallMs();
+    header.blocks_max = geometry.blocks_max;
+    header.pins_max = geometry.pins_max;
+    header.touching.set(.{});
+    header.blocks_used.set(2);
+    header.blocks_backed.set(blocks_backed_first);
+    header.pins_backed.set(pins_backed_first);
+    header.unused_blocks.set(.none);
+    header.unused_pins.set(.none);
+
+    const view = @import("view.zig").View.of(geometry, base);
+    view.blocks[0].next.set(.of(1));
+    view.blocks[0].prev.set(.none);
+    view.blocks[0].word.set(.{ .state = .free, .zero = true });
+    view.blocks[1].next.set(.none);
+    view.blocks[1].prev.set(.of(0));
+    view.blocks[1].start.set(geometry.heap_granules);
+    view.blocks[1].word.set(.{ .state = .end });
+    const free_lists = @import("free_lists.zig");
+    free_lists.clear(&view);
+    free_lists.insert(&view, .of(0)) catch return error.Corrupt;
+    header.magic = layout.magic;
+    return .{ .fd = fd, .slot = 0, .geometry = geometry, .nonce = nonce, .claim_ttl_ms = claim_ttl_ms };
+}
+
+fn initialise(fd: Fd, geometry: layout.Geometry, report: *Report) platform.Error!void {
+    try system.setSize(fd, geometry.segment_bytes, &report.failure);
+    try system.back(fd, 0, layout.blocks_start + layout.section_bytes, &report.failure);
+    try system.back(fd, geometry.pins_start, layout.section_bytes, &report.failure);
+}
+
+/// Opens a pool's segment, proves that it is one, and takes a slot of it. The segment cannot vanish from then on.
+pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
+    const fd = system.open(name, &report.failure) catch |err| return translated(err, report);
+    errdefer system.close(fd);
+    // Somebody may be about to unlink it: that takes no time, or fails.
+    for (0..2000) |_| {
+        if (system.enterGate(fd)) break;
+        system.sleep(1);
+    } else return error.Busy;
+    defer system.leaveGate(fd);
+    const header = try readHeader(fd, report);
+    if (nonce) |expected| if (header.nonce != expected) return error.Nonce;
+    const geometry = layout.Geometry.of(header.capacity_bytes).?;
+    const slot: u8 = for (0..layout.members_max) |slot| {
+        if (system.takeSlot(fd, @intCast(slot))) break @intCast(slot);
+    } else return error.Members;
+    if (!system.hasName(fd, name)) return error.NotFound;
+    return .{ .fd = fd, .slot = slot, .geometry = geometry, .nonce = header.nonce, .claim_ttl_ms = header.claim_ttl_ms };
+}
+
+/// By reading, so that a hole stays a hole: our own, private, of a size that fits what it says of itself.
+fn readHeader(fd: Fd, report: *Report) Error!layout.Header {
+    const file = system.info(fd) orelse return error.System;
+    if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
+    var header: layout.Header = undefined;
+    if (file.size_bytes < @sizeOf(layout.Header)) return error.Corrupt;
+    if (!system.read(fd, std.mem.asBytes(&header))) return error.Corrupt;
+    if (header.magic != layout.magic) return error.Corrupt;
+    if (header.version != layout.version) {
+        report.detail = header.version;
+        return error.Version;
+    }
+    const geometry = layout.Geometry.of(header.capacity_bytes) orelse return error.Corrupt;
+    const fits = header.member_bytes == @sizeOf(layout.Member) and
+        header.segment_bytes == geometry.segment_bytes and file.size_bytes == geometry.segment_bytes and
+        header.blocks_max == geometry.blocks_max and header.pins_max == geometry.pins_max and
+        header.capacity_bytes == geometry.capacity_bytes and header.claim_ttl_ms >= 1;
+    if (!fits) return error.Corrupt;
+    return header;
+}
+
+/// Unlinks the segment unless somebody is in it, somebody joins, or a claim waits. The caller's own slot must be dropped.
+pub fn removeIfUnused(fd: Fd, name: []const u8) bool {
+    if (system.anySlotTaken(fd)) return false; // the usual case, without the gate
+    if (!system.closeGate(fd)) return false;
+    defer system.leaveGate(fd);
+    if (system.anySlotTaken(fd) or !system.hasName(fd, name)) return false;
+    var header: layout.Header = undefined;
+    if (system.read(fd, std.mem.asBytes(&header)) and header.claims_until_ms.get() > system.monotonicMs()) return false;
+    system.unlink(name);
+    return true;
+}
+
+/// Removes every segment of this user that has neither a live member nor a live claim. Returns how many.
+pub fn sweep() u32 {
+    var removed: u32 = 0;
+    var names = system.Names.open() orelse return 0;
+    defer names.close();
+    var buffer: [64]u8 = undefined;
+    while (names.next(&buffer)) |name| {
+        if (!nameIsValid(name)) continue;
+        var report: Report = .{};
+        const fd = system.open(name, &report.failure) catch continue;
+        defer system.close(fd);
+        const file = system.info(fd) orelse continue;
+        if (!file.regular or !file.owned) continue;
+        // Only what says that it is ours, of whatever version: the lock bytes are where they always were.
+        var header: layout.Header = undefined;
+        if (!system.read(fd, std.mem.asBytes(&header)) or header.magic != layout.magic) continue;
+        if (removeIfUnused(fd, name)) removed += 1;
+    }
+    return removed;
+}
+
+pub fn translated(err: platform.Error, report: *Report) Error {
+    return switch (err) {
+        error.NotFound => error.NotFound,
+        error.Exists => error.Exists,
+        error.Permission => error.Permission,
+        error.AddressSpace => error.AddressSpace,
+        error.System => error.System,
+        error.NoSpace => {
+            if (system.deviceSpace()) |space| report.detail = space.free_bytes;
+            return error.Full;
+        },
+    };
+}

@@ -1,0 +1,11 @@
+//! All native tests: `zig build test`. One file a subject in tests/, and beside the code what tests one function.
+
+test {
+    _ = @import("layout.zig");
+    _ = @import("free_lists.zig");
+    _ = @import("tests/model.zig");
+    _ = @import("tests/life.zig");
+    _ = @import("tests/full.zig");
+    _ = @import("tests/checker.zig");
+    _ = @import("tests/header.zig");
+}

@@ -1,0 +1,131 @@
+//! The checker can fail: each invariant, broken by hand, is found.
+
+const std = @import("std");
+const s = @import("support.zig");
+const Pool = s.Pool;
+
+fn populated() !struct { pool: *Pool, used: s.BlockIndex, free: s.BlockIndex } {
+    const pool = try s.create(4 << 20);
+    var indexes: [40]s.BlockIndex = undefined;
+    for (&indexes) |*index| index.* = try pool.alloc(40_000, 1, false);
+    for (indexes, 0..) |index, i| if (i % 3 == 0) {
+        _ = try pool.release(index.int(), true);
+    };
+    _ = try pool.createClaim(indexes[1].int(), 1, 0);
+    try s.expectSound(pool);
+    const free = for (0..pool.view.blocksUsed()) |i| {
+        if (pool.view.blocks[i].word.get().state == .free and pool.view.blocks[i].of.links.list.get() == .runs) break i;
+    } else unreachable;
+    return .{ .pool = pool, .used = indexes[1], .free = .of(@intCast(free)) };
+}
+
+fn expectBroken(pool: *Pool, what: []const u8) !void {
+    const broken = (try pool.check()) orelse {
+        std.debug.print("not found: {s}\n", .{what});
+        return error.TestUnexpectedResult;
+    };
+    if (std.mem.indexOf(u8, broken.what, what) == null) {
+        std.debug.print("expected \"{s}\", found \"{s}\"\n", .{ what, broken.what });
+        return error.TestUnexpectedResult;
+    }
+}
+
+test "every kind of damage to the metadata is found by check()" {
+    const Damage = struct { what: []const u8, how: *const fn (pool: *Pool, used: u32, free: u32) void };
+    const damages = [_]Damage{
+        .{ .what = "prev is not the block before", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                p.view.blocks[used].next.set(.of(used));
+            }
+        }.f },
+        .{ .what = "leads out of the block table", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                p.view.blocks[used].next.set(.of(1 << 30));
+            }
+        }.f },
+        .{ .what = "start does not rise", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                p.view.blocks[p.view.blocks[used].next.get().int()].start.set(0);
+            }
+        }.f },
+        .{
+            .what = "neither holder nor pin",
+            .how = struct {
+                fn f(p: *Pool, used: u32, _: u32) void {
+                    // Not the one with a claim.
+                    for (0..p.view.blocksUsed()) |i| if (i != used and p.view.blocks[i].word.get().state == .used)
+                        p.view.blocks[i].of.holders[0].set(0);
+                }
+            }.f,
+        },
+        .{ .what = "tail is longer", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                p.view.blocks[used].tail_bytes.set(1 << 31);
+            }
+        }.f },
+        .{ .what = "claim is on a block that is not there", .how = struct {
+            fn f(p: *Pool, _: u32, free: u32) void {
+                p.view.pins[0].block.set(.of(free));
+            }
+        }.f },
+        .{ .what = "outlives claims_until", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.claims_until_ms.set(1);
+            }
+        }.f },
+        .{ .what = "counts of pins", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                p.view.blocks[used].pins.set(2);
+            }
+        }.f },
+        .{ .what = "linked wrongly", .how = struct {
+            fn f(p: *Pool, _: u32, free: u32) void {
+                p.view.blocks[free].of.links.prev.set(.of(free));
+            }
+        }.f },
+        .{ .what = "second bitmap", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.lists.backed.second[9].set(p.view.lists.backed.second[9].get() ^ 0x8000);
+                p.view.lists.backed.first.set(p.view.lists.backed.first.get() | 1 << 9);
+            }
+        }.f },
+        .{ .what = "no list", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                for (&p.view.lists.backed.heads) |*head| head.set(.none);
+                for (&p.view.lists.backed.second) |*bits| bits.set(0);
+                p.view.lists.backed.first.set(0);
+            }
+        }.f },
+        .{ .what = "count of arrays", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.arrays.set(1);
+            }
+        }.f },
+        .{ .what = "count of used bytes", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.used_granules.set(1);
+            }
+        }.f },
+        .{ .what = "count of claims", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.claims.set(7);
+            }
+        }.f },
+        .{ .what = "unused entry is lost", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.unused_count.set(99);
+            }
+        }.f },
+        .{ .what = "not backed", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.blocks_used.set(1 << 20);
+            }
+        }.f },
+    };
+    for (damages) |damage| {
+        const it = try populated();
+        defer it.pool.close(false);
+        damage.how(it.pool, it.used.int(), it.free.int());
+        try expectBroken(it.pool, damage.what);
+    }
+}

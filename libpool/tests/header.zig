@@ -1,0 +1,58 @@
+//! arraypool.h and the library say the same: every function by its parameters, every constant by its value.
+
+const std = @import("std");
+const exports = @import("../exports.zig");
+const layout = @import("../layout.zig");
+const pool_file = @import("../pool.zig");
+const c = @import("arraypool_h");
+const expectEqual = std.testing.expectEqual;
+
+test "each function of the header is exported with as many parameters of the same size" {
+    @setEvalBranchQuota(100_000);
+    const functions = comptime blk: {
+        @setEvalBranchQuota(100_000);
+        var names: []const []const u8 = &.{};
+        for (@typeInfo(c).@"struct".decls) |decl| {
+            if (std.mem.startsWith(u8, decl.name, "ap_") and @typeInfo(@TypeOf(@field(c, decl.name))) == .@"fn")
+                names = names ++ .{decl.name};
+        }
+        break :blk names;
+    };
+    comptime std.debug.assert(functions.len >= 20);
+    inline for (functions) |name| {
+        const in_header = @typeInfo(@TypeOf(@field(c, name))).@"fn";
+        const in_library = @typeInfo(@TypeOf(@field(exports, name))).@"fn";
+        try expectEqual(in_header.params.len, in_library.params.len);
+        inline for (in_header.params, in_library.params) |theirs, ours| {
+            try expectEqual(@sizeOf(theirs.type.?), @sizeOf(ours.type.?));
+            try expectEqual(@typeInfo(theirs.type.?) == .float, @typeInfo(ours.type.?) == .float);
+        }
+        try expectEqual(@sizeOf(in_header.return_type.?), @sizeOf(in_library.return_type.?));
+    }
+}
+
+test "structs and constants of the header have the library's sizes and values" {
+    try expectEqual(@sizeOf(exports.BlockInfo), @sizeOf(c.ap_block_info));
+    try expectEqual(@sizeOf(exports.MemberInfo), @sizeOf(c.ap_member_info));
+    try expectEqual(@offsetOf(exports.BlockInfo, "holders"), @offsetOf(c.ap_block_info, "holders"));
+    try expectEqual(@offsetOf(exports.MemberInfo, "joined_at_ms"), @offsetOf(c.ap_member_info, "joined_at_ms"));
+    try expectEqual(exports.abi_version, c.AP_ABI_VERSION);
+    try expectEqual(layout.members_max, c.AP_MEMBERS_MAX);
+    try expectEqual(layout.granule_bytes, c.AP_GRANULE_BYTES);
+    try expectEqual(layout.name_bytes_max, c.AP_NAME_BYTES_MAX);
+    try expectEqual(@sizeOf(pool_file.Hold), c.AP_GONE_STRIDE);
+    try expectEqual(32, c.AP_RECORD_LENGTH);
+    try expectEqual(8, c.AP_REPORT_LENGTH);
+    try expectEqual(std.math.maxInt(u24), c.AP_CLAIM_ATTACHES_MAX);
+}
+
+test "each error code of the library stands in the header" {
+    const names = [_][]const u8{ "STALE", "FULL", "BUSY", "MEMBERS", "CORRUPT", "NOT_FOUND", "EXISTS", "PERMISSION", "VERSION", "ARGUMENT", "TOO_LARGE", "NOT_HELD", "SYSTEM", "ADDRESS_SPACE", "NONCE" };
+    inline for (names) |name| {
+        var lower: [name.len]u8 = undefined;
+        const field = std.ascii.lowerString(&lower, name);
+        const code = std.meta.stringToEnum(exports.Code, field) orelse return error.NoSuchCode;
+        try expectEqual(@field(c, "AP_ERR_" ++ name), @intFromEnum(code));
+    }
+    try expectEqual(names.len, @typeInfo(exports.Code).@"enum".fields.len);
+}

@@ -1,0 +1,260 @@
+//! Life and death: names, joining and leaving, killed members, killed lock owners, claims.
+
+const std = @import("std");
+const s = @import("support.zig");
+const lock = @import("../lock.zig");
+const Pool = s.Pool;
+
+test "the last member to leave unlinks the segment" {
+    const pool = try s.create(1 << 20);
+    var name_buffer = pool.name_buffer;
+    const name = name_buffer[0..pool.name_bytes];
+    const second = try s.join(pool);
+    pool.close(false);
+    try s.expect(s.exists(name));
+    second.close(true);
+    try s.expect(!s.exists(name));
+}
+
+test "a name is taken once, and free again after the last member left" {
+    var report: s.segment.Report = .{};
+    const pool = try Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report);
+    try s.expectError(error.Exists, Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report));
+    const joined = try Pool.openOrCreate("zig-test.name", 1 << 30, 5, .{}, &report);
+    try s.expectEqual(1 << 20, joined.view.geometry.capacity_bytes);
+    joined.close(false);
+    pool.close(false);
+    try s.expectError(error.NotFound, Pool.open("zig-test.name", null, .{}, &report));
+    (try Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report)).close(false);
+}
+
+test "names and capacities out of range are refused" {
+    var report: s.segment.Report = .{};
+    for ([_][]const u8{ "", ".x", "a/b", "-", "a" ** 31, "a b", "ä" }) |name|
+        try s.expectError(error.Argument, Pool.create(name, 1 << 20, 1000, .{}, &report));
+    for ([_]u64{ 1, (1 << 20) - 1, (256 << 30) + 1 }) |capacity|
+        try s.expectError(error.Argument, Pool.create("zig-test", capacity, 1000, .{}, &report));
+    try s.expect(!s.exists("zig-test"));
+}
+
+test "a pool of 256 GiB takes no memory until it is used" {
+    const pool = try s.create(256 << 30);
+    defer pool.close(false);
+    try s.expectEqual(0, (try pool.stats()).backed_bytes);
+    const bytes = try s.bytesOf(pool, try pool.alloc(1000, 1, true));
+    bytes[999] = 1;
+    try s.expect((try pool.stats()).backed_bytes <= 1 << 20);
+}
+
+test "racing creators and openers all get the same pool, and never a half-made one" {
+    const Shared = struct { ready: u32, nonces: [16]u64 };
+    const shared = try s.sharedPage(Shared);
+    for (0..20) |_| {
+        shared.ready = 0;
+        var children: [8]s.Child = undefined;
+        for (&children, 0..) |*child, i| child.* = try s.Child.start(struct {
+            fn body(at: struct { *Shared, usize }) !void {
+                s.signal(&at[0].ready);
+                while (@atomicLoad(u32, &at[0].ready, .acquire) < 8) {}
+                var report: s.segment.Report = .{};
+                const pool = try Pool.openOrCreate("zig-test.race", 1 << 20, 1000, .{}, &report);
+                at[0].nonces[at[1]] = pool.nonce;
+                const index = try pool.alloc(1000, 1, true);
+                _ = try pool.release(index.int(), true);
+                // Stay until all are in: then there can be only one.
+                s.signal(&at[0].ready);
+                s.waitUntil(&at[0].ready, 16);
+                pool.close(false);
+            }
+        }.body, .{ shared, i });
+        for (children) |child| try s.expectEqual(0, try child.wait());
+        for (shared.nonces[1..8]) |nonce| try s.expectEqual(shared.nonces[0], nonce);
+        try s.expect(!s.exists("zig-test.race"));
+    }
+}
+
+test "what a killed member held is free after reap(), and what others hold stays" {
+    const pool = try s.create(16 << 20);
+    defer pool.close(false);
+    const mine = try pool.alloc(1000, 1, true);
+    const Argument = struct { pool: *Pool, index: u32, generation: u64 };
+    const child = try s.Child.start(struct {
+        fn body(at: Argument) !void {
+            const member = try s.join(at.pool);
+            _ = try member.attach(at.index, at.generation, 0);
+            for (0..100) |_| _ = try member.alloc(10_000, 1, true);
+            s.die();
+        }
+    }.body, Argument{ .pool = pool, .index = mine.int(), .generation = s.generationOf(pool, mine) });
+    try s.expectEqual(128 + 9, try child.wait());
+    try s.expectEqual(101, (try pool.stats()).arrays);
+    const reaped = try pool.reap();
+    try s.expectEqual(1, reaped.members);
+    try s.expectEqual(100, reaped.blocks_freed);
+    try s.expectEqual(1, (try pool.stats()).arrays);
+    try s.expectEqual(1, (try pool.stats()).members);
+    try s.expectSound(pool);
+}
+
+test "a member killed while it holds the lock is taken over from, and the metadata is recovered" {
+    const pool = try s.create(16 << 20);
+    defer pool.close(false);
+    const mine = try pool.alloc(1000, 1, true);
+    @memset(try s.bytesOf(pool, mine), 7);
+    const child = try s.Child.start(struct {
+        fn body(at: *Pool) !void {
+            const member = try s.join(at);
+            for (0..100) |_| _ = try member.alloc(10_000, 1, true);
+            try lock.acquire(&member.view, &member.self, &member.patience);
+            // As if in the middle of everything: derived data that is nonsense.
+            for (&member.view.lists.quick) |*head| head.set(.of(3));
+            member.view.lists.backed.first.set(0xffff_ffff);
+            member.view.header.unused_blocks.set(.of(0));
+            member.view.header.arrays.set(12345);
+            s.die();
+        }
+    }.body, pool);
+    try s.expectEqual(128 + 9, try child.wait());
+    const after = try pool.alloc(1000, 1, true);
+    try s.expectSound(pool);
+    try s.expectEqual(1, (try pool.stats()).recoveries);
+    try s.expectEqual(100, (try pool.reap()).blocks_freed);
+    try s.expectEqual(2, (try pool.stats()).arrays);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, mine), 7));
+    _ = try pool.release(after.int(), true);
+    _ = try pool.release(mine.int(), true);
+    try s.expectSound(pool);
+}
+
+test "a live member that keeps the lock is not robbed: the others fail after their deadline, and name it" {
+    const pool = try s.create(1 << 20);
+    defer pool.close(false);
+    const other = try s.join(pool);
+    defer other.close(false);
+    other.patience.timeout_ms = 50;
+    try lock.acquire(&pool.view, &pool.self, &pool.patience);
+    try s.expectError(error.Busy, other.alloc(100, 1, false));
+    try s.expectEqual(pool.self.thread.pid, other.patience.owner_pid);
+    lock.release(&pool.view);
+    _ = try other.alloc(100, 1, false);
+    try s.expectEqual(0, (try other.stats()).recoveries);
+}
+
+test "a lock word of a slot's earlier incarnation is taken over, though the slot has a live owner" {
+    const pool = try s.create(1 << 20);
+    defer pool.close(false);
+    const other = try s.join(pool);
+    defer other.close(false);
+    pool.view.header.lock.set(.{ .slot = other.self.slot, .incarnation = other.self.incarnation -% 1 });
+    _ = try pool.alloc(100, 1, false);
+    try s.expectEqual(1, (try pool.stats()).recoveries);
+    try s.expectSound(pool);
+}
+
+test "a claim holds an array that nobody else holds, and ends with its last attach" {
+    const pool = try s.create(1 << 20);
+    defer pool.close(false);
+    const other = try s.join(pool);
+    defer other.close(false);
+    const index = try pool.alloc(1000, 1, true);
+    const generation = s.generationOf(pool, index);
+    const claim = try pool.createClaim(index.int(), 2, 0);
+    _ = try pool.release(index.int(), true);
+    try s.expectEqual(1000, (try s.bytesOf(other, index)).len);
+    try s.expectEqual(.newly, try other.attach(index.int(), generation, claim));
+    try s.expectEqual(.again, try other.attach(index.int(), generation, claim)); // takes nothing off
+    _ = try other.release(index.int(), true);
+    _ = try other.release(index.int(), true);
+    try s.expectEqual(.newly, try pool.attach(index.int(), generation, claim));
+    try s.expectEqual(0, (try pool.stats()).claims);
+    _ = try pool.release(index.int(), true);
+    try s.expectError(error.Stale, pool.attach(index.int(), generation, claim));
+    try s.expectSound(pool);
+}
+
+test "an expired claim is collected by reap(), and its array with it" {
+    const pool = try s.create(1 << 20);
+    defer pool.close(false);
+    const index = try pool.alloc(1000, 1, true);
+    const generation = s.generationOf(pool, index);
+    const claim = try pool.createClaim(index.int(), 1, 1);
+    _ = try pool.release(index.int(), true);
+    s.system.sleep(5);
+    try s.expectEqual(1, (try pool.reap()).blocks_freed);
+    try s.expectError(error.Stale, pool.attach(index.int(), generation, claim));
+    try s.expectSound(pool);
+}
+
+test "a segment in which a claim waits outlives its last member, and is swept when the claim has expired" {
+    const pool = try s.create(1 << 20);
+    var name_buffer = pool.name_buffer;
+    const name = name_buffer[0..pool.name_bytes];
+    const index = try pool.alloc(1000, 1, true);
+    const generation = s.generationOf(pool, index);
+    @memset(try s.bytesOf(pool, index), 9);
+    const claim = try pool.createClaim(index.int(), 1, 400);
+    pool.close(false);
+    try s.expect(s.exists(name));
+    _ = s.segment.sweep();
+    try s.expect(s.exists(name));
+    var report: s.segment.Report = .{};
+    const receiver = try Pool.open(name, null, .{}, &report);
+    _ = try receiver.attach(index.int(), generation, claim);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(receiver, index), 9));
+    _ = try receiver.createClaim(index.int(), 1, 100);
+    receiver.close(false);
+    try s.expect(s.exists(name));
+    s.system.sleep(120);
+    try s.expect(s.segment.sweep() >= 1);
+    try s.expect(!s.exists(name));
+}
+
+test "the segment of a family that was killed is swept by the next creator" {
+    const Name = struct { bytes: [32]u8, length: u32 };
+    const shared = try s.sharedPage(Name);
+    const child = try s.Child.start(struct {
+        fn body(at: *Name) !void {
+            const pool = try s.create(1 << 20);
+            at.* = .{ .bytes = pool.name_buffer, .length = pool.name_bytes };
+            s.die();
+        }
+    }.body, shared);
+    try s.expectEqual(128 + 9, try child.wait());
+    try s.expect(s.exists(shared.bytes[0..shared.length]));
+    (try s.create(1 << 20)).close(false);
+    try s.expect(!s.exists(shared.bytes[0..shared.length]));
+}
+
+test "256 members at once, and the 257th is refused" {
+    const pool = try s.create(1 << 20);
+    var others: [255]*Pool = undefined;
+    for (&others) |*other| other.* = try s.join(pool);
+    try s.expectError(error.Members, s.join(pool));
+    try s.expectEqual(256, (try pool.stats()).members);
+    const index = try pool.alloc(100, 1, true);
+    for (others) |other| _ = try other.attach(index.int(), s.generationOf(pool, index), 0);
+    _ = try pool.release(index.int(), true);
+    try s.expectEqual(1, (try pool.stats()).arrays);
+    for (others) |other| other.close(false);
+    try s.expectEqual(0, (try pool.stats()).arrays);
+    try s.expectSound(pool);
+    pool.close(false);
+}
+
+test "buffers that are counted keep a released block until the last one is gone" {
+    var report: s.segment.Report = .{};
+    const pool = try Pool.create(null, 1 << 20, 1000, .{ .counts_buffers = true }, &report);
+    defer pool.close(false);
+    const number = (try pool.alloc(1000, 1, true)).int();
+    try pool.retain(number);
+    try s.expectEqual(.held, try pool.release(number, true));
+    try s.expectEqual(.lent, try pool.release(number, true));
+    try s.expectEqual(.lent, try pool.settle(number));
+    const gone = @import("../exports.zig").ap_buffer_gone;
+    gone(null, &pool.holds[number].gone);
+    try s.expectEqual(.lent, try pool.settle(number));
+    gone(null, &pool.holds[number].gone);
+    try s.expectEqual(.gone, try pool.settle(number));
+    try s.expectEqual(.gone, try pool.settle(number));
+    try s.expectEqual(0, (try pool.stats()).arrays);
+}

@@ -1,0 +1,103 @@
+//! What native tests share: a pool of their own name, child processes by fork, and a check that nothing is left behind.
+
+const std = @import("std");
+const linux = std.os.linux;
+pub const layout = @import("../layout.zig");
+pub const segment = @import("../segment.zig");
+pub const system = @import("../platform.zig").system;
+pub const Pool = @import("../pool.zig").Pool;
+pub const BlockIndex = layout.BlockIndex;
+pub const expect = std.testing.expect;
+pub const expectEqual = std.testing.expectEqual;
+pub const expectError = std.testing.expectError;
+
+pub fn create(capacity_bytes: u64) !*Pool {
+    var report: segment.Report = .{};
+    return Pool.create(null, capacity_bytes, Pool.default_claim_ttl_ms, .{}, &report);
+}
+
+/// One more member of the same pool, in this thread.
+pub fn join(pool: *Pool) !*Pool {
+    var report: segment.Report = .{};
+    return Pool.open(nameOf(pool), pool.nonce, .{}, &report);
+}
+
+pub fn nameOf(pool: *Pool) []const u8 {
+    return pool.name_buffer[0..pool.name_bytes];
+}
+
+pub fn exists(name: []const u8) bool {
+    var failure: system.Failure = .{};
+    const fd = system.open(name, &failure) catch return false;
+    system.close(fd);
+    return true;
+}
+
+pub fn expectSound(pool: *Pool) !void {
+    if (try pool.check()) |broken| {
+        std.debug.print("broken: {s} ({d})\n", .{ broken.what, broken.where });
+        return error.TestUnexpectedResult;
+    }
+}
+
+pub fn bytesOf(pool: *Pool, index: BlockIndex) ![]u8 {
+    const block = try pool.view.block(index);
+    const extent = try pool.view.extent(block);
+    return (pool.view.heap + extent.offsetBytes())[0..try pool.view.lengthBytes(block)];
+}
+
+pub fn generationOf(pool: *Pool, index: BlockIndex) u64 {
+    return pool.view.blocks[index.int()].word.get().generation;
+}
+
+pub const Child = struct {
+    pid: i32,
+
+    /// In a process of its own: `body(argument)`, then exit 0, or 1 on an error.
+    pub fn start(comptime body: anytype, argument: anytype) !Child {
+        const pid = linux.fork();
+        if (linux.errno(pid) != .SUCCESS) return error.Fork;
+        if (pid == 0) {
+            const code: i32 = if (body(argument)) |_| 0 else |err| blk: {
+                std.debug.print("child: {s}\n", .{@errorName(err)});
+                break :blk 1;
+            };
+            linux.exit_group(code);
+        }
+        return .{ .pid = @intCast(pid) };
+    }
+    pub fn kill(child: Child) void {
+        _ = linux.kill(child.pid, .KILL);
+    }
+    /// The exit code, or 128 + the signal.
+    pub fn wait(child: Child) !u32 {
+        var status: u32 = 0;
+        while (true) {
+            const result = linux.wait4(child.pid, &status, 0, null);
+            if (linux.errno(result) == .INTR) continue;
+            if (linux.errno(result) != .SUCCESS) return error.Wait;
+            return if (status & 0x7f != 0) 128 + (status & 0x7f) else (status >> 8) & 0xff;
+        }
+    }
+};
+
+/// Dies at once, as by `kill -9`.
+pub fn die() noreturn {
+    _ = linux.kill(linux.getpid(), .KILL);
+    unreachable;
+}
+
+/// A page that parent and children of a test share, for words like "go".
+pub fn sharedPage(comptime T: type) !*T {
+    const flags: linux.MAP = .{ .TYPE = .SHARED, .ANONYMOUS = true };
+    const start = linux.mmap(null, 4096, .{ .READ = true, .WRITE = true }, flags, -1, 0);
+    if (linux.errno(start) != .SUCCESS) return error.Map;
+    return @ptrFromInt(start);
+}
+
+pub fn waitUntil(word: *u32, value: u32) void {
+    while (@atomicLoad(u32, word, .acquire) < value) system.sleep(1);
+}
+pub fn signal(word: *u32) void {
+    _ = @atomicRmw(u32, word, .Add, 1, .acq_rel);
+}
