@@ -213,9 +213,14 @@ fn failedShort(pool: *Pool, err: pool_file.Error, asked_bytes: u64) i32 {
 pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
     const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
     if (dtype > 255 or how > 1) return failed(pool, error.Argument);
-    const index = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
-    describe(pool, index.int()) catch |err| return failed(pool, err);
-    return @intCast(index.int());
+    const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
+    pool.record[0..4].* = .{
+        @floatFromInt(array.generation),
+        @floatFromInt(array.offset_bytes),
+        @floatFromInt(@intFromPtr(pool.view.heap) + array.offset_bytes),
+        length_bytes,
+    };
+    return @bitCast(array.index.int());
 }
 
 pub export fn ap_block_attach(pool: *Pool, block: u32, generation: f64, claim: f64) i32 {
@@ -242,7 +247,7 @@ fn describe(pool: *Pool, number: u32) pool_file.Error!void {
         @floatFromInt(extent.offsetBytes()),
         @floatFromInt(@intFromPtr(pool.view.heap) + extent.offsetBytes()),
         @floatFromInt(length_bytes),
-        @floatFromInt(block.dtype.get()),
+        @floatFromInt(block.content.get().dtype),
     };
 }
 
@@ -284,8 +289,8 @@ pub export fn ap_claim_drop(pool: *Pool, block: u32, generation: f64, claim: f64
 
 pub export fn ap_pool_reap(pool: *Pool) i32 {
     const reaped = pool.reap() catch |err| return failed(pool, err);
-    pool.record[0] = @floatFromInt(reaped.blocks_freed);
-    pool.record[1] = @floatFromInt(reaped.bytes_freed);
+    pool.record[0] = @floatFromInt(reaped.freed.blocks);
+    pool.record[1] = @floatFromInt(reaped.freed.bytes);
     return @intCast(reaped.members);
 }
 

@@ -171,15 +171,12 @@ pub const Header = extern struct {
     recoveries: Cell(u32),
 
     // Derived.
-    used_granules: Cell(u64),
-    arrays: Cell(u32),
     claims: Cell(u32),
     unused_blocks: Cell(BlockIndex),
     unused_count: Cell(u32),
     unused_pins: Cell(PinIndex),
-    _pad: u32,
 
-    _rest: [4096 - 256]u8,
+    _rest: [4096 - 240]u8,
 };
 
 // ---------------------------------------------------------------- members
@@ -274,6 +271,9 @@ pub const Links = extern struct {
     pub const List = enum(u32) { none = 0, quick = 1, runs = 2, _ };
 };
 
+/// What is in an array, for those who list blocks.
+pub const Content = packed struct(u16) { dtype: u8 = 0, kind: u8 = 0 };
+
 pub const Block = extern struct {
     next: Cell(BlockIndex),
     prev: Cell(BlockIndex), // derived
@@ -283,8 +283,7 @@ pub const Block = extern struct {
     tail_bytes: Cell(u32),
     word: Cell(BlockWord),
     pins: Cell(u32), // derived
-    dtype: Cell(u8),
-    kind: Cell(u8),
+    content: Cell(Content),
     _pad: u16,
     of: extern union {
         /// used, reserved: bit s is set while the member in slot s holds the block.
@@ -370,8 +369,8 @@ comptime {
     assert(@offsetOf(Header, "claims_until_ms") == 64);
     assert(@offsetOf(Header, "lock") == 128); // a cache line of its own
     assert(@offsetOf(Header, "touching") == 192);
-    assert(@offsetOf(Header, "used_granules") == 224);
-    assert(@offsetOf(Header, "_rest") == 256);
+    assert(@offsetOf(Header, "claims") == 224);
+    assert(@offsetOf(Header, "_rest") == 240);
 
     assert(@sizeOf(Member) == 64);
     assert(@offsetOf(Member, "pid_namespace") == 16);

@@ -27,14 +27,19 @@ pub const Patience = struct {
 pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     if (!view.header.lock.compareAndSwap(.unlocked, self.lockWord())) try acquireSlowly(view, self, patience);
     if (view.header.corrupt.get() != 0) {
-        release(view);
+        release(view, self);
         return error.Corrupt;
     }
 }
 
-pub inline fn release(view: *const View) void {
-    const word = view.header.lock.swap(.unlocked);
-    if (word.waiters) system.wakeOne(&view.header.lock.raw);
+/// A plain store when nobody waits, which is half the price of an exchange. A waiter that sets its bit between our look and
+/// our store sleeps without a wake, for as long as its first short nap takes: only the owner ends its ownership, so that
+/// is all that can happen.
+pub inline fn release(view: *const View, self: *const members.Self) void {
+    const lock = &view.header.lock;
+    if (lock.get() == self.lockWord()) return lock.commit(.unlocked);
+    _ = lock.swap(.unlocked);
+    system.wakeOne(&lock.raw);
 }
 
 fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
@@ -49,6 +54,7 @@ fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patien
     mine.waiters = true;
     const begun_ms = system.monotonicMs();
     var probed_ms = begun_ms;
+    var nap_ms: u64 = 1;
     while (true) {
         const word = lock.get();
         if (word == LockWord.unlocked) {
@@ -58,7 +64,8 @@ fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patien
         var waited_for = word;
         waited_for.waiters = true;
         if (!word.waiters and !lock.compareAndSwap(word, waited_for)) continue;
-        system.wait(&lock.raw, @bitCast(waited_for), 20);
+        system.wait(&lock.raw, @bitCast(waited_for), nap_ms);
+        nap_ms = @min(nap_ms * 2, 20);
 
         const now_ms = system.monotonicMs();
         if (now_ms < probed_ms + 20) continue;

@@ -225,49 +225,47 @@ pub const Pool = struct {
         try lock.acquire(&pool.view, &pool.self, &pool.patience);
     }
     inline fn unlock(pool: *Pool) void {
-        lock.release(&pool.view);
+        lock.release(&pool.view, &pool.self);
     }
 
     // ------------------------------------------------------------ allocating
 
+    /// An array on its way into being.
     pub const Array = struct {
-        index: BlockIndex,
         length_bytes: u64,
+        granules: u32,
         dtype: u8,
-        zeroed: bool,
-
-        fn granules(array: Array) u32 {
-            const bytes = layout.alignUp(@max(1, array.length_bytes), layout.granule_bytes);
-            return @intCast(bytes / layout.granule_bytes);
-        }
+        index: BlockIndex = .none,
+        generation: u53 = 0,
+        offset_bytes: u64 = 0,
+        /// Its bytes are zeros already.
+        is_zero: bool = false,
     };
 
     /// Allocates, and holds it.
-    pub fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!BlockIndex {
+    pub inline fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
         if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
-        var array: Array = .{ .index = .none, .length_bytes = length_bytes, .dtype = dtype, .zeroed = zeroed };
-        const was_zero = try pool.takeBacked(&array) orelse try pool.allocSlowly(&array);
+        const granules = layout.alignUp(@max(1, length_bytes), layout.granule_bytes) / layout.granule_bytes;
+        var array: Array = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
+        if (!try pool.takeBacked(&array)) try pool.allocSlowly(&array);
         const hold = &pool.holds[array.index.int()];
         hold.* = .{ .holds = 1, .shown = @intFromBool(pool.options.counts_buffers), .gone = 0, ._pad = 0 };
-        if (zeroed and !was_zero) {
-            const extent = pool.view.extent(&pool.view.blocks[array.index.int()]) catch return error.Corrupt;
-            zero(pool.view.heap + extent.offsetBytes(), extent.bytes());
-        }
-        return array.index;
+        if (zeroed and !array.is_zero) zero(pool.view.heap + array.offset_bytes, length_bytes);
+        return array;
     }
 
-    /// A block for the array out of backed free memory: says whether its bytes are zeros; null when there is none.
-    inline fn takeBacked(pool: *Pool, array: *Array) Error!?bool {
+    /// A block for the array out of backed free memory; false when there is none.
+    inline fn takeBacked(pool: *Pool, array: *Array) Error!bool {
         try pool.acquire();
         defer pool.unlock();
-        const view = &pool.view;
-        const granules = array.granules();
-        array.index = try free_lists.takeQuick(view, granules) orelse try pool.takeRun(true, granules) orelse return null;
-        return try pool.publish(array);
+        array.index = try free_lists.takeQuick(&pool.view, array.granules) orelse
+            try pool.takeRun(true, array.granules) orelse return false;
+        try pool.publish(array);
+        return true;
     }
 
     /// Takes exactly `granules` off a free run; null when there is none, or no entry for a split.
-    fn takeRun(pool: *Pool, backed: bool, granules: u32) Error!?BlockIndex {
+    noinline fn takeRun(pool: *Pool, backed: bool, granules: u32) Error!?BlockIndex {
         const view = &pool.view;
         const index = try free_lists.find(view, backed, granules) orelse return null;
         if (blocks.unusedEntries(view) == 0) return null;
@@ -285,43 +283,51 @@ pub const Pool = struct {
         try free_lists.insert(&pool.view, rest);
     }
 
-    /// The end of an allocation: the block becomes this member's array with one store. Says whether its bytes are zeros.
-    inline fn publish(pool: *Pool, array: *const Array) Error!bool {
+    /// The end of an allocation: the block becomes this member's array with one store.
+    inline fn publish(pool: *Pool, array: *Array) Error!void {
         const view = &pool.view;
         const block = try view.block(array.index);
         const extent = try view.extent(block);
         const word = block.word.get();
+        const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
         // Nobody reads these of a block that is not in use.
         block.tail_bytes.set(std.math.cast(u32, extent.bytes() -% array.length_bytes) orelse return error.Corrupt);
-        block.dtype.set(array.dtype);
-        block.kind.set(0);
-        block.pins.set(0);
-        for (&block.of.holders, Holders.only(pool.self.slot).words) |*cell, bits| cell.set(bits);
-        block.word.commit(.{
-            .generation = if (word.state == .reserved) word.generation else word.generation +% 1,
-            .state = .used,
-            .backed = true,
-        });
-        view.header.arrays.set(view.header.arrays.get() +% 1);
-        view.header.used_granules.set(view.header.used_granules.get() +% extent.granules);
-        return word.zero;
+        block.content.set(.{ .dtype = array.dtype });
+        pool.holdAlone(block);
+        block.word.commit(.{ .generation = generation, .state = .used, .backed = true });
+        array.generation = generation;
+        array.offset_bytes = extent.offsetBytes();
+        array.is_zero = word.zero;
+    }
+
+    inline fn holdAlone(pool: *Pool, block: *Block) void {
+        inline for (&block.of.holders) |*cell| cell.set(0);
+        block.of.holders[pool.self.slot / 64].set(Holders.bit(pool.self.slot));
+    }
+
+    inline fn heldByOthers(pool: *Pool, block: *Block) bool {
+        const mine = pool.self.slot / 64;
+        var others = block.of.holders[mine].get() & ~Holders.bit(pool.self.slot);
+        inline for (&block.of.holders, 0..) |*cell, word| {
+            if (word != mine) others |= cell.get();
+        }
+        return others != 0;
     }
 
     /// No backed memory fits: back more, and where there is none, look for what can be had back, the cheap ways first.
-    fn allocSlowly(pool: *Pool, array: *Array) Error!bool {
-        @branchHint(.cold);
+    noinline fn allocSlowly(pool: *Pool, array: *Array) Error!void {
         pool.cause = .none;
-        if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+        if (try pool.takeOrGrow(array)) return;
         try pool.coalesce();
-        if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
-        if ((try pool.reap()).blocks_freed > 0) {
+        if (try pool.takeOrGrow(array)) return;
+        if ((try pool.reap()).freed.blocks > 0) {
             try pool.coalesce();
-            if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+            if (try pool.takeOrGrow(array)) return;
         }
         // /dev/shm is full, but this pool may keep some of it behind runs that are too small.
         if (pool.cause == .device and try pool.trim() > 0) {
             try pool.coalesce();
-            if (try pool.takeOrGrow(array)) |was_zero| return was_zero;
+            if (try pool.takeOrGrow(array)) return;
         }
         if (pool.cause == .none) pool.cause = .heap;
         return error.Full;
@@ -333,16 +339,16 @@ pub const Pool = struct {
         try free_lists.coalesce(&pool.view);
     }
 
-    fn takeOrGrow(pool: *Pool, array: *Array) Error!?bool {
+    fn takeOrGrow(pool: *Pool, array: *Array) Error!bool {
         try pool.backTables();
-        return try pool.takeUnmerged(array) orelse try pool.grow(array);
+        return try pool.takeUnmerged(array) or try pool.grow(array);
     }
 
     /// Memory that waits unmerged in quick lists is used up before the pool grows.
-    fn takeUnmerged(pool: *Pool, array: *Array) Error!?bool {
-        if (try pool.takeBacked(array)) |was_zero| return was_zero;
-        const worth_it = @max(array.granules(), (1 << 20) / layout.granule_bytes);
-        if (pool.view.lists.quick_granules.get() < worth_it) return null;
+    fn takeUnmerged(pool: *Pool, array: *Array) Error!bool {
+        if (try pool.takeBacked(array)) return true;
+        const worth_it = @max(array.granules, (1 << 20) / layout.granule_bytes);
+        if (pool.view.lists.quick_granules.get() < worth_it) return false;
         {
             try pool.acquire();
             defer pool.unlock();
@@ -352,21 +358,23 @@ pub const Pool = struct {
     }
 
     /// Backs more of the heap: somewhat more than is asked for, as long as there is room.
-    fn grow(pool: *Pool, array: *Array) Error!?bool {
-        const granules = array.granules();
-        const step: u32 = @intCast(std.math.clamp(pool.view.geometry.capacity_bytes / 64, 64 << 10, 1 << 20) / layout.granule_bytes);
-        const whole_pages = layout.alignUp(@max(granules, step), layout.section_bytes / layout.granule_bytes);
-        const generous: u32 = @intCast(@min(whole_pages, pool.view.geometry.heap_granules));
-        for ([_]u32{ generous, granules }) |wanted| {
+    fn grow(pool: *Pool, array: *Array) Error!bool {
+        const geometry = pool.view.geometry;
+        const step_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
+        const step: u32 = @intCast(step_bytes / layout.granule_bytes);
+        const whole_pages = layout.alignUp(@max(array.granules, step), layout.section_bytes / layout.granule_bytes);
+        const generous: u32 = @intCast(@min(whole_pages, geometry.heap_granules));
+        for ([_]u32{ generous, array.granules }) |wanted| {
             if (try pool.reserve(wanted)) |index| {
                 if (try pool.backReserved(index)) {
                     array.index = index;
-                    return try pool.publishGrown(array);
+                    try pool.publishGrown(array);
+                    return true;
                 }
                 pool.cause = .device;
             }
         }
-        return null;
+        return false;
     }
 
     /// Takes unbacked free memory to this member, so that it can be backed outside the lock.
@@ -381,8 +389,7 @@ pub const Pool = struct {
 
     fn markReserved(pool: *Pool, index: BlockIndex, is_zero: bool) Error!void {
         const block = try pool.view.block(index);
-        block.pins.set(0);
-        for (&block.of.holders, Holders.only(pool.self.slot).words) |*cell, bits| cell.set(bits);
+        pool.holdAlone(block);
         block.word.commit(.{
             .generation = block.word.get().generation +% 1,
             .state = .reserved,
@@ -416,17 +423,17 @@ pub const Pool = struct {
         try pool.acquire();
     }
 
-    fn publishGrown(pool: *Pool, array: *Array) Error!bool {
+    fn publishGrown(pool: *Pool, array: *Array) Error!void {
         try pool.acquireOrStrand();
         defer pool.unlock();
         const block = try pool.view.block(array.index);
         var word = block.word.get();
         word.backed = true;
         block.word.commit(word);
-        const granules = array.granules();
         // Without an entry for the rest, the array keeps it.
-        if ((try pool.view.extent(block)).granules > granules and blocks.unusedEntries(&pool.view) > 0) try pool.cut(array.index, granules);
-        return try pool.publish(array);
+        const larger = (try pool.view.extent(block)).granules > array.granules;
+        if (larger and blocks.unusedEntries(&pool.view) > 0) try pool.cut(array.index, array.granules);
+        try pool.publish(array);
     }
 
     /// Backs more of the block table when it is nearly used up.
@@ -505,7 +512,7 @@ pub const Pool = struct {
     pub const Released = enum(i32) { gone = 0, held = 1, lent = 2 };
 
     /// Lets go once. With an error nothing has changed.
-    pub fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
+    pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
         const hold = try pool.held(number);
         const unshown: u32 = @intFromBool(!shown and pool.options.counts_buffers);
         if (hold.holds > 1) {
@@ -534,34 +541,26 @@ pub const Pool = struct {
         return .gone;
     }
 
-    fn dropBit(pool: *Pool, number: u32) Error!void {
+    inline fn dropBit(pool: *Pool, number: u32) Error!void {
         try pool.acquire();
         defer pool.unlock();
         const index: BlockIndex = .of(number);
         const block = try pool.view.block(index);
         if (block.word.get().state != .used) return error.Corrupt;
-        const mine = Holders.bit(pool.self.slot);
+        if (block.pins.get() == 0 and !pool.heldByOthers(block)) return pool.freeBlock(index);
         const cell = &block.of.holders[pool.self.slot / 64];
-        if (block.pins.get() == 0 and Holders.of(block).without(.only(pool.self.slot)).isEmpty()) {
-            try pool.freeBlock(index);
-        } else cell.commit(cell.get() & ~mine);
+        cell.commit(cell.get() & ~Holders.bit(pool.self.slot));
     }
 
     /// Frees a block that nobody holds any more: true with the first store.
-    fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
+    inline fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
         const view = &pool.view;
         const block = try view.block(index);
         const extent = try view.extent(block);
         var word = block.word.get();
-        const was_used = word.state == .used;
-        word.zero = word.zero and !was_used;
-        word.state = .free;
+        word.state = .free; // what it says of zeros stays true: a block in use never says yes
         block.word.commit(word);
-        if (was_used) {
-            view.header.arrays.set(view.header.arrays.get() -% 1);
-            view.header.used_granules.set(view.header.used_granules.get() -% extent.granules);
-        }
-        try free_lists.put(view, index);
+        try free_lists.put(view, index, block, extent.granules);
     }
 
     // ------------------------------------------------------------ claims
@@ -613,7 +612,17 @@ pub const Pool = struct {
 
     // ------------------------------------------------------------ care
 
-    pub const Reaped = struct { members: u32 = 0, blocks_freed: u32 = 0, bytes_freed: u64 = 0 };
+    pub const Freed = struct {
+        blocks: u32 = 0,
+        bytes: u64 = 0,
+
+        fn add(freed: *Freed, more: Freed) void {
+            freed.blocks += more.blocks;
+            freed.bytes += more.bytes;
+        }
+    };
+
+    pub const Reaped = struct { members: u32 = 0, freed: Freed = .{} };
 
     /// Takes back what dead members and expired claims held.
     pub fn reap(pool: *Pool) Error!Reaped {
@@ -630,7 +639,6 @@ pub const Pool = struct {
     }
 
     fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped {
-        const used_before = pool.view.header.used_granules.get();
         var slots: Holders = .nobody;
         var reaped: Reaped = .{};
         for (0..layout.members_max) |i| {
@@ -640,8 +648,8 @@ pub const Pool = struct {
             slots.add(slot);
             if (slot != pool.self.slot) reaped.members += 1;
         }
-        reaped.blocks_freed = try pool.expireClaims(system.monotonicMs());
-        if (!slots.isEmpty() or pool.stranded > 0) reaped.blocks_freed += try pool.takeBack(slots);
+        reaped.freed = try pool.expireClaims(system.monotonicMs());
+        if (!slots.isEmpty() or pool.stranded > 0) reaped.freed.add(try pool.takeBack(slots));
         pool.stranded = 0;
         // After their holds: should we die in between, the next one reaps them again.
         for (0..layout.members_max) |i| {
@@ -649,13 +657,12 @@ pub const Pool = struct {
             if (!slots.has(slot) or slot == pool.self.slot) continue;
             pool.view.members[slot].word.commit(.{ .incarnation = found.words[slot].incarnation });
         }
-        reaped.bytes_freed = (used_before -| pool.view.header.used_granules.get()) * layout.granule_bytes;
         return reaped;
     }
 
     /// Clears the bits of `slots` everywhere and frees what nobody holds then: one pass over the table.
-    fn takeBack(pool: *Pool, slots: Holders) lock.Error!u32 {
-        var freed: u32 = 0;
+    fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
+        var freed: Freed = .{};
         for (0..pool.view.blocksUsed()) |i| {
             const index: BlockIndex = .of(@intCast(i));
             const block = &pool.view.blocks[i];
@@ -665,7 +672,7 @@ pub const Pool = struct {
             const is_stranded = state == .reserved and holders.has(pool.self.slot); // we are not at it
             const rest = if (is_stranded) Holders.nobody else holders.without(slots);
             if (rest.isEmpty() and (state == .reserved or block.pins.get() == 0)) {
-                freed += 1;
+                freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
                 pool.freeBlock(index) catch return error.Corrupt;
                 continue;
             }
@@ -674,15 +681,16 @@ pub const Pool = struct {
         return freed;
     }
 
-    fn expireClaims(pool: *Pool, now_ms: u64) lock.Error!u32 {
-        if (pool.view.header.claims.get() == 0) return 0;
-        var freed: u32 = 0;
+    fn expireClaims(pool: *Pool, now_ms: u64) lock.Error!Freed {
+        var freed: Freed = .{};
+        if (pool.view.header.claims.get() == 0) return freed;
         for (0..pool.view.pinsUsed()) |i| {
             const pin = &pool.view.pins[i];
             if (pin.word.get().kind != .claim or pin.deadline_ms.get() > now_ms) continue;
             const index = pin.block.get();
             try pins.end(&pool.view, @enumFromInt(@as(u32, @intCast(i))));
-            if (pool.freeIfUnheld(index) catch return error.Corrupt) freed += 1;
+            const bytes = (try pool.view.extent(try pool.view.block(index))).bytes();
+            if (pool.freeIfUnheld(index) catch return error.Corrupt) freed.add(.{ .blocks = 1, .bytes = bytes });
         }
         return freed;
     }
@@ -785,8 +793,6 @@ pub const Pool = struct {
         result.metadata_bytes = layout.blocks_start + layout.alignUp(@as(u64, view.blocksBacked()) * @sizeOf(Block), layout.section_bytes) +
             layout.alignUp(@as(u64, view.pinsBacked()) * @sizeOf(layout.Pin), layout.section_bytes);
         result.backed_bytes = file.backed_bytes -| result.metadata_bytes;
-        result.used_bytes = view.header.used_granules.get() *| layout.granule_bytes;
-        result.arrays = view.header.arrays.get();
         result.claims = view.header.claims.get();
         result.recoveries = view.header.recoveries.get();
         var run_bytes: u64 = 0;
@@ -803,6 +809,8 @@ pub const Pool = struct {
                 result.largest_free_bytes = @max(result.largest_free_bytes, run_bytes);
             } else run_bytes = 0;
             if (word.state == .used) {
+                result.arrays += 1;
+                result.used_bytes += bytes;
                 const holders: Holders = .of(block);
                 if (holders.isEmpty()) result.claimed_bytes += bytes;
                 if (holders.has(pool.self.slot)) {
@@ -829,12 +837,12 @@ pub const Pool = struct {
             if (word.state != .used) continue;
             into[count] = .{
                 .block = number,
-                .dtype = block.dtype.get(),
+                .dtype = block.content.get().dtype,
                 .generation = @floatFromInt(word.generation),
                 .length_bytes = @floatFromInt(try view.lengthBytes(block)),
                 .offset = @floatFromInt((try view.extent(block)).offsetBytes()),
                 .claims = block.pins.get(),
-                .kind = block.kind.get(),
+                .kind = block.content.get().kind,
                 .holders = Holders.of(block).words,
             };
             count += 1;

@@ -103,10 +103,7 @@ fn pinnedBlock(view: *const View, pin: *const layout.Pin) ?*Block {
 
 /// Frees what neither a member nor a pin holds, and puts all that is free into the lists.
 fn rebuildLists(view: *const View) Corrupt!void {
-    const header = view.header;
     free_lists.clear(view);
-    var used_granules: u64 = 0;
-    var arrays: u32 = 0;
     for (0..view.blocksUsed()) |i| {
         const index: BlockIndex = .of(@intCast(i));
         const block = try view.block(index);
@@ -115,21 +112,11 @@ fn rebuildLists(view: *const View) Corrupt!void {
         const next = try view.block(block.next.get());
         if (next.prev.get() != index) return error.Corrupt;
         if (word.state != .free and Holders.of(block).isEmpty() and block.pins.get() == 0) {
-            word.zero = word.zero and word.state == .reserved;
             word.state = .free;
             block.word.commit(word);
         }
-        switch (word.state) {
-            .free => try free_lists.insert(view, index),
-            .used => {
-                arrays += 1;
-                used_granules += (try view.extent(block)).granules;
-            },
-            else => {},
-        }
+        if (word.state == .free) try free_lists.insert(view, index);
     }
-    header.arrays.set(arrays);
-    header.used_granules.set(used_granules);
 }
 
 // ---------------------------------------------------------------- the walk
@@ -160,8 +147,6 @@ const Census = struct {
     in_chain: u32 = 0,
     free: u32 = 0,
     listed: u32 = 0,
-    used: u32 = 0,
-    used_granules: u64 = 0,
     quick_granules: u64 = 0,
     claims: u32 = 0,
     pins_of_blocks: u64 = 0,
@@ -216,10 +201,13 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
         const word = block.word.get();
         if (word.state != .unused) in_table += 1;
         switch (word.state) {
-            .free => census.free += 1,
+            .free => {
+                census.free += 1;
+                if (block.pins.get() != 0) return .{ .what = "a free block has pins", .where = i };
+            },
+            .reserved => if (Holders.of(block).isEmpty()) return .{ .what = "a reserved block has no holder", .where = i },
             .used => {
-                census.used += 1;
-                census.used_granules += (view.extent(block) catch return .{ .what = "a block's extent is wrong", .where = i }).granules;
+                if (word.zero) return .{ .what = "a block in use says that it is zero", .where = i };
                 census.pins_of_blocks += block.pins.get();
                 if (!word.backed) return .{ .what = "a block in use is not backed", .where = i };
                 if (Holders.of(block).isEmpty() and block.pins.get() == 0) return .{ .what = "a block in use has neither holder nor pin", .where = i };
@@ -285,8 +273,6 @@ fn brokenCounts(view: *const View, census: *const Census) ?Broken {
     const header = view.header;
     if (census.listed != census.free) return .{ .what = "a free block is in no list", .where = census.free - census.listed };
     if (census.quick_granules != view.lists.quick_granules.get()) return .{ .what = "the quick lists' size is wrong", .where = view.lists.quick_granules.get() };
-    if (census.used != header.arrays.get()) return .{ .what = "the count of arrays is wrong", .where = header.arrays.get() };
-    if (census.used_granules != header.used_granules.get()) return .{ .what = "the count of used bytes is wrong", .where = header.used_granules.get() };
     if (census.claims != header.claims.get()) return .{ .what = "the count of claims is wrong", .where = header.claims.get() };
     return brokenUnused(view, census.in_chain);
 }

@@ -89,26 +89,26 @@ pub const Holders = struct {
 
     pub const nobody: Holders = .{ .words = @splat(0) };
 
-    pub fn of(block: *const Block) Holders {
+    pub inline fn of(block: *const Block) Holders {
         var holders: Holders = undefined;
         for (&holders.words, &block.of.holders) |*word, *cell| word.* = cell.get();
         return holders;
     }
-    pub fn add(holders: *Holders, slot: u8) void {
+    pub inline fn add(holders: *Holders, slot: u8) void {
         holders.words[slot / 64] |= bit(slot);
     }
     pub fn has(holders: Holders, slot: u8) bool {
         return holders.words[slot / 64] & bit(slot) != 0;
     }
-    pub fn without(holders: Holders, others: Holders) Holders {
+    pub inline fn without(holders: Holders, others: Holders) Holders {
         var rest = holders;
         for (&rest.words, others.words) |*word, other| word.* &= ~other;
         return rest;
     }
-    pub fn isEmpty(holders: Holders) bool {
+    pub inline fn isEmpty(holders: Holders) bool {
         return (holders.words[0] | holders.words[1] | holders.words[2] | holders.words[3]) == 0;
     }
-    pub fn only(slot: u8) Holders {
+    pub inline fn only(slot: u8) Holders {
         var holders = nobody;
         holders.add(slot);
         return holders;

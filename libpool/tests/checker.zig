@@ -7,7 +7,7 @@ const Pool = s.Pool;
 fn populated() !struct { pool: *Pool, used: s.BlockIndex, free: s.BlockIndex } {
     const pool = try s.create(4 << 20);
     var indexes: [40]s.BlockIndex = undefined;
-    for (&indexes) |*index| index.* = try pool.alloc(40_000, 1, false);
+    for (&indexes) |*index| index.* = try s.alloc(pool, 40_000, false);
     for (indexes, 0..) |index, i| if (i % 3 == 0) {
         _ = try pool.release(index.int(), true);
     };
@@ -96,14 +96,25 @@ test "every kind of damage to the metadata is found by check()" {
                 p.view.lists.backed.first.set(0);
             }
         }.f },
-        .{ .what = "count of arrays", .how = struct {
-            fn f(p: *Pool, _: u32, _: u32) void {
-                p.view.header.arrays.set(1);
+        .{ .what = "a free block has pins", .how = struct {
+            fn f(p: *Pool, _: u32, free: u32) void {
+                p.view.blocks[free].pins.set(1);
             }
         }.f },
-        .{ .what = "count of used bytes", .how = struct {
-            fn f(p: *Pool, _: u32, _: u32) void {
-                p.view.header.used_granules.set(1);
+        .{ .what = "says that it is zero", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                var word = p.view.blocks[used].word.get();
+                word.zero = true;
+                p.view.blocks[used].word.set(word);
+            }
+        }.f },
+        .{ .what = "a reserved block has no holder", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                var word = p.view.blocks[used].word.get();
+                word.state = .reserved;
+                p.view.blocks[used].of.holders[0].set(0);
+                p.view.blocks[used].word.set(word);
+                p.view.pins[0].word.set(.{});
             }
         }.f },
         .{ .what = "count of claims", .how = struct {

@@ -41,7 +41,7 @@ test "a pool of 256 GiB takes no memory until it is used" {
     const pool = try s.create(256 << 30);
     defer pool.close(false);
     try s.expectEqual(0, (try pool.stats()).backed_bytes);
-    const bytes = try s.bytesOf(pool, try pool.alloc(1000, 1, true));
+    const bytes = try s.bytesOf(pool, try s.alloc(pool, 1000, true));
     bytes[999] = 1;
     try s.expect((try pool.stats()).backed_bytes <= 1 << 20);
 }
@@ -59,7 +59,7 @@ test "racing creators and openers all get the same pool, and never a half-made o
                 var report: s.segment.Report = .{};
                 const pool = try Pool.openOrCreate("zig-test.race", 1 << 20, 1000, .{}, &report);
                 at[0].nonces[at[1]] = pool.nonce;
-                const index = try pool.alloc(1000, 1, true);
+                const index = try s.alloc(pool, 1000, true);
                 _ = try pool.release(index.int(), true);
                 // Stay until all are in: then there can be only one.
                 s.signal(&at[0].ready);
@@ -76,13 +76,13 @@ test "racing creators and openers all get the same pool, and never a half-made o
 test "what a killed member held is free after reap(), and what others hold stays" {
     const pool = try s.create(16 << 20);
     defer pool.close(false);
-    const mine = try pool.alloc(1000, 1, true);
+    const mine = try s.alloc(pool, 1000, true);
     const Argument = struct { pool: *Pool, index: u32, generation: u64 };
     const child = try s.Child.start(struct {
         fn body(at: Argument) !void {
             const member = try s.join(at.pool);
             _ = try member.attach(at.index, at.generation, 0);
-            for (0..100) |_| _ = try member.alloc(10_000, 1, true);
+            for (0..100) |_| _ = try s.alloc(member, 10_000, true);
             s.die();
         }
     }.body, Argument{ .pool = pool, .index = mine.int(), .generation = s.generationOf(pool, mine) });
@@ -90,7 +90,7 @@ test "what a killed member held is free after reap(), and what others hold stays
     try s.expectEqual(101, (try pool.stats()).arrays);
     const reaped = try pool.reap();
     try s.expectEqual(1, reaped.members);
-    try s.expectEqual(100, reaped.blocks_freed);
+    try s.expectEqual(100, reaped.freed.blocks);
     try s.expectEqual(1, (try pool.stats()).arrays);
     try s.expectEqual(1, (try pool.stats()).members);
     try s.expectSound(pool);
@@ -99,26 +99,26 @@ test "what a killed member held is free after reap(), and what others hold stays
 test "a member killed while it holds the lock is taken over from, and the metadata is recovered" {
     const pool = try s.create(16 << 20);
     defer pool.close(false);
-    const mine = try pool.alloc(1000, 1, true);
+    const mine = try s.alloc(pool, 1000, true);
     @memset(try s.bytesOf(pool, mine), 7);
     const child = try s.Child.start(struct {
         fn body(at: *Pool) !void {
             const member = try s.join(at);
-            for (0..100) |_| _ = try member.alloc(10_000, 1, true);
+            for (0..100) |_| _ = try s.alloc(member, 10_000, true);
             try lock.acquire(&member.view, &member.self, &member.patience);
             // As if in the middle of everything: derived data that is nonsense.
             for (&member.view.lists.quick) |*head| head.set(.of(3));
             member.view.lists.backed.first.set(0xffff_ffff);
             member.view.header.unused_blocks.set(.of(0));
-            member.view.header.arrays.set(12345);
+            member.view.header.claims.set(12345);
             s.die();
         }
     }.body, pool);
     try s.expectEqual(128 + 9, try child.wait());
-    const after = try pool.alloc(1000, 1, true);
+    const after = try s.alloc(pool, 1000, true);
     try s.expectSound(pool);
     try s.expectEqual(1, (try pool.stats()).recoveries);
-    try s.expectEqual(100, (try pool.reap()).blocks_freed);
+    try s.expectEqual(100, (try pool.reap()).freed.blocks);
     try s.expectEqual(2, (try pool.stats()).arrays);
     try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, mine), 7));
     _ = try pool.release(after.int(), true);
@@ -133,10 +133,10 @@ test "a live member that keeps the lock is not robbed: the others fail after the
     defer other.close(false);
     other.patience.timeout_ms = 50;
     try lock.acquire(&pool.view, &pool.self, &pool.patience);
-    try s.expectError(error.Busy, other.alloc(100, 1, false));
+    try s.expectError(error.Busy, s.alloc(other, 100, false));
     try s.expectEqual(pool.self.thread.pid, other.patience.owner_pid);
-    lock.release(&pool.view);
-    _ = try other.alloc(100, 1, false);
+    lock.release(&pool.view, &pool.self);
+    _ = try s.alloc(other, 100, false);
     try s.expectEqual(0, (try other.stats()).recoveries);
 }
 
@@ -146,7 +146,7 @@ test "a lock word of a slot's earlier incarnation is taken over, though the slot
     const other = try s.join(pool);
     defer other.close(false);
     pool.view.header.lock.set(.{ .slot = other.self.slot, .incarnation = other.self.incarnation -% 1 });
-    _ = try pool.alloc(100, 1, false);
+    _ = try s.alloc(pool, 100, false);
     try s.expectEqual(1, (try pool.stats()).recoveries);
     try s.expectSound(pool);
 }
@@ -156,7 +156,7 @@ test "a claim holds an array that nobody else holds, and ends with its last atta
     defer pool.close(false);
     const other = try s.join(pool);
     defer other.close(false);
-    const index = try pool.alloc(1000, 1, true);
+    const index = try s.alloc(pool, 1000, true);
     const generation = s.generationOf(pool, index);
     const claim = try pool.createClaim(index.int(), 2, 0);
     _ = try pool.release(index.int(), true);
@@ -175,12 +175,12 @@ test "a claim holds an array that nobody else holds, and ends with its last atta
 test "an expired claim is collected by reap(), and its array with it" {
     const pool = try s.create(1 << 20);
     defer pool.close(false);
-    const index = try pool.alloc(1000, 1, true);
+    const index = try s.alloc(pool, 1000, true);
     const generation = s.generationOf(pool, index);
     const claim = try pool.createClaim(index.int(), 1, 1);
     _ = try pool.release(index.int(), true);
     s.system.sleep(5);
-    try s.expectEqual(1, (try pool.reap()).blocks_freed);
+    try s.expectEqual(1, (try pool.reap()).freed.blocks);
     try s.expectError(error.Stale, pool.attach(index.int(), generation, claim));
     try s.expectSound(pool);
 }
@@ -189,7 +189,7 @@ test "a segment in which a claim waits outlives its last member, and is swept wh
     const pool = try s.create(1 << 20);
     var name_buffer = pool.name_buffer;
     const name = name_buffer[0..pool.name_bytes];
-    const index = try pool.alloc(1000, 1, true);
+    const index = try s.alloc(pool, 1000, true);
     const generation = s.generationOf(pool, index);
     @memset(try s.bytesOf(pool, index), 9);
     const claim = try pool.createClaim(index.int(), 1, 400);
@@ -231,7 +231,7 @@ test "256 members at once, and the 257th is refused" {
     for (&others) |*other| other.* = try s.join(pool);
     try s.expectError(error.Members, s.join(pool));
     try s.expectEqual(256, (try pool.stats()).members);
-    const index = try pool.alloc(100, 1, true);
+    const index = try s.alloc(pool, 100, true);
     for (others) |other| _ = try other.attach(index.int(), s.generationOf(pool, index), 0);
     _ = try pool.release(index.int(), true);
     try s.expectEqual(1, (try pool.stats()).arrays);
@@ -245,7 +245,7 @@ test "buffers that are counted keep a released block until the last one is gone"
     var report: s.segment.Report = .{};
     const pool = try Pool.create(null, 1 << 20, 1000, .{ .counts_buffers = true }, &report);
     defer pool.close(false);
-    const number = (try pool.alloc(1000, 1, true)).int();
+    const number = (try s.alloc(pool, 1000, true)).int();
     try pool.retain(number);
     try s.expectEqual(.held, try pool.release(number, true));
     try s.expectEqual(.lent, try pool.release(number, true));

@@ -61,7 +61,7 @@ const Run = struct {
     fn alloc(run: *Run, who: usize) !void {
         const length = run.size();
         const zeroed = run.random.boolean();
-        const index = run.members[who].alloc(length, 1, zeroed) catch |err| {
+        const index = s.alloc(run.members[who], length, zeroed) catch |err| {
             if (err != error.Full) return err;
             run.full += 1;
             // Full means it: not one free run is large enough.
@@ -240,7 +240,7 @@ test "fragmentation after a million operations on random sizes" {
         if (live[at]) |index| {
             _ = try pool.release(index.int(), true);
             live[at] = null;
-        } else live[at] = try pool.alloc(random.intRangeAtMost(u64, 64, 32 << 10), 1, false);
+        } else live[at] = try s.alloc(pool, random.intRangeAtMost(u64, 64, 32 << 10), false);
     }
     try s.expectSound(pool);
     const stats = try pool.stats();
@@ -256,7 +256,7 @@ test "arrays start at multiples of 64 bytes, and sizes that are powers of two pa
     defer pool.close(false);
     var before: ?[]u8 = null;
     for (0..64) |_| {
-        const bytes = try s.bytesOf(pool, try pool.alloc(64 << 10, 1, false));
+        const bytes = try s.bytesOf(pool, try s.alloc(pool, 64 << 10, false));
         try s.expect(@intFromPtr(bytes.ptr) % 64 == 0);
         if (before) |b| try s.expectEqual(@intFromPtr(b.ptr) + b.len, @intFromPtr(bytes.ptr));
         before = bytes;

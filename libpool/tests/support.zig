@@ -26,6 +26,10 @@ pub fn nameOf(pool: *Pool) []const u8 {
     return pool.name_buffer[0..pool.name_bytes];
 }
 
+pub fn alloc(pool: *Pool, length_bytes: u64, zeroed: bool) !BlockIndex {
+    return (try pool.alloc(length_bytes, 1, zeroed)).index;
+}
+
 pub fn exists(name: []const u8) bool {
     var failure: system.Failure = .{};
     const fd = system.open(name, &failure) catch return false;
