@@ -1,6 +1,7 @@
 //! zig build --release=fast --prefix .      lib/<platform>/libarraypool.{so,dylib}, for every platform
 //! zig build … -Dnative                     for this machine only
 //! zig build test                           the native tests
+//! zig build test-crash                     those in which processes die at every crash point
 
 const std = @import("std");
 
@@ -17,10 +18,8 @@ const platforms = [_]Platform{
 pub fn build(b: *std.Build) void {
     const optimize = b.standardOptimizeOption(.{ .preferred_optimize_mode = .ReleaseFast });
     const only_native = b.option(bool, "native", "build the library for this machine only") orelse false;
-    const crash_points = b.option(bool, "crash-points", "let tests stop after every store to shared memory") orelse false;
-
     const options = b.addOptions();
-    options.addOption(bool, "crash_points", crash_points);
+    options.addOption(bool, "crash_points", false); // comptime: they cost a release build nothing
 
     for (platforms) |platform| {
         const native = platform.arch == b.graph.host.result.cpu.arch and platform.os == b.graph.host.result.os.tag;
@@ -52,14 +51,25 @@ pub fn build(b: *std.Build) void {
         .optimize = .Debug,
         .link_libc = false,
     });
-    const tests = b.addTest(.{ .root_module = b.createModule(.{
-        .root_source_file = b.path("libpool/tests.zig"),
-        .target = b.graph.host,
-        .optimize = b.option(std.builtin.OptimizeMode, "test-optimize", "how the native tests are built (default ReleaseSafe)") orelse .ReleaseSafe,
-    }) });
+    const test_optimize = b.option(std.builtin.OptimizeMode, "test-optimize", "how the native tests are built (default ReleaseSafe)") orelse .ReleaseSafe;
+    addTests(b, "test", "run the native tests", header, test_optimize, false);
+    addTests(b, "test-crash", "run the native tests in which processes die at every crash point", header, test_optimize, true);
+}
+
+fn addTests(b: *std.Build, step: []const u8, what: []const u8, header: *std.Build.Step.TranslateC, optimize: std.builtin.OptimizeMode, crash_points: bool) void {
+    const tests = b.addTest(.{
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("libpool/tests.zig"),
+            .target = b.graph.host,
+            .optimize = optimize,
+        }),
+        .filters = if (crash_points) &.{"crash_points"} else &.{},
+    });
+    const options = b.addOptions();
+    options.addOption(bool, "crash_points", crash_points);
     tests.root_module.addOptions("options", options);
     tests.root_module.addImport("arraypool_h", header.createModule());
     const run = b.addRunArtifact(tests);
     run.has_side_effects = true; // it tests the system, too
-    b.step("test", "run the native tests").dependOn(&run.step);
+    b.step(step, what).dependOn(&run.step);
 }

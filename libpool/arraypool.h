@@ -181,6 +181,10 @@ int32_t ap_pool_set_lock_timeout(ap_pool *pool, double timeout_ms);
 /* Unlinks every pool of this user that has neither a live member nor a live claim. Returns how many. */
 int32_t ap_sweep(void);
 
+/* For a process that is about to end: unlinks the pool of that name unless somebody outside this process is in it, or a
+ * claim waits. Members of this process do not count: threads that still run end with it. Returns 1 if it was unlinked. */
+int32_t ap_exit(const char *name);
+
 /* ------------------------------------------------------------------ blocks */
 
 /* Allocates, and holds it. `length_bytes` may be 0. Returns the block's index (>= 0).

@@ -183,6 +183,11 @@ pub export fn ap_sweep() i32 {
     return @intCast(segment.sweep());
 }
 
+pub export fn ap_exit(name: ?[*:0]const u8) i32 {
+    const given = spanOf(name orelse return 0);
+    return @intFromBool(segment.nameIsValid(given) and segment.removeAtExit(given));
+}
+
 fn failed(pool: *Pool, err: pool_file.Error) i32 {
     @branchHint(.cold);
     pool.record[errno_at] = @floatFromInt(pool.errno);

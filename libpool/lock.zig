@@ -53,8 +53,8 @@ fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patien
     var mine = self.lockWord();
     mine.waiters = true;
     const begun_ms = system.monotonicMs();
-    var probed_ms = begun_ms;
     var nap_ms: u64 = 1;
+    var probe_at_ms = begun_ms + 3; // a critical section takes far less than a millisecond
     while (true) {
         const word = lock.get();
         if (word == LockWord.unlocked) {
@@ -68,8 +68,8 @@ fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patien
         nap_ms = @min(nap_ms * 2, 20);
 
         const now_ms = system.monotonicMs();
-        if (now_ms < probed_ms + 20) continue;
-        probed_ms = now_ms;
+        if (now_ms < probe_at_ms) continue;
+        probe_at_ms = now_ms + nap_ms;
         const owner = lock.get();
         if (owner == LockWord.unlocked) continue;
         if (ownerIsDead(view, self, owner)) {

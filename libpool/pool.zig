@@ -200,6 +200,8 @@ pub const Pool = struct {
         var name_buffer = pool.name_buffer;
         const name = name_buffer[0..pool.name_bytes];
         const mapping = pool.mapping;
+        // Workers of this process that were terminated would keep the segment from being unused.
+        members.closeLeftovers(&pool.view, fd, pool.self.slot, pool.self.thread, mappingBytes(geometry), privateBytes(geometry));
         system.dropSlot(fd, pool.self.slot);
         _ = segment.removeIfUnused(fd, name);
         if (keep) system.mapZeros(mapping, mappingBytes(geometry)) else system.unmap(mapping, mappingBytes(geometry));

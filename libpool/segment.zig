@@ -158,6 +158,30 @@ pub fn removeIfUnused(fd: Fd, name: []const u8) bool {
     return true;
 }
 
+/// As removeIfUnused, for a process that ends: its own members, such as Workers that still run, do not count.
+pub fn removeAtExit(name: []const u8) bool {
+    var report: Report = .{};
+    const fd = system.open(name, &report.failure) catch return false;
+    defer system.close(fd);
+    _ = readHeader(fd, &report) catch return false;
+    if (!system.closeGate(fd)) return false;
+    defer system.leaveGate(fd);
+    var start: [layout.free_lists_start]u8 align(@alignOf(layout.Header)) = undefined;
+    if (!system.hasName(fd, name) or !system.read(fd, &start)) return false;
+    const header: *const layout.Header = @ptrCast(&start);
+    const members: *const [layout.members_max]layout.Member = @ptrCast(@alignCast(start[layout.members_start..]));
+    if (header.claims_until_ms.get() > system.monotonicMs()) return false;
+    const self: system.Thread = .current();
+    for (members, 0..) |*member, slot| {
+        if (!system.slotTaken(fd, @intCast(slot))) continue;
+        const ours = member.word.get().state == .joined and member.pid.get() == self.pid and
+            self.pid_namespace != 0 and member.pid_namespace.get() == self.pid_namespace;
+        if (!ours) return false;
+    }
+    system.unlink(name);
+    return true;
+}
+
 /// Removes every segment of this user that has neither a live member nor a live claim. Returns how many.
 pub fn sweep() u32 {
     var removed: u32 = 0;

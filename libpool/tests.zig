@@ -8,4 +8,5 @@ test {
     _ = @import("tests/full.zig");
     _ = @import("tests/checker.zig");
     _ = @import("tests/header.zig");
+    _ = @import("tests/crash_points.zig");
 }

@@ -135,7 +135,7 @@ test "every kind of damage to the metadata is found by check()" {
     };
     for (damages) |damage| {
         const it = try populated();
-        defer it.pool.close(false);
+        defer s.end(it.pool);
         damage.how(it.pool, it.used.int(), it.free.int());
         try expectBroken(it.pool, damage.what);
     }

@@ -76,7 +76,7 @@ test "the block table grows with the number of arrays" {
 
 test "the pin table grows with the number of claims, and says when it is full" {
     const pool = try s.create(1 << 20);
-    defer pool.close(false);
+    defer s.end(pool);
     const index = (try s.alloc(pool, 64, false)).int();
     const generation = s.generationOf(pool, .of(index));
     var claims: [4096]u64 = undefined;

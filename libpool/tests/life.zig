@@ -192,7 +192,7 @@ test "a segment in which a claim waits outlives its last member, and is swept wh
     const index = try s.alloc(pool, 1000, true);
     const generation = s.generationOf(pool, index);
     @memset(try s.bytesOf(pool, index), 9);
-    const claim = try pool.createClaim(index.int(), 1, 400);
+    const claim = try pool.createClaim(index.int(), 1, 0);
     pool.close(false);
     try s.expect(s.exists(name));
     _ = s.segment.sweep();
@@ -205,7 +205,7 @@ test "a segment in which a claim waits outlives its last member, and is swept wh
     receiver.close(false);
     try s.expect(s.exists(name));
     s.system.sleep(120);
-    try s.expect(s.segment.sweep() >= 1);
+    _ = s.segment.sweep(); // unless another creator of this machine was faster
     try s.expect(!s.exists(name));
 }
 
@@ -223,6 +223,30 @@ test "the segment of a family that was killed is swept by the next creator" {
     try s.expect(s.exists(shared.bytes[0..shared.length]));
     (try s.create(1 << 20)).close(false);
     try s.expect(!s.exists(shared.bytes[0..shared.length]));
+}
+
+test "a process that ends removes a pool in which only its own threads are, and no other" {
+    const pool = try s.create(1 << 20);
+    var name_buffer = pool.name_buffer;
+    const name = name_buffer[0..pool.name_bytes];
+    const go = try s.sharedPage(u32);
+    go.* = 0;
+    const child = try s.Child.start(struct {
+        fn body(at: struct { *Pool, *u32 }) !void {
+            const member = try s.join(at[0]);
+            s.signal(at[1]);
+            s.waitUntil(at[1], 2);
+            member.close(false);
+        }
+    }.body, .{ pool, go });
+    s.waitUntil(go, 1);
+    try s.expect(!s.segment.removeAtExit(name));
+    s.signal(go);
+    try s.expectEqual(0, try child.wait());
+    try s.expect(s.exists(name));
+    try s.expect(s.segment.removeAtExit(name));
+    try s.expect(!s.exists(name));
+    pool.close(false);
 }
 
 test "256 members at once, and the 257th is refused" {

@@ -26,6 +26,14 @@ pub fn nameOf(pool: *Pool) []const u8 {
     return pool.name_buffer[0..pool.name_bytes];
 }
 
+/// Leaves, and removes the segment though a claim may wait in it.
+pub fn end(pool: *Pool) void {
+    var name_buffer = pool.name_buffer;
+    const name = name_buffer[0..pool.name_bytes];
+    pool.close(false);
+    system.unlink(name);
+}
+
 pub fn alloc(pool: *Pool, length_bytes: u64, zeroed: bool) !BlockIndex {
     return (try pool.alloc(length_bytes, 1, zeroed)).index;
 }
@@ -84,6 +92,18 @@ pub const Child = struct {
         }
     }
 };
+
+/// Whether the environment has exactly this `NAME=value`.
+pub fn hasEnvironment(entry: []const u8) bool {
+    var buffer: [1 << 16]u8 = undefined;
+    const fd = linux.open("/proc/self/environ", .{}, 0);
+    if (linux.errno(fd) != .SUCCESS) return false;
+    defer _ = linux.close(@intCast(fd));
+    const got = linux.read(@intCast(fd), &buffer, buffer.len);
+    var entries = std.mem.splitScalar(u8, buffer[0..got], 0);
+    while (entries.next()) |each| if (std.mem.eql(u8, each, entry)) return true;
+    return false;
+}
 
 /// Dies at once, as by `kill -9`.
 pub fn die() noreturn {
