@@ -19,25 +19,27 @@ const assert = layout.assert;
 // ---------------------------------------------------------------- quick lists
 
 /// At most an eighth of the heap waits unmerged, but always 4 MiB.
-inline fn quickLimit(view: *const View) u64 {
+pub inline fn quickLimit(view: *const View) u64 {
     return @max(view.geometry.heap_granules / 8, (4 << 20) / layout.granule_bytes);
 }
 
 /// Puts a free backed block where its size is taken from first; where it goes into the runs, it is merged with its
 /// neighbours before.
-pub inline fn put(view: *const View, index: BlockIndex, block: *layout.Block, granules: u32) Corrupt!void {
-    const quick_granules = view.lists.quick_granules.get();
-    const small = granules <= layout.quick_granules_max and block.word.get().backed;
-    if (!small or quick_granules +| granules > quickLimit(view)) return putMerged(view, index);
+pub fn put(view: *const View, index: BlockIndex) Corrupt!void {
+    const block = try view.block(index);
+    const extent = try view.extent(block);
+    const quick_granules = view.lists.quick_granules.get() +| extent.granules;
+    const small = extent.granules <= layout.quick_granules_max and block.word.get().backed;
+    if (!small or quick_granules > quickLimit(view)) return putMerged(view, index);
 
-    const head = &view.lists.quick[granules];
+    const head = &view.lists.quick[extent.granules];
     block.of.links.next.set(head.get());
     block.of.links.list.set(.quick);
     head.set(index);
-    view.lists.quick_granules.set(quick_granules + granules);
+    view.lists.quick_granules.set(quick_granules);
 }
 
-pub inline fn takeQuick(view: *const View, granules: u32) Corrupt!?BlockIndex {
+pub fn takeQuick(view: *const View, granules: u32) Corrupt!?BlockIndex {
     if (granules > layout.quick_granules_max) return null;
     const head = &view.lists.quick[granules];
     const index = head.get();
@@ -96,7 +98,7 @@ fn runsFor(view: *const View, backed: bool) *Runs {
 }
 
 /// Puts a free block into the runs, joined with free neighbours of its kind (backed or not).
-pub noinline fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
+pub fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
     var merged = index;
     const block = try view.block(index);
     const backed = block.word.get().backed;

@@ -25,7 +25,7 @@ pub const Patience = struct {
 };
 
 pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
-    if (!view.header.lock.compareAndSwap(.unlocked, self.lockWord())) try acquireSlowly(view, self, patience);
+    if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience);
     if (view.header.corrupt.get() != 0) {
         release(view, self);
         return error.Corrupt;
@@ -37,7 +37,7 @@ pub inline fn acquire(view: *const View, self: *const members.Self, patience: *P
 /// is all that can happen.
 pub inline fn release(view: *const View, self: *const members.Self) void {
     const lock = &view.header.lock;
-    if (lock.get() == self.lockWord()) return lock.commit(.unlocked);
+    if (lock.get() == self.lock_word) return lock.commit(.unlocked);
     _ = lock.swap(.unlocked);
     system.wakeOne(&lock.raw);
 }
@@ -46,11 +46,11 @@ fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patien
     @branchHint(.cold);
     const lock = &view.header.lock;
     for (0..patience.spins) |_| {
-        if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lockWord())) return;
+        if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lock_word)) return;
         std.atomic.spinLoopHint();
     }
     // From here on others may sleep that only our unlock will wake: keep the bit.
-    var mine = self.lockWord();
+    var mine = self.lock_word;
     mine.waiters = true;
     const begun_ms = system.monotonicMs();
     var nap_ms: u64 = 1;

@@ -17,11 +17,9 @@ pub const Self = struct {
     fd: Fd,
     slot: u8,
     incarnation: u23,
+    /// What the lock holds while this member has it.
+    lock_word: layout.LockWord,
     thread: system.Thread,
-
-    pub fn lockWord(self: *const Self) layout.LockWord {
-        return .{ .slot = self.slot, .incarnation = self.incarnation };
-    }
 };
 
 /// Takes the slot whose byte this descriptor owns: with a new incarnation, and not yet as a member. Returns the state in
@@ -30,6 +28,7 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
     const member = &view.members[self.slot];
     const before = member.word.get();
     self.incarnation = nextIncarnation(before.incarnation);
+    self.lock_word = .{ .slot = self.slot, .incarnation = self.incarnation };
     // Joining: nobody reads the fields below. What the predecessor held is still held by the slot's bits.
     member.word.commit(.{ .incarnation = self.incarnation, .state = .joining });
     member.pid.set(self.thread.pid);

@@ -149,7 +149,7 @@ pub const Pool = struct {
         pool.* = .{
             .record = @splat(0),
             .view = .of(entered.geometry, @alignCast(base + private_bytes)),
-            .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .thread = .current() },
+            .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
             .patience = .{ .spins = if (system.processors() > 1) 200 else 0, .timeout_ms = 2000 },
             .options = options,
             .name_buffer = @splat(0),
@@ -232,38 +232,85 @@ pub const Pool = struct {
 
     // ------------------------------------------------------------ allocating
 
-    /// An array on its way into being.
-    pub const Array = struct {
+    pub const Request = struct {
         length_bytes: u64,
         granules: u32,
         dtype: u8,
-        index: BlockIndex = .none,
-        generation: u53 = 0,
-        offset_bytes: u64 = 0,
+    };
+
+    pub const Array = struct {
+        index: BlockIndex,
+        generation: u64,
+        offset_bytes: u64,
         /// Its bytes are zeros already.
-        is_zero: bool = false,
+        is_zero: bool,
     };
 
     /// Allocates, and holds it.
     pub inline fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
         if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
-        const granules = layout.alignUp(@max(1, length_bytes), layout.granule_bytes) / layout.granule_bytes;
-        var array: Array = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
-        if (!try pool.takeBacked(&array)) try pool.allocSlowly(&array);
+        const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
+        const request: Request = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
+        const array = try pool.takeBacked(request) orelse try pool.allocSlowly(request);
         const hold = &pool.holds[array.index.int()];
         hold.* = .{ .holds = 1, .shown = @intFromBool(pool.options.counts_buffers), .gone = 0, ._pad = 0 };
         if (zeroed and !array.is_zero) zero(pool.view.heap + array.offset_bytes, length_bytes);
         return array;
     }
 
-    /// A block for the array out of backed free memory; false when there is none.
-    inline fn takeBacked(pool: *Pool, array: *Array) Error!bool {
+    /// An array out of backed free memory; null when there is none.
+    inline fn takeBacked(pool: *Pool, request: Request) Error!?Array {
         try pool.acquire();
         defer pool.unlock();
-        array.index = try free_lists.takeQuick(&pool.view, array.granules) orelse
-            try pool.takeRun(true, array.granules) orelse return false;
-        try pool.publish(array);
-        return true;
+        return pool.takeWarm(request) orelse try pool.takeAny(request);
+    }
+
+    /// The way most allocations go: a block of just that size was freed a moment ago. Everything is read once, into
+    /// registers; whatever is not as usual is for takeAny() to find out.
+    inline fn takeWarm(pool: *Pool, request: Request) ?Array {
+        if (request.granules > layout.quick_granules_max) return null;
+        const lists = pool.view.lists;
+        const table = pool.view.blocks;
+        const known = pool.view.blocks_known;
+        const head = &lists.quick[request.granules];
+        const index = head.get();
+        if (index.int() >= known) return null;
+        const block = &table[index.int()];
+        const word = block.word.get();
+        const next = block.next.get();
+        if (word.state != .free or !word.backed or next.int() >= known) return null;
+        const start = block.start.get();
+        if (start > pool.view.geometry.heap_granules - request.granules) return null;
+        if (table[next.int()].start.get() -% start != request.granules) return null;
+
+        head.set(block.of.links.next.get());
+        lists.quick_granules.set(lists.quick_granules.get() -| request.granules);
+        const extent: View.Extent = .{ .start = start, .granules = request.granules };
+        return pool.publish(index, block, extent, word, request);
+    }
+
+    noinline fn takeAny(pool: *Pool, request: Request) Error!?Array {
+        const index = try free_lists.takeQuick(&pool.view, request.granules) orelse
+            try pool.takeRun(true, request.granules) orelse return null;
+        return try pool.publishAt(index, request);
+    }
+
+    fn publishAt(pool: *Pool, index: BlockIndex, request: Request) Error!Array {
+        const block = try pool.view.block(index);
+        const extent = try pool.view.extent(block);
+        if (extent.granules < request.granules) return error.Corrupt;
+        return pool.publish(index, block, extent, block.word.get(), request);
+    }
+
+    /// The end of an allocation: the block becomes this member's array with one store.
+    inline fn publish(pool: *Pool, index: BlockIndex, block: *Block, extent: View.Extent, word: layout.BlockWord, request: Request) Array {
+        const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
+        // Nobody reads these of a block that is not in use.
+        block.tail_bytes.set(@truncate(extent.bytes() - request.length_bytes));
+        block.content.set(.{ .dtype = request.dtype });
+        pool.holdAlone(block);
+        block.word.commit(.{ .generation = generation, .state = .used, .backed = true });
+        return .{ .index = index, .generation = generation, .offset_bytes = extent.offsetBytes(), .is_zero = word.zero };
     }
 
     /// Takes exactly `granules` off a free run; null when there is none, or no entry for a split.
@@ -285,23 +332,6 @@ pub const Pool = struct {
         try free_lists.insert(&pool.view, rest);
     }
 
-    /// The end of an allocation: the block becomes this member's array with one store.
-    inline fn publish(pool: *Pool, array: *Array) Error!void {
-        const view = &pool.view;
-        const block = try view.block(array.index);
-        const extent = try view.extent(block);
-        const word = block.word.get();
-        const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
-        // Nobody reads these of a block that is not in use.
-        block.tail_bytes.set(std.math.cast(u32, extent.bytes() -% array.length_bytes) orelse return error.Corrupt);
-        block.content.set(.{ .dtype = array.dtype });
-        pool.holdAlone(block);
-        block.word.commit(.{ .generation = generation, .state = .used, .backed = true });
-        array.generation = generation;
-        array.offset_bytes = extent.offsetBytes();
-        array.is_zero = word.zero;
-    }
-
     inline fn holdAlone(pool: *Pool, block: *Block) void {
         inline for (&block.of.holders) |*cell| cell.set(0);
         block.of.holders[pool.self.slot / 64].set(Holders.bit(pool.self.slot));
@@ -317,19 +347,19 @@ pub const Pool = struct {
     }
 
     /// No backed memory fits: back more, and where there is none, look for what can be had back, the cheap ways first.
-    noinline fn allocSlowly(pool: *Pool, array: *Array) Error!void {
+    noinline fn allocSlowly(pool: *Pool, request: Request) Error!Array {
         pool.cause = .none;
-        if (try pool.takeOrGrow(array)) return;
+        if (try pool.takeOrGrow(request)) |array| return array;
         try pool.coalesce();
-        if (try pool.takeOrGrow(array)) return;
+        if (try pool.takeOrGrow(request)) |array| return array;
         if ((try pool.reap()).freed.blocks > 0) {
             try pool.coalesce();
-            if (try pool.takeOrGrow(array)) return;
+            if (try pool.takeOrGrow(request)) |array| return array;
         }
         // /dev/shm is full, but this pool may keep some of it behind runs that are too small.
         if (pool.cause == .device and try pool.trim() > 0) {
             try pool.coalesce();
-            if (try pool.takeOrGrow(array)) return;
+            if (try pool.takeOrGrow(request)) |array| return array;
         }
         if (pool.cause == .none) pool.cause = .heap;
         return error.Full;
@@ -341,42 +371,38 @@ pub const Pool = struct {
         try free_lists.coalesce(&pool.view);
     }
 
-    fn takeOrGrow(pool: *Pool, array: *Array) Error!bool {
+    fn takeOrGrow(pool: *Pool, request: Request) Error!?Array {
         try pool.backTables();
-        return try pool.takeUnmerged(array) or try pool.grow(array);
+        return try pool.takeUnmerged(request) orelse try pool.grow(request);
     }
 
     /// Memory that waits unmerged in quick lists is used up before the pool grows.
-    fn takeUnmerged(pool: *Pool, array: *Array) Error!bool {
-        if (try pool.takeBacked(array)) return true;
-        const worth_it = @max(array.granules, (1 << 20) / layout.granule_bytes);
-        if (pool.view.lists.quick_granules.get() < worth_it) return false;
+    fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
+        if (try pool.takeBacked(request)) |array| return array;
+        const worth_it = @max(request.granules, (1 << 20) / layout.granule_bytes);
+        if (pool.view.lists.quick_granules.get() < worth_it) return null;
         {
             try pool.acquire();
             defer pool.unlock();
             try free_lists.flush(&pool.view);
         }
-        return pool.takeBacked(array);
+        return pool.takeBacked(request);
     }
 
     /// Backs more of the heap: somewhat more than is asked for, as long as there is room.
-    fn grow(pool: *Pool, array: *Array) Error!bool {
+    fn grow(pool: *Pool, request: Request) Error!?Array {
         const geometry = pool.view.geometry;
         const step_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
         const step: u32 = @intCast(step_bytes / layout.granule_bytes);
-        const whole_pages = layout.alignUp(@max(array.granules, step), layout.section_bytes / layout.granule_bytes);
+        const whole_pages = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
         const generous: u32 = @intCast(@min(whole_pages, geometry.heap_granules));
-        for ([_]u32{ generous, array.granules }) |wanted| {
+        for ([_]u32{ generous, request.granules }) |wanted| {
             if (try pool.reserve(wanted)) |index| {
-                if (try pool.backReserved(index)) {
-                    array.index = index;
-                    try pool.publishGrown(array);
-                    return true;
-                }
+                if (try pool.backReserved(index)) return try pool.publishGrown(index, request);
                 pool.cause = .device;
             }
         }
-        return false;
+        return null;
     }
 
     /// Takes unbacked free memory to this member, so that it can be backed outside the lock.
@@ -425,17 +451,17 @@ pub const Pool = struct {
         try pool.acquire();
     }
 
-    fn publishGrown(pool: *Pool, array: *Array) Error!void {
+    fn publishGrown(pool: *Pool, index: BlockIndex, request: Request) Error!Array {
         try pool.acquireOrStrand();
         defer pool.unlock();
-        const block = try pool.view.block(array.index);
+        const block = try pool.view.block(index);
         var word = block.word.get();
         word.backed = true;
         block.word.commit(word);
         // Without an entry for the rest, the array keeps it.
-        const larger = (try pool.view.extent(block)).granules > array.granules;
-        if (larger and blocks.unusedEntries(&pool.view) > 0) try pool.cut(array.index, array.granules);
-        try pool.publish(array);
+        const larger = (try pool.view.extent(block)).granules > request.granules;
+        if (larger and blocks.unusedEntries(&pool.view) > 0) try pool.cut(index, request.granules);
+        return pool.publishAt(index, request);
     }
 
     /// Backs more of the block table when it is nearly used up.
@@ -546,23 +572,51 @@ pub const Pool = struct {
     inline fn dropBit(pool: *Pool, number: u32) Error!void {
         try pool.acquire();
         defer pool.unlock();
-        const index: BlockIndex = .of(number);
-        const block = try pool.view.block(index);
+        if (!pool.freeWarm(number)) try pool.dropBitAny(number);
+    }
+
+    /// The way most releases go, as takeWarm(): the last hold of a small block. False, and nothing done, if it is not.
+    inline fn freeWarm(pool: *Pool, number: u32) bool {
+        const lists = pool.view.lists;
+        const table = pool.view.blocks;
+        const known = pool.view.blocks_known;
+        if (number >= known) return false;
+        const block = &table[number];
+        const word = block.word.get();
+        const next = block.next.get();
+        if (word.state != .used or block.pins.get() != 0 or pool.heldByOthers(block) or next.int() >= known) return false;
+        const granules = table[next.int()].start.get() -% block.start.get();
+        if (granules > layout.quick_granules_max) return false;
+        const quick_granules = lists.quick_granules.get() +| granules;
+        if (quick_granules > free_lists.quickLimit(&pool.view)) return false;
+
+        var free = word;
+        free.state = .free;
+        block.word.commit(free);
+        const head = &lists.quick[granules];
+        block.of.links.next.set(head.get());
+        block.of.links.list.set(.quick);
+        head.set(.of(number));
+        lists.quick_granules.set(quick_granules);
+        return true;
+    }
+
+    noinline fn dropBitAny(pool: *Pool, number: u32) Error!void {
+        const block = try pool.view.block(.of(number));
         if (block.word.get().state != .used) return error.Corrupt;
-        if (block.pins.get() == 0 and !pool.heldByOthers(block)) return pool.freeBlock(index);
+        if (block.pins.get() == 0 and !pool.heldByOthers(block)) return pool.freeBlock(.of(number));
         const cell = &block.of.holders[pool.self.slot / 64];
         cell.commit(cell.get() & ~Holders.bit(pool.self.slot));
     }
 
     /// Frees a block that nobody holds any more: true with the first store.
-    inline fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
-        const view = &pool.view;
-        const block = try view.block(index);
-        const extent = try view.extent(block);
+    fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
+        const block = try pool.view.block(index);
+        _ = try pool.view.extent(block);
         var word = block.word.get();
         word.state = .free; // what it says of zeros stays true: a block in use never says yes
         block.word.commit(word);
-        try free_lists.put(view, index, block, extent.granules);
+        try free_lists.put(&pool.view, index);
     }
 
     // ------------------------------------------------------------ claims

@@ -17,6 +17,8 @@ pub const View = struct {
     blocks: [*]Block,
     pins: [*]layout.Pin,
     heap: [*]u8,
+    /// Entries known to have memory behind them: they do not lose it, so an old number is a safe one.
+    blocks_known: u32,
 
     pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8) View {
         return .{
@@ -27,6 +29,7 @@ pub const View = struct {
             .blocks = @ptrCast(@alignCast(segment + layout.blocks_start)),
             .pins = @ptrCast(@alignCast(segment + geometry.pins_start)),
             .heap = segment + geometry.heap_start,
+            .blocks_known = 0,
         };
     }
 
@@ -46,8 +49,14 @@ pub const View = struct {
     }
 
     pub inline fn block(view: *const View, index: BlockIndex) Corrupt!*Block {
-        if (index.int() >= view.blocksBacked()) return error.Corrupt;
+        if (index.int() >= view.blocks_known) try view.learn(index);
         return &view.blocks[index.int()];
+    }
+
+    noinline fn learn(view: *const View, index: BlockIndex) Corrupt!void {
+        const backed = view.blocksBacked();
+        if (index.int() >= backed) return error.Corrupt;
+        @constCast(view).blocks_known = backed;
     }
 
     pub inline fn pin(view: *const View, index: layout.PinIndex) Corrupt!*layout.Pin {
@@ -60,10 +69,10 @@ pub const View = struct {
         start: u32,
         granules: u32,
 
-        pub fn offsetBytes(at: Extent) u64 {
+        pub inline fn offsetBytes(at: Extent) u64 {
             return @as(u64, at.start) * layout.granule_bytes;
         }
-        pub fn bytes(at: Extent) u64 {
+        pub inline fn bytes(at: Extent) u64 {
             return @as(u64, at.granules) * layout.granule_bytes;
         }
     };
@@ -77,7 +86,7 @@ pub const View = struct {
     }
 
     /// Bytes of the array in a block: its extent without the tail.
-    pub fn lengthBytes(view: *const View, of_block: *const Block) Corrupt!u64 {
+    pub inline fn lengthBytes(view: *const View, of_block: *const Block) Corrupt!u64 {
         const all = (try view.extent(of_block)).bytes();
         const tail = of_block.tail_bytes.get();
         return if (tail > all) error.Corrupt else all - tail;
