@@ -2,6 +2,7 @@
 //! zig build … -Dnative                     for this machine only
 //! zig build test                           the native tests
 //! zig build test-crash                     those in which processes die at every crash point
+//! zig build test-arm64 -fqemu              the native tests for arm64, under qemu-aarch64
 
 const std = @import("std");
 
@@ -52,24 +53,36 @@ pub fn build(b: *std.Build) void {
         .link_libc = false,
     });
     const test_optimize = b.option(std.builtin.OptimizeMode, "test-optimize", "how the native tests are built (default ReleaseSafe)") orelse .ReleaseSafe;
-    addTests(b, "test", "run the native tests", header, test_optimize, false);
-    addTests(b, "test-crash", "run the native tests in which processes die at every crash point", header, test_optimize, true);
+    const arm64 = b.resolveTargetQuery(.{ .cpu_arch = .aarch64, .os_tag = .linux });
+    const kinds = [_]Tests{
+        .{ .step = "test", .what = "run the native tests" },
+        .{ .step = "test-crash", .what = "run the native tests in which processes die at every crash point", .crash_points = true },
+        .{ .step = "test-arm64", .what = "run the native tests for arm64 under qemu-aarch64", .target = arm64 },
+    };
+    for (kinds) |kind| kind.add(b, header, test_optimize);
 }
 
-fn addTests(b: *std.Build, step: []const u8, what: []const u8, header: *std.Build.Step.TranslateC, optimize: std.builtin.OptimizeMode, crash_points: bool) void {
-    const tests = b.addTest(.{
-        .root_module = b.createModule(.{
-            .root_source_file = b.path("libpool/tests.zig"),
-            .target = b.graph.host,
-            .optimize = optimize,
-        }),
-        .filters = if (crash_points) &.{"crash_points"} else &.{},
-    });
-    const options = b.addOptions();
-    options.addOption(bool, "crash_points", crash_points);
-    tests.root_module.addOptions("options", options);
-    tests.root_module.addImport("arraypool_h", header.createModule());
-    const run = b.addRunArtifact(tests);
-    run.has_side_effects = true; // it tests the system, too
-    b.step(step, what).dependOn(&run.step);
-}
+const Tests = struct {
+    step: []const u8,
+    what: []const u8,
+    crash_points: bool = false,
+    target: ?std.Build.ResolvedTarget = null,
+
+    fn add(kind: Tests, b: *std.Build, header: *std.Build.Step.TranslateC, optimize: std.builtin.OptimizeMode) void {
+        const tests = b.addTest(.{
+            .root_module = b.createModule(.{
+                .root_source_file = b.path("libpool/tests.zig"),
+                .target = kind.target orelse b.graph.host,
+                .optimize = optimize,
+            }),
+            .filters = if (kind.crash_points) &.{"crash_points"} else &.{},
+        });
+        const options = b.addOptions();
+        options.addOption(bool, "crash_points", kind.crash_points);
+        tests.root_module.addOptions("options", options);
+        tests.root_module.addImport("arraypool_h", header.createModule());
+        const run = b.addRunArtifact(tests);
+        run.has_side_effects = true; // it tests the system, too
+        b.step(kind.step, kind.what).dependOn(&run.step);
+    }
+};

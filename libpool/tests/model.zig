@@ -214,7 +214,7 @@ fn runModel(seed: u64, capacity_bytes: u64, steps: u32) !void {
         try run.forgetIfFree(array);
     }
     const stats = try run.members[0].stats();
-    try s.expectEqual(first.view.geometry.capacity_bytes, stats.largest_free_bytes);
+    try s.expectEqual(run.members[0].view.geometry.capacity_bytes, stats.largest_free_bytes);
     try s.expectEqual(0, stats.used_bytes);
     try s.expect(run.full > 0 or capacity_bytes > 8 << 20);
 }
