@@ -1,0 +1,104 @@
+/** Bun: the symbol table of the C library, and the interface of `core/native.ts` over `bun:ffi`. */
+
+import { AP_RUNTIME_BUN } from "../core/abi.ts";
+import type { Library, Native, Pointer } from "../core/native.ts";
+
+// What is used of Bun, written out: so that neither Deno nor a program's own compiler needs Bun's types.
+interface BunFfi {
+  dlopen(
+    path: string,
+    symbols: Record<string, { args: string[]; returns: string }>,
+  ): { symbols: Record<string, { ptr: number }> };
+  toArrayBuffer(
+    pointer: Pointer,
+    byteOffset: number,
+    byteLength: number,
+    context?: number,
+    deallocator?: number,
+  ): ArrayBuffer;
+}
+interface BunProcess {
+  readonly platform: string;
+  readonly arch: string;
+  readonly env: Record<string, string | undefined>;
+  getBuiltinModule(id: "bun:ffi"): BunFfi;
+  on(event: "exit", listener: () => void): void;
+}
+declare function setTimeout(callback: () => void, delayMs: number): { unref(): void };
+
+const symbols = {
+  // uint32_t ap_abi_version(void);
+  ap_abi_version: { args: [], returns: "u32" },
+  // ap_pool *ap_pool_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
+  ap_pool_create: { args: ["ptr", "f64", "f64", "u32", "ptr"], returns: "ptr" },
+  // ap_pool *ap_pool_open(const char *name, const char *nonce, uint32_t runtime, double *report);
+  ap_pool_open: { args: ["ptr", "ptr", "u32", "ptr"], returns: "ptr" },
+  // ap_pool *ap_pool_open_or_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
+  ap_pool_open_or_create: { args: ["ptr", "f64", "f64", "u32", "ptr"], returns: "ptr" },
+  // int32_t ap_pool_close(ap_pool *pool, uint32_t keep_range);
+  ap_pool_close: { args: ["ptr", "u32"], returns: "i32" },
+  // double *ap_pool_record(ap_pool *pool);
+  ap_pool_record: { args: ["ptr"], returns: "ptr" },
+  // int32_t ap_pool_info(ap_pool *pool);
+  ap_pool_info: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_pool_name(ap_pool *pool, char *name);
+  ap_pool_name: { args: ["ptr", "ptr"], returns: "i32" },
+  // int32_t ap_pool_nonce(ap_pool *pool, char *nonce);
+  ap_pool_nonce: { args: ["ptr", "ptr"], returns: "i32" },
+  // int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
+  ap_block_alloc: { args: ["ptr", "f64", "u32", "u32"], returns: "i32" },
+  // int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
+  ap_block_attach: { args: ["ptr", "u32", "f64", "f64"], returns: "i32" },
+  // int32_t ap_block_retain(ap_pool *pool, uint32_t block);
+  ap_block_retain: { args: ["ptr", "u32"], returns: "i32" },
+  // int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
+  ap_block_release: { args: ["ptr", "u32", "u32"], returns: "i32" },
+  // int32_t ap_block_settle(ap_pool *pool, uint32_t block);
+  ap_block_settle: { args: ["ptr", "u32"], returns: "i32" },
+  // void ap_buffer_gone(void *bytes, void *context);
+  ap_buffer_gone: { args: ["ptr", "ptr"], returns: "void" },
+  // int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double ttl_ms);
+  ap_claim_create: { args: ["ptr", "u32", "u32", "f64"], returns: "i32" },
+  // int32_t ap_claim_drop(ap_pool *pool, uint32_t block, double generation, double claim, uint32_t attaches);
+  ap_claim_drop: { args: ["ptr", "u32", "f64", "f64", "u32"], returns: "i32" },
+  // int32_t ap_pool_reap(ap_pool *pool);
+  ap_pool_reap: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_pool_trim(ap_pool *pool);
+  ap_pool_trim: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_check(ap_pool *pool, char *text);
+  ap_check: { args: ["ptr", "ptr"], returns: "i32" },
+  // int32_t ap_pool_stats(ap_pool *pool);
+  ap_pool_stats: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_block_list(ap_pool *pool, uint32_t from, ap_block_info *blocks, uint32_t max);
+  ap_block_list: { args: ["ptr", "u32", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_member_list(ap_pool *pool, ap_member_info *members, uint32_t max);
+  ap_member_list: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+};
+
+/** Opens the library of this machine under `folder`. */
+export function loadBun(folder: URL): Native {
+  const process = (globalThis as unknown as { process: BunProcess }).process;
+  const ffi = process.getBuiltinModule("bun:ffi");
+  const suffix = process.platform === "darwin" ? "dylib" : "so";
+  const path = new URL(`${process.platform}-${process.arch}/libarraypool.${suffix}`, folder).pathname;
+  const library = ffi.dlopen(decodeURIComponent(path), symbols).symbols;
+  const bufferGone = library["ap_buffer_gone"]!.ptr;
+
+  return {
+    library: library as unknown as Library,
+    runtime: AP_RUNTIME_BUN,
+    countsBuffers: true,
+    largestBufferBytes: 2 ** 32,
+    // In Bun a pointer is the address itself.
+    pointer: (address) => address as unknown as Pointer,
+    buffer: (pointer, offset, byteLength, context) =>
+      context === 0
+        ? ffi.toArrayBuffer(pointer, offset, byteLength)
+        : ffi.toArrayBuffer(pointer, offset, byteLength, context, bufferGone),
+    // Bun's collector feels every ArrayBuffer by itself.
+    weigh: () => {},
+    later: (callback, delayMs) => setTimeout(callback, delayMs).unref(),
+    atExit: (callback) => process.on("exit", callback),
+    environment: (name) => process.env[name],
+  };
+}

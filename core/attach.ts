@@ -1,0 +1,44 @@
+/** attach: from a descriptor to the array that it names. */
+
+import { type Descriptor, type Parsed, parseDescriptor } from "./descriptor.ts";
+import { elementTypeOfClass, type TypedArray, type TypedArrayClass } from "./dtype.ts";
+import { memberFor } from "./pool.ts";
+import { makeOwner, type SharedArray } from "./shared_array.ts";
+
+/**
+ * Attaches the array, or the slice, that a descriptor names. With `type`, a descriptor of another element type is a `TypeError`.
+ *
+ * @throws {TypeError | RangeError} if it is no descriptor.
+ * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_POOL_BUSY`, `ERR_SYSTEM`, `ERR_LIBRARY`
+ *
+ * @example
+ * ```ts
+ * import { attach, Pool } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * using prices = pool.from(Float64Array.of(1, 2, 3));
+ * const text = JSON.stringify(prices.share()); // to another process, by argv, a file, a socket …
+ * using same = attach(JSON.parse(text), Float64Array);
+ * same[0] = 42;
+ * console.log(prices[0]); // 42
+ * ```
+ */
+export function attach<T extends TypedArray>(descriptor: Descriptor, type: TypedArrayClass<T>): SharedArray<T>;
+export function attach(descriptor: Descriptor): SharedArray;
+export function attach(descriptor: Descriptor, type?: TypedArrayClass<TypedArray>): SharedArray {
+  const wanted = type === undefined ? undefined : elementTypeOfClass(type);
+  const parsed = parseDescriptor(descriptor);
+  if (wanted !== undefined && wanted !== parsed.type) {
+    throw new TypeError(
+      `the descriptor names an array of ${parsed.dtype}, not of ${wanted.dtype}: attach it as ${parsed.type.className}`,
+    );
+  }
+  return attachParsed(parsed);
+}
+
+/** Attaches what a checked descriptor names. */
+export function attachParsed(parsed: Parsed): SharedArray {
+  const { type, block, generation, claim, offset, length, shape } = parsed;
+  const hold = memberFor(parsed).attach(block, generation, claim, type.code, offset, length * type.bytes);
+  return makeOwner(type, hold, length, shape);
+}

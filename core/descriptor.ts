@@ -1,0 +1,207 @@
+/**
+ * Descriptors: the plain, JSON-safe value that names an array, or a slice of one, to another process.
+ *
+ * Whatever comes in is taken apart field by field: own data properties only, so that neither a prototype nor a getter has a
+ * say, and each checked for type, range and what it must fit. That it fits the memory is checked when it is attached.
+ */
+
+import { AP_CLAIM_ATTACHES_MAX } from "./abi.ts";
+import { type DType, type ElementType, elementTypeNamed, elementTypeOf } from "./dtype.ts";
+import { quote } from "./errors.ts";
+import type { Hold } from "./hold.ts";
+import { AXES_MAX, shapeLength } from "./shape.ts";
+import { ownData } from "./walk.ts";
+
+/** Plain JSON. `claim` names its claim (record and serial), 0 for none. */
+export interface Descriptor {
+  /** Marks a descriptor, and the version of its form. */
+  readonly $arraypool: 1;
+  /** The pool's name. */
+  readonly pool: string;
+  /** Tells this pool from others that had its name before. */
+  readonly nonce: string;
+  /** The array's place in the pool's table. */
+  readonly block: number;
+  /** Tells this array from others that had its place before. */
+  readonly generation: number;
+  /** The claim that keeps the array until it is attached; 0 for none. */
+  readonly claim: number;
+  /** Element type. */
+  readonly dtype: DType;
+  /** Bytes from the start of the array in the pool: not 0 only for slices. */
+  readonly offset: number;
+  /** Elements. */
+  readonly length: number;
+  /** Length of each axis, where it is not just `[length]`. */
+  readonly shape?: readonly number[];
+}
+
+/** How an array is sent. */
+export interface ShareOptions {
+  /** How many members may attach before it is used up; the same member twice counts once. Default 1. */
+  claims?: number;
+  /** Milliseconds. Default the pool's `claimTtlMs`. */
+  ttlMs?: number;
+}
+
+/** What names a pool: `pool.toJSON()`. */
+export interface PoolReference {
+  readonly $arraypool: 1;
+  readonly pool: string;
+  readonly nonce: string;
+}
+
+/** A checked descriptor. */
+export interface Parsed extends Omit<Descriptor, "shape"> {
+  readonly type: ElementType;
+  readonly shape: readonly number[] | undefined;
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,29}$/;
+const NONCE = /^[0-9a-f]{16}$/;
+const UINT32_MAX = 2 ** 32 - 1;
+
+/** A pool's name. @throws {TypeError | RangeError} */
+export function checkName(name: unknown): string {
+  if (typeof name !== "string") throw new TypeError(`a pool's name must be a string, not ${quote(name)}`);
+  if (!NAME.test(name)) {
+    throw new RangeError(`a pool's name is 1 to 30 of A-Z a-z 0-9 . _ -, a letter or digit first, not ${quote(name)}`);
+  }
+  return name;
+}
+
+/** The options of `share` and `pack`, with their defaults; `ttlMs` 0 is the pool's. @throws {TypeError | RangeError} */
+export function checkShareOptions(options: ShareOptions | undefined): { claims: number; ttlMs: number } {
+  if (options === undefined) return DEFAULT_SHARE;
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object, not ${quote(options)}`);
+  }
+  const { claims = 1, ttlMs } = options;
+  checkInteger(claims, "claims", AP_CLAIM_ATTACHES_MAX);
+  if (ttlMs === undefined) return { claims, ttlMs: 0 };
+  return { claims, ttlMs: checkMilliseconds(ttlMs, "ttlMs") };
+}
+const DEFAULT_SHARE = { claims: 1, ttlMs: 0 };
+
+/** A time from 1 ms on, in whole ones. @throws {TypeError | RangeError} */
+export function checkMilliseconds(value: unknown, what: string): number {
+  if (typeof value !== "number") throw new TypeError(`${what} must be a number of milliseconds, not ${quote(value)}`);
+  if (!(value > 0 && value <= Number.MAX_SAFE_INTEGER)) {
+    throw new RangeError(`${what} must be a positive, finite number of milliseconds, not ${value}`);
+  }
+  return Math.ceil(value);
+}
+
+function checkInteger(value: unknown, what: string, max: number): number {
+  if (typeof value !== "number") throw new TypeError(`${what} must be a number, not ${quote(value)}`);
+  if (!Number.isInteger(value) || value < 0 || value > max) {
+    throw new RangeError(`${what} must be an integer from 0 to ${max}, not ${value}`);
+  }
+  return value;
+}
+
+/** Whether `value` claims to be ours: a descriptor, or the reference of a pool. */
+export function isMarked(value: object): boolean {
+  return ownData(value, "$arraypool") !== undefined;
+}
+
+/** Whether a marked value names a pool only. */
+export function isPoolReference(value: object): boolean {
+  return !Object.hasOwn(value, "block");
+}
+
+/** Checks the reference of a pool. @throws {TypeError | RangeError} */
+export function parsePoolReference(value: object): PoolReference {
+  const version = ownData(value, "$arraypool");
+  if (version !== 1) {
+    throw new TypeError(
+      `a descriptor has $arraypool: 1, not ${quote(version)}: use the same version of arraypool on both sides`,
+    );
+  }
+  const nonce = ownData(value, "nonce");
+  if (typeof nonce !== "string") throw new TypeError(`nonce in a descriptor must be a string, not ${quote(nonce)}`);
+  if (!NONCE.test(nonce)) {
+    throw new RangeError(`nonce in a descriptor must be 16 hexadecimal digits, not ${quote(nonce)}`);
+  }
+  return { $arraypool: 1, pool: checkName(ownData(value, "pool")), nonce };
+}
+
+/** Checks a descriptor. @throws {TypeError | RangeError} */
+export function parseDescriptor(value: unknown): Parsed {
+  const array = elementTypeOf(value);
+  if (array !== undefined) {
+    throw new TypeError(
+      `this is a ${array.className} and no descriptor, perhaps a copy of an array that was sent: pack() what you send, and unpack() what you get`,
+    );
+  }
+  if (typeof value !== "object" || value === null || !isMarked(value)) {
+    throw new TypeError(
+      `expected a descriptor, as array.share() makes it, instead of ${quote(value)}; what pack() made is for unpack()`,
+    );
+  }
+  const { pool, nonce } = parsePoolReference(value);
+  if (isPoolReference(value)) {
+    throw new TypeError(`this names pool "${pool}" and no array: use unpack() or Pool.open()`);
+  }
+  const integer = (key: string, max: number) => checkInteger(ownData(value, key), `${key} in a descriptor`, max);
+  const dtype = ownData(value, "dtype");
+  if (typeof dtype !== "string") throw new TypeError(`dtype in a descriptor must be a string, not ${quote(dtype)}`);
+  const type = elementTypeNamed(dtype);
+  if (type === undefined) throw new RangeError(`dtype in a descriptor must be an element type, not ${quote(dtype)}`);
+  const offset = integer("offset", Number.MAX_SAFE_INTEGER);
+  const length = integer("length", Number.MAX_SAFE_INTEGER);
+  if (offset % type.bytes !== 0) {
+    throw new RangeError(`offset in a descriptor must be a multiple of ${type.bytes}, not ${offset}`);
+  }
+  if (!Number.isSafeInteger(offset + length * type.bytes)) {
+    throw new RangeError(`length in a descriptor is too large: ${length}`);
+  }
+  return {
+    $arraypool: 1,
+    pool,
+    nonce,
+    block: integer("block", UINT32_MAX),
+    generation: integer("generation", Number.MAX_SAFE_INTEGER),
+    claim: integer("claim", Number.MAX_SAFE_INTEGER),
+    dtype: type.dtype,
+    type,
+    offset,
+    length,
+    shape: parseShape(value, length),
+  };
+}
+
+function parseShape(descriptor: object, length: number): readonly number[] | undefined {
+  const given = ownData(descriptor, "shape");
+  if (given === undefined) return undefined;
+  if (!Array.isArray(given)) throw new TypeError(`shape in a descriptor must be an array, not ${quote(given)}`);
+  const shape: unknown[] = [];
+  // One more than there may be, so that shapeLength() sees it.
+  for (let axis = 0; axis < Math.min(given.length, AXES_MAX + 1); axis++) shape.push(ownData(given, axis));
+  if (shapeLength(shape) !== length) throw new RangeError(`shape in a descriptor must have the product ${length}`);
+  return Object.freeze(shape as number[]);
+}
+
+/** The descriptor of `length` elements from `offset` bytes on in the block of `hold`. */
+export function describe(
+  hold: Hold,
+  type: ElementType,
+  offset: number,
+  length: number,
+  shape: readonly number[] | undefined,
+  claim: number,
+): Descriptor {
+  const { name, nonce } = hold.member;
+  const descriptor = {
+    $arraypool: 1,
+    pool: name,
+    nonce,
+    block: hold.block,
+    generation: hold.generation,
+    claim,
+    dtype: type.dtype,
+    offset,
+    length,
+  } as const;
+  return shape === undefined ? descriptor : { ...descriptor, shape: [...shape] };
+}

@@ -1,0 +1,157 @@
+/** Turns the error codes of the C library into errors that say what happened and what to do. */
+
+import {
+  AP_CAUSE_BLOCKS,
+  AP_CAUSE_CLAIMS,
+  AP_CAUSE_DEVICE,
+  AP_ERR_ADDRESS_SPACE,
+  AP_ERR_ARGUMENT,
+  AP_ERR_BUSY,
+  AP_ERR_CORRUPT,
+  AP_ERR_EXISTS,
+  AP_ERR_FULL,
+  AP_ERR_MEMBERS,
+  AP_ERR_NONCE,
+  AP_ERR_NOT_FOUND,
+  AP_ERR_NOT_HELD,
+  AP_ERR_PERMISSION,
+  AP_ERR_STALE,
+  AP_ERR_SYSTEM,
+  AP_ERR_TOO_LARGE,
+  AP_ERR_VERSION,
+  AP_MEMBERS_MAX,
+  AP_SHORT_ASKED,
+  AP_SHORT_CAUSE,
+  AP_SHORT_CLAIMED,
+  AP_SHORT_DEVICE_FREE,
+  AP_SHORT_HELD,
+  AP_SHORT_HELD_BY_SELF,
+  AP_SHORT_LARGEST_FREE,
+  AP_SHORT_OLDEST_CLAIM,
+} from "./abi.ts";
+import { formatBytes, PoolError } from "./errors.ts";
+
+/** What an error can tell besides its code. */
+export interface Facts {
+  /** The pool's name; undefined where the library was to choose one. */
+  readonly pool: string | undefined;
+  readonly errno?: number;
+  readonly pid?: number;
+  /** The layout version of a segment that has another one. */
+  readonly detail?: number;
+  readonly capacityBytes?: number;
+  /** The member's record, with AP_ERR_FULL. */
+  readonly record?: Float64Array;
+  /** Where unreleased arrays were made, with ARRAYPOOL_TRACE=1. */
+  readonly origins?: string;
+}
+
+/** The error for `code`, an AP_ERR_*. */
+export function failure(code: number, facts: Facts): Error {
+  const pool = facts.pool === undefined ? "the pool" : `pool "${facts.pool}"`;
+  switch (code) {
+    case AP_ERR_STALE:
+      return staleDescriptor(
+        `the array is gone from ${pool}: nobody held it any more when its claim had been used up or had expired. ` +
+          "Keep it at the sender until it was attached, or send it with more claims or time: pack(message, { claims, ttlMs })",
+      );
+    case AP_ERR_FULL:
+      return new PoolError("ERR_POOL_FULL", fullMessage(pool, facts.record!, facts.origins));
+    case AP_ERR_BUSY:
+      return new PoolError(
+        "ERR_POOL_BUSY",
+        `${pool} is busy: process ${facts.pid} is alive and keeps its lock. If it was stopped (Ctrl-Z, SIGSTOP, a debugger), ` +
+          `let it go on (kill -CONT ${facts.pid}) or end it, and try again`,
+      );
+    case AP_ERR_MEMBERS:
+      return new PoolError(
+        "ERR_TOO_MANY_MEMBERS",
+        `${pool} has ${AP_MEMBERS_MAX} members already: close it in processes and Workers that are done with it, or share fewer arrays per Worker through one`,
+      );
+    case AP_ERR_CORRUPT:
+      return new PoolError(
+        "ERR_CORRUPT_SEGMENT",
+        `${pool} is damaged, or the file of that name is no pool: end the programs that use it and delete /dev/shm/arraypool.${
+          facts.pool ?? "*"
+        }`,
+      );
+    case AP_ERR_NOT_FOUND:
+      return new PoolError(
+        "ERR_NOT_FOUND",
+        `there is no ${pool}: create it first (Pool.create or Pool.openOrCreate), and keep it open while others are to find it`,
+      );
+    case AP_ERR_EXISTS:
+      return new PoolError(
+        "ERR_ALREADY_EXISTS",
+        `${pool} exists already: use Pool.open or Pool.openOrCreate, or another name`,
+      );
+    case AP_ERR_PERMISSION:
+      return new PoolError(
+        "ERR_PERMISSION",
+        `${pool} is not ours to open: its file in /dev/shm belongs to another user, is a symlink, or has another mode than 0600. Use another name, or delete that file`,
+      );
+    case AP_ERR_VERSION:
+      return new PoolError(
+        "ERR_LAYOUT_VERSION",
+        `${pool} was made by another version of arraypool (layout ${facts.detail}): use the same version in all programs that share a pool`,
+      );
+    case AP_ERR_TOO_LARGE:
+      return new PoolError(
+        "ERR_ARRAY_TOO_LARGE",
+        `the array is larger than ${pool} as a whole (${
+          formatBytes(facts.capacityBytes ?? 0)
+        }): create the pool with a larger capacity`,
+      );
+    case AP_ERR_NOT_HELD:
+      return new PoolError("ERR_RELEASED", `this realm does not hold that array of ${pool} any more`);
+    case AP_ERR_SYSTEM:
+      return new PoolError(
+        "ERR_SYSTEM",
+        `a system call for ${pool} failed with errno ${facts.errno}: see \`errno ${facts.errno}\`; usual reasons are too many open files (ulimit -n) and a missing /dev/shm`,
+      );
+    case AP_ERR_ADDRESS_SPACE:
+      return new PoolError(
+        "ERR_SYSTEM",
+        `${pool} does not fit into the address space of this process: create it with a smaller capacity, or raise the limit (ulimit -v)`,
+      );
+    case AP_ERR_NONCE:
+      return staleDescriptor(
+        `${pool} is not the one that the descriptor names, but a later one of the same name: send a new descriptor`,
+      );
+    case AP_ERR_ARGUMENT:
+      return new RangeError(`the native library refuses an argument for ${pool}`);
+    default:
+      return new PoolError(
+        "ERR_LIBRARY",
+        `the native library answered ${code} for ${pool}: run \`npm run build\` in the folder of arraypool`,
+      );
+  }
+}
+
+/** A descriptor that names nothing (any more). */
+export function staleDescriptor(message: string): PoolError {
+  return new PoolError("ERR_STALE_DESCRIPTOR", message);
+}
+
+function fullMessage(pool: string, record: Float64Array, origins: string | undefined): string {
+  const bytes = (index: number) => formatBytes(record[index]!);
+  const causes: Record<number, string> = {
+    [AP_CAUSE_DEVICE]: `/dev/shm has only ${bytes(AP_SHORT_DEVICE_FREE)} left for ${pool}`,
+    [AP_CAUSE_BLOCKS]: `${pool} has no room for another array: its table of arrays is full`,
+    [AP_CAUSE_CLAIMS]: `${pool} has no room for another claim: too many descriptors were sent and not attached`,
+  };
+  const cause = causes[record[AP_SHORT_CAUSE]!] ?? `${pool} is full`;
+  const oldest = record[AP_SHORT_CLAIMED]! > 0
+    ? `, the oldest ${Math.round(record[AP_SHORT_OLDEST_CLAIM]!)} s old`
+    : "";
+  return `${cause}. Asked for ${bytes(AP_SHORT_ASKED)}; the largest free run has ${
+    bytes(AP_SHORT_LARGEST_FREE)
+  }, /dev/shm has ${bytes(AP_SHORT_DEVICE_FREE)} left; ` +
+    `${bytes(AP_SHORT_HELD)} are held by arrays that were not released (${
+      bytes(AP_SHORT_HELD_BY_SELF)
+    } of them here), ` +
+    `${bytes(AP_SHORT_CLAIMED)} only by claims that were not attached${oldest}. ` +
+    "What helps: release() arrays or declare them with `using`, attach or release() what was sent, trim() other pools, " +
+    "a larger capacity, a larger /dev/shm (Docker: --shm-size)" +
+    (origins === undefined ? "" : `\nNot released here:\n${origins}`);
+}

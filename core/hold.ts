@@ -1,0 +1,181 @@
+/**
+ * A hold: one ArrayBuffer on one block of a pool, and how it ends.
+ *
+ *     held ──release()──> detached ──> let go
+ *       │                    │
+ *       │                    └ a native call pins the buffer, or the pool is busy: tried again later
+ *       ├─ its owner is garbage: let go
+ *       └─ its buffer was transferred away: lent. Somebody else sees the memory, so the block stays held: until the
+ *          library hears that the last buffer is gone, or where nobody tells it, until this member leaves.
+ *
+ * What the collector watches is the owner, the SharedArray, which its slices keep. But a plain view on `array.buffer` does
+ * not keep it, and a transfer shows only in the buffer itself. Where the library does not count buffers, the hold therefore
+ * keeps the buffer, and looks at it when the owner has gone (`abandoned`).
+ */
+
+import type { Member } from "./member.ts";
+import { native } from "./native.ts";
+
+/** Where an array or a slice has its memory from. */
+export interface Place {
+  readonly hold: Hold;
+  /** The array that a slice was cut from; undefined for the array itself. */
+  readonly base: object | undefined;
+  /** Elements, also after the end. */
+  readonly length: number;
+  /** Undefined stands for `[length]`. */
+  shape: readonly number[] | undefined;
+}
+
+const readBuffer = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "buffer")!.get!;
+
+/** The buffer of a TypedArray, whatever its class makes of the property. */
+export function bufferOf(view: object): ArrayBuffer {
+  return readBuffer.call(view);
+}
+
+/** The hold of one SharedArray, and the array's Place. */
+export class Hold implements Place {
+  readonly hold: Hold = this;
+  readonly base: undefined = undefined;
+  length = 0;
+  shape: readonly number[] | undefined = undefined;
+
+  readonly member: Member;
+  readonly block: number;
+  readonly generation: number;
+  /** Bytes from the start of the block to the start of the buffer. */
+  readonly offset: number;
+  /** Bytes of the buffer, also after it was detached. */
+  readonly byteLength: number;
+
+  /** The buffer, and the array, where they must not be garbage; see `watch`. */
+  buffer: ArrayBuffer | undefined;
+  owner: object | undefined = undefined;
+  /** The array, where it may be garbage. */
+  watched: WeakRef<object> | undefined = undefined;
+  /** Uses of `holdUntil` that have not settled. */
+  uses = 0;
+  /** `release()` was called, or the pool closed. */
+  released = false;
+  /** No array shows the memory any more. */
+  ended = false;
+  /** Somebody took `array.buffer`, and may keep it longer than the array. */
+  exposed = false;
+  /** Where it was made, with ARRAYPOOL_TRACE=1. */
+  origin: string | undefined = undefined;
+
+  // The member's list.
+  next: Hold | undefined = undefined;
+  previous: Hold | undefined = undefined;
+
+  constructor(member: Member, block: number, generation: number, offset: number, buffer: ArrayBuffer) {
+    this.member = member;
+    this.block = block;
+    this.generation = generation;
+    this.offset = offset;
+    this.byteLength = buffer.byteLength;
+    this.buffer = buffer;
+  }
+
+  /** Lets go, once no use is left. */
+  release(): void {
+    this.released = true;
+    if (this.uses === 0) this.end();
+  }
+
+  /** Puts off a release until `use` has settled. */
+  holdUntil<R>(use: PromiseLike<R>, owner: object): Promise<R> {
+    this.uses++;
+    this.owner = owner;
+    const settled = Promise.resolve(use);
+    const done = () => {
+      if (--this.uses > 0) return;
+      if (this.watched !== undefined) this.owner = undefined;
+      if (this.released) this.end();
+    };
+    settled.then(done, done);
+    return settled;
+  }
+
+  /** Detaches the buffer and lets go of the block; what cannot be done now is done later. */
+  end(): void {
+    if (this.ended) return;
+    const buffer = this.#bufferNow();
+    const transferred = buffer?.detached;
+    if (transferred === false) {
+      buffer!.transfer(0);
+      // A native call that has pinned the buffer can make the engine ignore the transfer, without a word.
+      if (!buffer!.detached) return this.member.postpone(this);
+    }
+    this.#finish();
+    if (transferred && this.#isUncounted()) this.member.lend(this);
+    else this.member.letGo(this);
+  }
+
+  /** Whether an array may still show the memory. */
+  get isShown(): boolean {
+    return !this.ended && this.#bufferNow() !== undefined;
+  }
+
+  /** The array is garbage. */
+  abandoned(): void {
+    if (this.ended) return;
+    const { buffer } = this;
+    this.#finish();
+    if (!this.#isUncounted()) return this.member.letGo(this);
+    // A plain view may still use the buffer, so then the collector watches that. If it was given out by `array.buffer`,
+    // it may yet be transferred unseen: only keeping the block is safe.
+    if (buffer!.detached || this.exposed) return this.member.lend(this);
+    abandonedBuffers.register(buffer!, this);
+  }
+
+  /**
+   * Lets the collector watch the array, from the end of this job on. Most arrays do not live that long, and to register
+   * and unregister them would take as long as the rest of alloc and release.
+   */
+  watch(owner: object): void {
+    this.owner = owner;
+    if (young.length === 0) nextJob.then(watchYoung);
+    if (young.push(this) === YOUNG_MAX) watchYoung();
+  }
+
+  /** For the end of the job in which it was made. */
+  watchNow(): void {
+    if (this.ended) return;
+    const owner = this.owner!;
+    this.watched = new WeakRef(owner);
+    owners.register(owner, this, this);
+    if (this.uses === 0) this.owner = undefined;
+    if (!this.#isUncounted()) this.buffer = undefined;
+  }
+
+  #bufferNow(): ArrayBuffer | undefined {
+    if (this.buffer !== undefined) return this.buffer;
+    const owner = this.watched?.deref();
+    return owner === undefined ? undefined : bufferOf(owner);
+  }
+
+  #isUncounted(): boolean {
+    return this.byteLength > 0 && !native().countsBuffers;
+  }
+
+  #finish(): void {
+    this.ended = true;
+    this.buffer = undefined;
+    this.owner = undefined;
+    if (this.watched !== undefined) owners.unregister(this);
+  }
+}
+
+const owners = new FinalizationRegistry<Hold>((hold) => hold.abandoned());
+const abandonedBuffers = new FinalizationRegistry<Hold>((hold) => hold.member.letGo(hold));
+
+const nextJob = Promise.resolve();
+const YOUNG_MAX = 64;
+const young: Hold[] = [];
+
+function watchYoung(): void {
+  for (const hold of young) hold.watchNow();
+  young.length = 0;
+}

@@ -1,0 +1,456 @@
+/**
+ * One realm's place in one pool: the library's `ap_pool`, the holds of the realm's arrays in it, and what is still to be
+ * done for them (hold.ts says how a hold ends).
+ *
+ *     open ──close()──> closed ──every array is detached──> left
+ *
+ * A member that is closed takes nothing new. It leaves when no buffer shows its memory any more: at once, or when the uses
+ * of `holdUntil` have settled and the native calls that pinned a buffer are done. Nothing native is called after that.
+ */
+
+import {
+  AP_COUNTS_BUFFERS,
+  AP_ERR_BUSY,
+  AP_ERR_FULL,
+  AP_GONE_STRIDE,
+  AP_INFO_CAPACITY,
+  AP_INFO_CLAIM_TTL_MS,
+  AP_INFO_GONE_ADDRESS,
+  AP_INFO_HEAP_ADDRESS,
+  AP_MEMBER_INFO,
+  AP_MEMBERS_MAX,
+  AP_RECORD_BYTES,
+  AP_RECORD_CLAIM,
+  AP_RECORD_DTYPE,
+  AP_RECORD_ERRNO,
+  AP_RECORD_GENERATION,
+  AP_RECORD_LENGTH,
+  AP_RECORD_OFFSET,
+  AP_RECORD_PID,
+  AP_REPORT_CODE,
+  AP_REPORT_DETAIL,
+  AP_REPORT_ERRNO,
+  AP_REPORT_LENGTH,
+  AP_REPORT_PID,
+  AP_STATS_LENT,
+} from "./abi.ts";
+import { formatBytes, PoolError } from "./errors.ts";
+import { type Facts, failure, staleDescriptor } from "./failure.ts";
+import { Hold } from "./hold.ts";
+import { type Library, native, type Pointer } from "./native.ts";
+import type { Pool } from "./pool.ts";
+import { originsOf, traceOrigin } from "./trace.ts";
+
+/** How to get to a segment. */
+export type Way =
+  | {
+    readonly how: "create";
+    readonly name: string | undefined;
+    readonly capacityBytes: number;
+    readonly claimTtlMs: number;
+  }
+  | { readonly how: "openOrCreate"; readonly name: string; readonly capacityBytes: number; readonly claimTtlMs: number }
+  | { readonly how: "open"; readonly name: string; readonly nonce: string | undefined };
+
+// ap_block_release and ap_block_settle
+const GONE = 0;
+const LENT = 2;
+// ap_block_attach
+const AGAIN = 1;
+
+const TEND_FIRST_MS = 10;
+const TEND_LAST_MS = 1000;
+
+/** How much foreign memory may come before the collector is told, and at most told of at once. */
+const WEIGH_STEP_BYTES = 8 << 20;
+const WEIGH_MOST_BYTES = 256 << 20;
+let unweighedBytes = 0;
+
+const members = new Set<Member>();
+let leavesAtExit = false;
+
+/** Joins a pool. @throws {PoolError} */
+export function join(way: Way): Member {
+  const { library, runtime, countsBuffers } = native();
+  const report = new Float64Array(AP_REPORT_LENGTH);
+  const options = countsBuffers ? runtime | AP_COUNTS_BUFFERS : runtime;
+  const name = way.name === undefined ? null : cString(way.name);
+  const pool = way.how === "create"
+    ? library.ap_pool_create(name, way.capacityBytes, way.claimTtlMs, options, report)
+    : way.how === "open"
+    ? library.ap_pool_open(name!, way.nonce === undefined ? null : cString(way.nonce), options, report)
+    : library.ap_pool_open_or_create(name!, way.capacityBytes, way.claimTtlMs, options, report);
+  if (pool === null) {
+    throw failure(report[AP_REPORT_CODE]!, {
+      pool: way.name,
+      errno: report[AP_REPORT_ERRNO]!,
+      detail: report[AP_REPORT_DETAIL]!,
+      pid: report[AP_REPORT_PID]!,
+    });
+  }
+  if (!leavesAtExit) native().atExit(leaveAll);
+  leavesAtExit = true;
+  return new Member(pool);
+}
+
+function leaveAll(): void {
+  for (const member of members) {
+    member.close();
+    member.leave();
+  }
+}
+
+/** See above. */
+export class Member {
+  readonly name: string;
+  readonly nonce: string;
+  readonly capacityBytes: number;
+  readonly claimTtlMs: number;
+  /** What the last call of the library wrote. */
+  readonly record: Float64Array;
+  /** Joined only for what descriptors name: leaves by itself when it holds nothing and nobody else is there. */
+  passing = false;
+  closed = false;
+  /** The Pool that stands for it. */
+  pool: Pool | undefined = undefined;
+
+  readonly #library: Library;
+  #pool: Pointer | undefined;
+  readonly #heap: Pointer;
+  readonly #gone: number;
+
+  #first: Hold | undefined = undefined;
+  #count = 0;
+  // Claims that were used up for a block while it is held: attaching the same message again uses up nothing.
+  readonly #claimsUsed = new Map<number, number[]>();
+
+  // To be done later: buffers to detach, blocks to let go of, blocks that somebody else sees.
+  #pinned: Hold[] = [];
+  #owed: Hold[] = [];
+  #lent: number[] = [];
+  #lentForGoodBytes = 0;
+  #tending = false;
+  #tendMs = TEND_FIRST_MS;
+
+  constructor(pool: Pointer) {
+    const { library, buffer, pointer } = native();
+    this.#library = library;
+    this.#pool = pool;
+    this.record = new Float64Array(buffer(library.ap_pool_record(pool), 0, AP_RECORD_LENGTH * 8, 0));
+    library.ap_pool_info(pool);
+    this.#heap = pointer(this.record[AP_INFO_HEAP_ADDRESS]!);
+    this.#gone = this.record[AP_INFO_GONE_ADDRESS]!;
+    this.capacityBytes = this.record[AP_INFO_CAPACITY]!;
+    this.claimTtlMs = this.record[AP_INFO_CLAIM_TTL_MS]!;
+    const text = new Uint8Array(64);
+    library.ap_pool_name(pool, text);
+    this.name = fromCString(text);
+    library.ap_pool_nonce(pool, text);
+    this.nonce = fromCString(text);
+    members.add(this);
+  }
+
+  // ------------------------------------------------------------------ holds
+
+  /** Allocates. */
+  alloc(byteLength: number, dtype: number, how: number): Hold {
+    const pool = this.#ready();
+    assertShowable(byteLength);
+    let block = this.#library.ap_block_alloc(pool, byteLength, dtype, how);
+    if (block === AP_ERR_FULL && this.#lent.length > 0) {
+      this.#settle();
+      block = this.#library.ap_block_alloc(pool, byteLength, dtype, how);
+    }
+    if (block < 0) throw this.failed(block);
+    return this.#show(block, 0, byteLength);
+  }
+
+  /** Holds what a descriptor names, if it fits: `byteLength` bytes from `offset` on, of element type `dtype`. */
+  attach(block: number, generation: number, claim: number, dtype: number, offset: number, byteLength: number): Hold {
+    const pool = this.#ready();
+    const result = this.#library.ap_block_attach(pool, block, generation, claim);
+    if (result < 0) throw this.failed(result);
+    try {
+      this.#assertFits(dtype, offset + byteLength);
+      assertShowable(byteLength);
+    } catch (error) {
+      this.#library.ap_block_release(pool, block, 0);
+      throw error;
+    }
+    const hold = this.#show(block, offset, byteLength);
+    if (claim !== 0) this.#useClaim(hold, claim, result === AGAIN);
+    return hold;
+  }
+
+  #assertFits(dtype: number, end: number): void {
+    if (this.record[AP_RECORD_DTYPE] === dtype && end <= this.record[AP_RECORD_BYTES]!) return;
+    throw staleDescriptor(
+      `the descriptor does not fit the array that it names in pool "${this.name}": it was altered on its way; send a new one`,
+    );
+  }
+
+  /** Holds `byteLength` bytes of the block of `hold` once more, from `offset` on. */
+  retain(hold: Hold, offset: number, byteLength: number): Hold {
+    const result = this.#library.ap_block_retain(this.#ready(), hold.block);
+    if (result < 0) throw this.failed(result);
+    return this.#show(hold.block, offset, byteLength);
+  }
+
+  /** Lets go of the block of a hold whose buffer is detached, or not ours to see any more. */
+  letGo(hold: Hold): void {
+    if (this.#pool === undefined) return;
+    if (this.closed) {
+      this.#unlink(hold);
+      return this.#leaveIfDone();
+    }
+    const result = this.#library.ap_block_release(this.#pool, hold.block, hold.byteLength > 0 ? 1 : 0);
+    if (result === AP_ERR_BUSY) {
+      this.#owed.push(hold);
+      return this.#tendSoon();
+    }
+    // Whatever else the library says, there is nothing left to let go of; and a release must not throw.
+    this.#unlink(hold);
+    if (result === LENT) {
+      this.#lent.push(hold.block);
+      this.#tendSoon();
+    } else this.#forgetClaims(hold.block, result);
+  }
+
+  /** Keeps the block of a buffer that was transferred away where nobody will say that it is gone: until this member leaves. */
+  lend(hold: Hold): void {
+    if (this.#pool === undefined) return;
+    this.#unlink(hold);
+    this.#lentForGoodBytes += hold.byteLength;
+    this.#leaveIfDone();
+  }
+
+  /** Detaches the buffer of `hold` later: a native call has pinned it. */
+  postpone(hold: Hold): void {
+    this.#pinned.push(hold);
+    this.#tendSoon();
+  }
+
+  #show(block: number, offset: number, byteLength: number): Hold {
+    const { record } = this;
+    const generation = record[AP_RECORD_GENERATION]!;
+    // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
+    const buffer = byteLength === 0 ? new ArrayBuffer(0) : native().buffer(
+      this.#heap,
+      record[AP_RECORD_OFFSET]! + offset,
+      byteLength,
+      this.#gone + block * AP_GONE_STRIDE,
+    );
+    const hold = new Hold(this, block, generation, offset, buffer);
+    hold.origin = traceOrigin();
+    this.#link(hold);
+    unweighedBytes += byteLength;
+    if (unweighedBytes >= WEIGH_STEP_BYTES) {
+      native().weigh(Math.min(unweighedBytes, WEIGH_MOST_BYTES));
+      unweighedBytes = 0;
+    }
+    return hold;
+  }
+
+  #link(hold: Hold): void {
+    const first = this.#first;
+    hold.next = first;
+    if (first !== undefined) first.previous = hold;
+    this.#first = hold;
+    this.#count++;
+  }
+
+  #unlink(hold: Hold): void {
+    const { next, previous } = hold;
+    if (previous !== undefined) previous.next = next;
+    else this.#first = next;
+    if (next !== undefined) next.previous = previous;
+    // Or one array that is kept would keep all that came after it.
+    hold.next = hold.previous = undefined;
+    unweighedBytes = Math.max(0, unweighedBytes - hold.byteLength);
+    if (--this.#count === 0 && this.passing) this.#tendSoon();
+  }
+
+  // ------------------------------------------------------------------ claims
+
+  /** Makes a claim on the block of `hold`. */
+  claim(hold: Hold, attaches: number, ttlMs: number): number {
+    const result = this.#library.ap_claim_create(this.#ready(), hold.block, attaches, ttlMs);
+    if (result < 0) throw this.failed(result);
+    return this.record[AP_RECORD_CLAIM]!;
+  }
+
+  /** Takes `attaches` off a claim that will not be used. */
+  dropClaim(block: number, generation: number, claim: number, attaches: number): void {
+    const result = this.#library.ap_claim_drop(this.#ready(), block, generation, claim, attaches);
+    if (result < 0) throw this.failed(result);
+  }
+
+  #useClaim(hold: Hold, claim: number, heldBefore: boolean): void {
+    const used = this.#claimsUsed.get(hold.block);
+    if (!heldBefore || used === undefined) this.#claimsUsed.set(hold.block, [claim]);
+    else if (used.includes(claim)) return;
+    else used.push(claim);
+    // The library has taken nothing off the claim of a block that was held already; this message has arrived all the same.
+    if (heldBefore) this.#library.ap_claim_drop(this.#pool!, hold.block, hold.generation, claim, 1);
+  }
+
+  /** When `released` says that the block is not held any more. */
+  #forgetClaims(block: number, released: number): void {
+    if (released === GONE && this.#claimsUsed.size > 0) this.#claimsUsed.delete(block);
+  }
+
+  // ------------------------------------------------------------------ calls
+
+  /** Calls `use` with the library and the pool. @throws {PoolError} if the member is closed or the result negative. */
+  call(use: (library: Library, pool: Pointer) => number): number {
+    const result = use(this.#library, this.#ready());
+    if (result < 0) throw this.failed(result);
+    return result;
+  }
+
+  /** The error for a negative result, with what the record says. */
+  failed(code: number): Error {
+    const { record } = this;
+    const origins = code === AP_ERR_FULL ? originsOf(this.#holds()) : undefined;
+    const facts: Facts = {
+      pool: this.name,
+      capacityBytes: this.capacityBytes,
+      record,
+      errno: record[AP_RECORD_ERRNO]!,
+      pid: record[AP_RECORD_PID]!,
+    };
+    return failure(code, origins === undefined ? facts : { ...facts, origins });
+  }
+
+  /** Bytes that somebody else sees though this realm has let go; after ap_pool_stats. */
+  get lentBytes(): number {
+    return this.record[AP_STATS_LENT]! + this.#lentForGoodBytes;
+  }
+
+  /** What every call of the library needs. */
+  #ready(): Pointer {
+    if (this.closed) {
+      throw new PoolError(
+        "ERR_CLOSED",
+        `pool "${this.name}" was closed here: open it again with Pool.open(${JSON.stringify(this.name)})`,
+      );
+    }
+    if (this.#pinned.length + this.#owed.length > 0) this.#retry();
+    return this.#pool!;
+  }
+
+  *#holds(): Generator<Hold> {
+    for (let hold = this.#first; hold !== undefined; hold = hold.next) yield hold;
+  }
+
+  // ------------------------------------------------------------------ later
+
+  #tendSoon(): void {
+    this.#tendMs = TEND_FIRST_MS;
+    this.#tendLater();
+  }
+
+  #tendLater(): void {
+    if (this.#tending || this.#pool === undefined) return;
+    this.#tending = true;
+    native().later(() => this.#tend(), this.#tendMs);
+    this.#tendMs = Math.min(2 * this.#tendMs, TEND_LAST_MS);
+  }
+
+  #tend(): void {
+    this.#tending = false;
+    if (this.#pool === undefined) return;
+    this.#retry();
+    if (this.closed) return this.#leaveIfDone();
+    this.#settle();
+    const idle = this.passing && this.#count === 0 && this.#lent.length === 0 && this.#lentForGoodBytes === 0;
+    if (idle && this.#isAlone()) return this.close();
+    if (idle || this.#pinned.length + this.#owed.length + this.#lent.length > 0) this.#tendLater();
+  }
+
+  #retry(): void {
+    const pinned = this.#pinned;
+    const owed = this.#owed;
+    this.#pinned = [];
+    this.#owed = [];
+    for (const hold of pinned) hold.end();
+    for (const hold of owed) this.letGo(hold);
+  }
+
+  #settle(): void {
+    const lent = this.#lent;
+    this.#lent = [];
+    for (const block of lent) {
+      const result = this.#library.ap_block_settle(this.#pool!, block);
+      if (result === LENT || result === AP_ERR_BUSY) this.#lent.push(block);
+      else this.#forgetClaims(block, result);
+    }
+  }
+
+  #isAlone(): boolean {
+    const infos = new Uint8Array(AP_MEMBERS_MAX * AP_MEMBER_INFO.BYTES);
+    const count = this.#library.ap_member_list(this.#pool!, infos, AP_MEMBERS_MAX);
+    const view = new DataView(infos.buffer);
+    let alive = 0;
+    for (let i = 0; i < count; i++) alive += view.getUint32(i * AP_MEMBER_INFO.BYTES + AP_MEMBER_INFO.alive, true);
+    return alive === 1;
+  }
+
+  // ------------------------------------------------------------------ leaving
+
+  /** See `passing`. */
+  startPassing(): void {
+    this.passing = true;
+    this.#tendSoon();
+  }
+
+  /** Detaches every array, and leaves. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    // A hold may unlink itself, and only itself.
+    for (let hold = this.#first; hold !== undefined;) {
+      const next: Hold | undefined = hold.next;
+      hold.release();
+      hold = next;
+    }
+    this.#leaveIfDone();
+  }
+
+  #leaveIfDone(): void {
+    if (!this.closed || this.#pool === undefined) return;
+    for (const hold of this.#holds()) {
+      if (hold.isShown) return this.#pinned.length > 0 ? this.#tendLater() : undefined;
+    }
+    this.leave();
+  }
+
+  /** Leaves now, whatever still shows its memory: that shows zeros from here on. */
+  leave(): void {
+    const pool = this.#pool;
+    if (pool === undefined) return;
+    this.#pool = undefined;
+    members.delete(this);
+    this.#library.ap_pool_close(pool, 1);
+  }
+}
+
+function assertShowable(byteLength: number): void {
+  const { largestBufferBytes } = native();
+  if (byteLength <= largestBufferBytes) return;
+  const [most, asked] = [formatBytes(largestBufferBytes), formatBytes(byteLength)];
+  throw new PoolError(
+    "ERR_ARRAY_TOO_LARGE",
+    `an ArrayBuffer of this runtime has at most ${most}, not ${asked}: use several smaller arrays, or attach slices`,
+  );
+}
+
+function cString(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length + 1);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+function fromCString(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes.subarray(0, bytes.indexOf(0)));
+}

@@ -1,0 +1,10 @@
+/** Everything that is public, once. */
+
+export { attach } from "./attach.ts";
+export type { Descriptor, ShareOptions } from "./descriptor.ts";
+export type { DType, TypedArray, TypedArrayClass, TypedArrays } from "./dtype.ts";
+export { PoolError, type PoolErrorCode } from "./errors.ts";
+export { pack, type Packed, release, unpack, type Unpacked } from "./pack.ts";
+export { type BlockInfo, type MemberInfo, Pool, type PoolOptions, type PoolStats } from "./pool.ts";
+export { isSharedArray, type SharedArray, type SharedView } from "./shared_array.ts";
+export type { Shape } from "./shape.ts";

@@ -1,0 +1,109 @@
+/**
+ * What a runtime has to provide: the C library's functions, and five things that JavaScript has no common word for.
+ * `bun/ffi.ts` and `deno/ffi.ts` are the two implementations; `mod.ts` chooses.
+ */
+
+import { AP_ABI_VERSION } from "./abi.ts";
+import { PoolError } from "./errors.ts";
+
+/** An address, as the runtime's FFI passes it. */
+export type Pointer = { readonly __pointer: unique symbol };
+
+/** The functions of libpool/arraypool.h, by their names there. */
+export interface Library {
+  ap_abi_version(): number;
+  ap_pool_create(
+    name: Uint8Array | null,
+    capacityBytes: number,
+    claimTtlMs: number,
+    runtime: number,
+    report: Float64Array,
+  ): Pointer | null;
+  ap_pool_open(name: Uint8Array, nonce: Uint8Array | null, runtime: number, report: Float64Array): Pointer | null;
+  ap_pool_open_or_create(
+    name: Uint8Array,
+    capacityBytes: number,
+    claimTtlMs: number,
+    runtime: number,
+    report: Float64Array,
+  ): Pointer | null;
+  ap_pool_close(pool: Pointer, keepRange: number): number;
+  ap_pool_record(pool: Pointer): Pointer;
+  ap_pool_info(pool: Pointer): number;
+  ap_pool_name(pool: Pointer, name: Uint8Array): number;
+  ap_pool_nonce(pool: Pointer, nonce: Uint8Array): number;
+  ap_block_alloc(pool: Pointer, lengthBytes: number, dtype: number, how: number): number;
+  ap_block_attach(pool: Pointer, block: number, generation: number, claim: number): number;
+  ap_block_retain(pool: Pointer, block: number): number;
+  ap_block_release(pool: Pointer, block: number, shown: number): number;
+  ap_block_settle(pool: Pointer, block: number): number;
+  ap_claim_create(pool: Pointer, block: number, attaches: number, ttlMs: number): number;
+  ap_claim_drop(pool: Pointer, block: number, generation: number, claim: number, attaches: number): number;
+  ap_pool_reap(pool: Pointer): number;
+  ap_pool_trim(pool: Pointer): number;
+  ap_check(pool: Pointer, text: Uint8Array): number;
+  ap_pool_stats(pool: Pointer): number;
+  ap_block_list(pool: Pointer, from: number, blocks: Uint8Array, max: number): number;
+  ap_member_list(pool: Pointer, members: Uint8Array, max: number): number;
+}
+
+/** A runtime. */
+export interface Native {
+  readonly library: Library;
+  /** `AP_RUNTIME_*`, as other members see it. */
+  readonly runtime: number;
+  /** Whether the library hears of the end of every buffer that `buffer()` made, wherever it was transferred to. */
+  readonly countsBuffers: boolean;
+  /** The most that `buffer()` can show. */
+  readonly largestBufferBytes: number;
+
+  /** `address` as a pointer. */
+  pointer(address: number): Pointer;
+  /** The memory at `pointer + offset` as an ArrayBuffer; `context` is what the library is told when it is gone. */
+  buffer(pointer: Pointer, offset: number, byteLength: number, context: number): ArrayBuffer;
+  /** Lets the garbage collector feel that `bytes` of foreign memory wait for it. */
+  weigh(bytes: number): void;
+  /** Calls `callback` once after `delayMs`, without keeping the process alive for it. */
+  later(callback: () => void, delayMs: number): void;
+  /** Calls `callback` when this realm ends in good order. */
+  atExit(callback: () => void): void;
+  /** An environment variable; undefined also where reading it would need a permission that was not granted. */
+  environment(name: string): string | undefined;
+}
+
+let load: (() => Native) | undefined;
+let loaded: Native | undefined;
+
+/** Tells how to load the runtime; called once, by `mod.ts`. */
+export function setLoader(loader: () => Native): void {
+  load = loader;
+}
+
+/** The runtime, loaded at the first call. @throws {PoolError} `ERR_LIBRARY` if the library is missing or another version. */
+export function native(): Native {
+  return loaded ??= loadNative();
+}
+
+function loadNative(): Native {
+  let native: Native;
+  try {
+    native = load!();
+  } catch (error) {
+    // What says itself what to do, such as that a permission is missing.
+    if (error instanceof PoolError || (error as Error).name === "NotCapable") throw error;
+    throw new PoolError(
+      "ERR_LIBRARY",
+      `the native library cannot be loaded: run \`npm run build\` in the folder of arraypool (${
+        (error as Error).message
+      })`,
+    );
+  }
+  const version = native.library.ap_abi_version();
+  if (version !== AP_ABI_VERSION) {
+    throw new PoolError(
+      "ERR_LIBRARY",
+      `the native library has interface ${version}, but this version of arraypool needs ${AP_ABI_VERSION}: run \`npm run build\` in its folder`,
+    );
+  }
+  return native;
+}

@@ -1,0 +1,190 @@
+/**
+ * pack, unpack and release: messages with arrays anywhere inside.
+ *
+ * A message is walked through plain objects, arrays, Maps and Sets; everything else passes through as it is. The walk makes
+ * new containers and never changes the ones it gets. It reads own data properties only, so it runs no code of a message.
+ */
+
+import { attachParsed } from "./attach.ts";
+import {
+  checkShareOptions,
+  isMarked,
+  isPoolReference,
+  type Parsed,
+  parseDescriptor,
+  parsePoolReference,
+  type ShareOptions,
+} from "./descriptor.ts";
+import { PoolError } from "./errors.ts";
+import type { Hold } from "./hold.ts";
+import { memberFor, openReference, Pool } from "./pool.ts";
+import { claimOn, describeView, isSharedArray, ownHoldOf, type SharedArray } from "./shared_array.ts";
+import { anyProperty, copyMessage, isContainer, ownData, UNTOUCHED, walkMessage } from "./walk.ts";
+
+declare const message: unique symbol;
+/** A message in which each array is its descriptor; plain data that clones, serialises, and queues. */
+export interface Packed<T> {
+  /** Of the compiler only: what `unpack()` makes of it. */
+  readonly [message]: T;
+}
+
+/** What was unpacked, itself disposable: `using job = unpack(message)` releases every array in it. */
+export type Unpacked<T> = T extends object ? T & Disposable : T;
+
+/** Claims made here for more than one attach: what `release()` has to take back. */
+const claimsOfDescriptor = new WeakMap<object, number>();
+
+/**
+ * Makes a message ready to be sent: every pool array and slice in it becomes its descriptor, with a claim that keeps it
+ * until it is unpacked or `ttlMs` are over.
+ *
+ * @throws {PoolError} `ERR_RELEASED` for an array that was released, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
+ * @throws {TypeError} for a message that contains itself.
+ *
+ * @example
+ * ```ts
+ * import { pack, Pool, unpack } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * using cube = pool.alloc(Float64Array, [4, 5, 6]);
+ * const packed = pack({ cube, row: 3 }); // child.send(packed), worker.postMessage(packed), JSON.stringify(packed) …
+ *
+ * using job = unpack(packed);
+ * job.cube.slab(job.row).fill(7);
+ * console.log(cube[3 * 5 * 6]); // 7
+ * ```
+ */
+export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
+  const checked = checkShareOptions(options);
+  // One claim for an array, however often it and its slices occur: who unpacks it holds it from the first one on.
+  const made = new Map<string, { hold: Hold; claim: number }>();
+  const claimOnce = (hold: Hold): number => {
+    const key = `${hold.block} ${hold.member.name}`;
+    let known = made.get(key);
+    if (known === undefined) made.set(key, known = { hold, claim: claimOn(hold, checked) });
+    return known.claim;
+  };
+  const packOne = (value: object): unknown => {
+    if (isSharedArray(value)) {
+      const descriptor = describeView(value, claimOnce);
+      if (checked.claims > 1) claimsOfDescriptor.set(descriptor, checked.claims);
+      return descriptor;
+    }
+    return value instanceof Pool ? value.toJSON() : UNTOUCHED;
+  };
+  try {
+    return copyMessage(message, packOne, anyProperty) as Packed<T>;
+  } catch (error) {
+    for (const { hold, claim } of made.values()) {
+      if (claim !== 0) hold.member.dropClaim(hold.block, hold.generation, claim, checked.claims);
+    }
+    throw error;
+  }
+}
+
+/**
+ * Attaches what it finds in a message that `pack()` made, however it came: as it is, cloned, or through JSON. The same
+ * claim gives the same array. All or nothing: on an error what was attached is released, and the message's other claims
+ * are dropped.
+ *
+ * @throws {TypeError | RangeError} for a descriptor that is none, and for a message that contains itself.
+ * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_POOL_BUSY`, `ERR_SYSTEM`, `ERR_LIBRARY`
+ *
+ * @example
+ * ```ts
+ * import { pack, Pool, unpack } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * using frame = pool.alloc(Uint8Array, [480, 640, 3]);
+ * const line = JSON.stringify(pack({ id: 7, frame }));
+ *
+ * using job = unpack<{ id: number; frame: Uint8Array }>(JSON.parse(line));
+ * job.frame.fill(255);
+ * console.log(frame[0]); // 255
+ * ```
+ */
+export function unpack<T>(message: Packed<T>): Unpacked<T>;
+export function unpack<T = unknown>(message: unknown): Unpacked<T>;
+export function unpack(message: unknown): unknown {
+  const arrays = new Map<string, SharedArray>();
+  const claimsUsed = new Set<string>();
+  const unpackOne = (value: object): unknown => {
+    if (!isMarked(value)) return UNTOUCHED;
+    if (isPoolReference(value)) return openReference(parsePoolReference(value));
+    const parsed = parseDescriptor(value);
+    const key = keyOf(parsed);
+    let array = arrays.get(key);
+    if (array === undefined) {
+      arrays.set(key, array = attachParsed(parsed));
+      claimsUsed.add(claimKeyOf(parsed));
+    }
+    return array;
+  };
+  const releaseAll = (): void => {
+    for (const array of arrays.values()) array.release();
+  };
+  let result: unknown;
+  try {
+    result = copyMessage(message, unpackOne, ownData);
+  } catch (error) {
+    releaseAll();
+    dropClaims(message, claimsUsed);
+    throw error;
+  }
+  if (isContainer(result)) {
+    Object.defineProperty(result, Symbol.dispose, { value: releaseAll, writable: true, configurable: true });
+  }
+  return result;
+}
+
+/**
+ * Lets go of every array in a message: attached ones are released, a packed one's claims are dropped (it was not sent after all).
+ * Slices have nothing to release.
+ *
+ * @example
+ * ```ts
+ * import { pack, Pool, release } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * const message = { frames: [pool.alloc(Uint8Array, 10), pool.alloc(Uint8Array, 20)] };
+ * const packed = pack(message);
+ * release(message);
+ * console.log(pool.stats().arrays, pool.stats().claims); // 2 2
+ * release(packed);
+ * console.log(pool.stats().arrays); // 0
+ * ```
+ */
+export function release(message: unknown): void {
+  walkMessage(message, (value) => {
+    if (isSharedArray(value)) ownHoldOf(value)?.release();
+  });
+  const failure = dropClaims(message, new Set());
+  if (failure !== undefined) throw failure;
+}
+
+/** Drops the claims in a message, but for those in `done`. Goes on after a failure, and returns the first. */
+function dropClaims(message: unknown, done: Set<string>): unknown {
+  let failure: unknown;
+  walkMessage(message, (value) => {
+    if (!isMarked(value) || isPoolReference(value)) return;
+    try {
+      const parsed = parseDescriptor(value);
+      const key = claimKeyOf(parsed);
+      if (parsed.claim === 0 || done.has(key)) return;
+      done.add(key);
+      memberFor(parsed).dropClaim(parsed.block, parsed.generation, parsed.claim, claimsOfDescriptor.get(value) ?? 1);
+    } catch (error) {
+      // What is gone needs no dropping.
+      if (!(error instanceof PoolError && error.code === "ERR_STALE_DESCRIPTOR")) failure ??= error;
+    }
+  });
+  return failure;
+}
+
+function keyOf({ pool, nonce, block, generation, claim, dtype, offset, length, shape }: Parsed): string {
+  return [pool, nonce, block, generation, claim, dtype, offset, length, shape?.join("x")].join(" ");
+}
+
+function claimKeyOf({ pool, nonce, block, generation, claim }: Parsed): string {
+  return [pool, nonce, block, generation, claim].join(" ");
+}

@@ -1,0 +1,508 @@
+/**
+ * Pool: the public face of a member, and the register of the pools that this realm has open.
+ *
+ * A realm is in a pool at most once: whoever opens it again, or attaches a descriptor of it, gets the same Pool.
+ */
+
+import {
+  AP_BLOCK_INFO,
+  AP_ERR_CORRUPT,
+  AP_ERR_NONCE,
+  AP_KIND_ARRAY,
+  AP_MEMBER_INFO,
+  AP_MEMBERS_MAX,
+  AP_STATS_ARRAYS,
+  AP_STATS_BACKED,
+  AP_STATS_CAPACITY,
+  AP_STATS_CLAIMED,
+  AP_STATS_CLAIMS,
+  AP_STATS_LARGEST_FREE,
+  AP_STATS_MEMBERS,
+  AP_STATS_USED,
+} from "./abi.ts";
+import { checkMilliseconds, checkName, type PoolReference } from "./descriptor.ts";
+import {
+  type DType,
+  elementTypeCoded,
+  elementTypeOf,
+  elementTypeOfClass,
+  type TypedArray,
+  type TypedArrayClass,
+} from "./dtype.ts";
+import { PoolError, quote } from "./errors.ts";
+import { failure, staleDescriptor } from "./failure.ts";
+import { join, Member, type Way } from "./member.ts";
+import { allocate, assertNotReleased, isSharedArray, shapeOf, type SharedArray } from "./shared_array.ts";
+import { type Shape, shapeLength } from "./shape.ts";
+import { guardClones, tracing } from "./trace.ts";
+
+/** How a pool is made. */
+export interface PoolOptions {
+  /** 1 to 30 of `A-Z a-z 0-9 . _ -`, a letter or digit first. Default random. */
+  name?: string;
+  /** Bytes, or a number with K, M, G (powers of 1024). Default the least of the machine's memory, the cgroup's limit and the size of /dev/shm. */
+  capacity?: number | `${number}${"" | "K" | "M" | "G"}`;
+  /** Milliseconds that a sent array is kept for who is to attach it. Default 60,000. */
+  claimTtlMs?: number;
+}
+
+/** How much of a pool is used, and by what. */
+export interface PoolStats {
+  /** What arrays can take in all. */
+  readonly capacityBytes: number;
+  /** What the pool takes of /dev/shm now, for arrays used and free. */
+  readonly backedBytes: number;
+  /** What arrays take. */
+  readonly usedBytes: number;
+  /** The largest array for which there is room. */
+  readonly largestFreeBytes: number;
+  /** Held by nothing but unattached claims. */
+  readonly claimedBytes: number;
+  /** Of arrays that this realm has let go of while somebody else still sees their memory: their buffers were transferred away. */
+  readonly lentBytes: number;
+  /** How many arrays. */
+  readonly arrays: number;
+  /** How many claims. */
+  readonly claims: number;
+  /** How many members. */
+  readonly members: number;
+}
+
+/** One array of a pool. */
+export interface BlockInfo {
+  /** Its place in the pool's table. */
+  readonly block: number;
+  /** Tells it from others that had its place before. */
+  readonly generation: number;
+  /** Bytes, as they were asked for. */
+  readonly byteLength: number;
+  /** Element type. */
+  readonly dtype: DType;
+  /** Slots of the members that hold it. */
+  readonly holders: readonly number[];
+  /** Claims that keep it. */
+  readonly claims: number;
+  /** The name under which the pool keeps it. */
+  readonly name?: string;
+}
+
+/** One member of a pool: a process's main thread, or a Worker. */
+export interface MemberInfo {
+  /** Its place in the pool's table. */
+  readonly slot: number;
+  /** Process. */
+  readonly pid: number;
+  /** Thread, as the operating system numbers it. */
+  readonly threadId: number;
+  /** When it joined. */
+  readonly startedAt: Date;
+  /** Whether it is this realm. */
+  readonly self: boolean;
+}
+
+const open = new Map<string, Pool>();
+
+// Set by the class itself, whose constructor is private.
+let poolOf: (member: Member) => Pool;
+let memberOf: (pool: Pool) => Member;
+
+/**
+ * A pool of shared memory in which every process of one user allocates and frees arrays.
+ *
+ * @example
+ * ```ts
+ * import { Pool } from "arraypool";
+ *
+ * using pool = Pool.create({ capacity: "64M" });
+ * using cube = pool.alloc(Float32Array, [10, 20, 30]);
+ * cube.slab(3).fill(1);
+ * console.log(pool.stats().arrays); // 1
+ * ```
+ */
+export class Pool implements Disposable {
+  readonly #member: Member;
+
+  static {
+    poolOf = (member) => new Pool(member);
+    memberOf = (pool) => pool.#member;
+  }
+
+  private constructor(member: Member) {
+    if (!(member instanceof Member)) throw new TypeError("use Pool.create(), Pool.open() or Pool.openOrCreate()");
+    this.#member = member;
+    member.pool = this;
+    open.set(member.name, this);
+    if (tracing()) guardClones(isSharedArray);
+  }
+
+  /**
+   * Makes a pool and joins it.
+   *
+   * @throws {PoolError} `ERR_ALREADY_EXISTS`, `ERR_POOL_FULL`, `ERR_PERMISSION`, `ERR_SYSTEM`, `ERR_LIBRARY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create({ name: "prices", capacity: "16M", claimTtlMs: 10_000 });
+   * console.log(pool.name, pool.capacityBytes); // prices 16777216
+   * ```
+   */
+  static create(options: PoolOptions = {}): Pool {
+    return poolOf(join({ how: "create", ...checkOptions(options) }));
+  }
+
+  /**
+   * Joins a pool that exists.
+   *
+   * @throws {PoolError} `ERR_NOT_FOUND`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_LAYOUT_VERSION`, `ERR_CORRUPT_SEGMENT`, `ERR_SYSTEM`, `ERR_LIBRARY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * // In another process or Worker this is a member of its own; in the same one it is the same pool.
+   * console.log(Pool.open(pool.name) === pool); // true
+   * ```
+   */
+  static open(name: string): Pool {
+    return opened(checkName(name)) ?? poolOf(join({ how: "open", name, nonce: undefined }));
+  }
+
+  /**
+   * Joins the pool of that name, and makes it where there is none; then the options count.
+   *
+   * @throws {PoolError} As `create` and `open`.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.openOrCreate({ name: "prices", capacity: "16M" });
+   * ```
+   */
+  static openOrCreate(options: PoolOptions & { name: string }): Pool {
+    const checked = checkOptions(options);
+    const name = checkName(checked.name);
+    return opened(name) ?? poolOf(join({ how: "openOrCreate", ...checked, name }));
+  }
+
+  /** Its name, by which others open it. */
+  get name(): string {
+    return this.#member.name;
+  }
+  /** What arrays can take in all, in bytes. */
+  get capacityBytes(): number {
+    return this.#member.capacityBytes;
+  }
+  /** Whether it was closed in this realm. */
+  get closed(): boolean {
+    return this.#member.closed;
+  }
+
+  /**
+   * Allocates an array of zeros.
+   *
+   * @param type The class, such as `Float64Array`.
+   * @param shape Elements, or the length of each axis.
+   * @throws {PoolError} `ERR_POOL_FULL`, `ERR_ARRAY_TOO_LARGE`, `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using cube = pool.alloc(Float64Array, [100, 200, 500]);
+   * cube[0] = 42;
+   * ```
+   */
+  alloc<T extends TypedArray>(type: TypedArrayClass<T>, shape: Shape): SharedArray<T> {
+    return allocate(this.#member, elementTypeOfClass(type), shape, true) as SharedArray<T>;
+  }
+
+  /**
+   * Allocates an array with whatever was in its memory before: for arrays that are overwritten at once.
+   *
+   * @param type The class, such as `Float64Array`.
+   * @param shape Elements, or the length of each axis.
+   * @throws {PoolError} As `alloc`.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using noise = pool.allocUnsafe(Uint8Array, 1024);
+   * crypto.getRandomValues(noise);
+   * ```
+   */
+  allocUnsafe<T extends TypedArray>(type: TypedArrayClass<T>, shape: Shape): SharedArray<T> {
+    return allocate(this.#member, elementTypeOfClass(type), shape, false) as SharedArray<T>;
+  }
+
+  /**
+   * Copies an array in. A pool array, or a slice of one, keeps its shape.
+   *
+   * @throws {PoolError} As `alloc`; `ERR_RELEASED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using matrix = pool.from(Float64Array.of(1, 2, 3, 4, 5, 6), [2, 3]);
+   * console.log(matrix.slab(1)); // Float64Array(3) [ 4, 5, 6 ] in pool …
+   * ```
+   */
+  from<T extends TypedArray>(array: T, shape?: readonly number[]): SharedArray<T> {
+    const type = elementTypeOf(array);
+    if (type === undefined) throw new TypeError(`expected a TypedArray instead of ${quote(array)}`);
+    if (isSharedArray(array)) assertNotReleased(array);
+    else if (isDetached(array)) {
+      throw new TypeError(`this ${type.className} is detached: its buffer was transferred away`);
+    }
+    const { length } = array;
+    const wanted = shape ?? shapeOf(array) ?? length;
+    if (shape !== undefined && !Array.isArray(shape)) {
+      throw new TypeError(`a shape must be an array of lengths, not ${quote(shape)}`);
+    }
+    const elements = shapeLength(wanted);
+    if (elements !== length) throw new RangeError(`a shape of ${elements} elements does not fit an array of ${length}`);
+    const copy = allocate(this.#member, type, wanted, false);
+    (copy as Uint8Array).set(array as unknown as Uint8Array);
+    return copy as SharedArray<T>;
+  }
+
+  /**
+   * How much of the pool is used, and by what.
+   *
+   * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   */
+  stats(): PoolStats {
+    const member = this.#member;
+    member.call((library, pool) => library.ap_pool_stats(pool));
+    const at = (index: number) => member.record[index]!;
+    return {
+      capacityBytes: at(AP_STATS_CAPACITY),
+      backedBytes: at(AP_STATS_BACKED),
+      usedBytes: at(AP_STATS_USED),
+      largestFreeBytes: at(AP_STATS_LARGEST_FREE),
+      claimedBytes: at(AP_STATS_CLAIMED),
+      lentBytes: member.lentBytes,
+      arrays: at(AP_STATS_ARRAYS),
+      claims: at(AP_STATS_CLAIMS),
+      members: at(AP_STATS_MEMBERS),
+    };
+  }
+
+  /**
+   * Every array of the pool.
+   *
+   * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   */
+  blocks(): BlockInfo[] {
+    const member = this.#member;
+    const found: BlockInfo[] = [];
+    const infos = new DataView(new ArrayBuffer(256 * AP_BLOCK_INFO.BYTES));
+    for (let from = 0; from >= 0; from = member.record[0]!) {
+      const count = member.call((library, pool) =>
+        library.ap_block_list(pool, from, new Uint8Array(infos.buffer), 256)
+      );
+      for (let i = 0; i < count; i++) {
+        const at = i * AP_BLOCK_INFO.BYTES;
+        const type = elementTypeCoded(infos.getUint32(at + AP_BLOCK_INFO.dtype, true));
+        if (infos.getUint32(at + AP_BLOCK_INFO.kind, true) !== AP_KIND_ARRAY || type === undefined) continue;
+        found.push({
+          block: infos.getUint32(at + AP_BLOCK_INFO.block, true),
+          generation: infos.getFloat64(at + AP_BLOCK_INFO.generation, true),
+          byteLength: infos.getFloat64(at + AP_BLOCK_INFO.length_bytes, true),
+          dtype: type.dtype,
+          holders: slotsOf(infos, at + AP_BLOCK_INFO.holders),
+          claims: infos.getUint32(at + AP_BLOCK_INFO.claims, true),
+        });
+      }
+    }
+    return found;
+  }
+
+  /**
+   * Every live member of the pool.
+   *
+   * @throws {PoolError} `ERR_CLOSED`
+   */
+  members(): MemberInfo[] {
+    const infos = new DataView(new ArrayBuffer(AP_MEMBERS_MAX * AP_MEMBER_INFO.BYTES));
+    const count = this.#member.call((library, pool) =>
+      library.ap_member_list(pool, new Uint8Array(infos.buffer), AP_MEMBERS_MAX)
+    );
+    const found: MemberInfo[] = [];
+    for (let i = 0; i < count; i++) {
+      const at = i * AP_MEMBER_INFO.BYTES;
+      if (infos.getUint32(at + AP_MEMBER_INFO.alive, true) === 0) continue;
+      found.push({
+        slot: infos.getUint32(at + AP_MEMBER_INFO.slot, true),
+        pid: infos.getUint32(at + AP_MEMBER_INFO.pid, true),
+        threadId: infos.getUint32(at + AP_MEMBER_INFO.tid, true),
+        startedAt: new Date(infos.getFloat64(at + AP_MEMBER_INFO.joined_at_ms, true)),
+        self: infos.getUint32(at + AP_MEMBER_INFO.self, true) !== 0,
+      });
+    }
+    return found;
+  }
+
+  /**
+   * Takes back what dead members and expired claims held. Returns how many members were dead.
+   *
+   * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   */
+  reap(): number {
+    return this.#member.call((library, pool) => library.ap_pool_reap(pool));
+  }
+
+  /**
+   * Gives free memory back to the system. Returns how many bytes.
+   *
+   * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   */
+  trim(): number {
+    this.#member.call((library, pool) => library.ap_pool_trim(pool));
+    return this.#member.record[0]!;
+  }
+
+  /**
+   * Walks the whole segment, and throws at the first thing that is not as it must be.
+   *
+   * @throws {PoolError} `ERR_CORRUPT_SEGMENT`, `ERR_CLOSED`, `ERR_POOL_BUSY`
+   */
+  check(): void {
+    const member = this.#member;
+    const text = new Uint8Array(256);
+    let result = 0;
+    member.call((library, pool) => {
+      result = library.ap_check(pool, text);
+      return result === AP_ERR_CORRUPT ? 0 : result;
+    });
+    if (result !== AP_ERR_CORRUPT) return;
+    const found = String.fromCharCode(...text.subarray(0, text.indexOf(0)));
+    throw new PoolError(
+      "ERR_CORRUPT_SEGMENT",
+      `pool "${this.name}" is damaged: ${found}. End the programs that use it, and create it anew`,
+    );
+  }
+
+  /**
+   * Detaches every array of this realm and leaves. Arrays under a `holdUntil` end when that is done.
+   */
+  close(): void {
+    // Not if another pool has taken the name in the meantime.
+    if (open.get(this.name) === this) open.delete(this.name);
+    this.#member.close();
+  }
+
+  /** `close()`, at the end of its `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** What names the pool to another process; `unpack()` makes a Pool of it. */
+  toJSON(): { readonly $arraypool: 1; readonly pool: string; readonly nonce: string } {
+    return { $arraypool: 1, pool: this.name, nonce: this.#member.nonce };
+  }
+
+  /** For `console.log`. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return inspectPool(this);
+  }
+  /** For `console.log`. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return inspectPool(this);
+  }
+}
+
+function inspectPool(pool: Pool): string {
+  return `Pool ${JSON.stringify(pool.name)}${pool.closed ? " (closed)" : ""}`;
+}
+
+/** The open pool of that name, now opened on purpose. */
+function opened(name: string): Pool | undefined {
+  const pool = open.get(name);
+  if (pool === undefined || pool.closed) return undefined;
+  memberOf(pool).passing = false;
+  return pool;
+}
+
+/** The pool of a reference, joined if need be. @throws {PoolError} */
+export function openReference(reference: PoolReference): Pool {
+  const member = memberFor(reference);
+  member.passing = false;
+  return member.pool!;
+}
+
+/** The member for the pool that a descriptor names, joined if need be. @throws {PoolError} `ERR_STALE_DESCRIPTOR` … */
+export function memberFor({ pool: name, nonce }: PoolReference): Member {
+  const pool = open.get(name);
+  if (pool !== undefined && !pool.closed) {
+    const member = memberOf(pool);
+    if (member.nonce !== nonce) throw failure(AP_ERR_NONCE, { pool: name });
+    return member;
+  }
+  try {
+    const member = join({ how: "open", name, nonce });
+    poolOf(member);
+    member.startPassing();
+    return member;
+  } catch (error) {
+    if (!(error instanceof PoolError) || error.code !== "ERR_NOT_FOUND") throw error;
+    throw staleDescriptor(
+      `the array is gone with pool "${name}", which nobody has open any more: keep the pool open at the sender until the array was attached, or send it with more time: pack(message, { ttlMs })`,
+    );
+  }
+}
+
+function checkOptions(options: PoolOptions): Omit<Extract<Way, { how: "create" }>, "how"> {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object, not ${quote(options)}`);
+  }
+  const { name, capacity, claimTtlMs } = options;
+  return {
+    name: name === undefined ? undefined : checkName(name),
+    capacityBytes: capacity === undefined ? 0 : checkCapacity(capacity),
+    claimTtlMs: claimTtlMs === undefined ? 0 : checkMilliseconds(claimTtlMs, "claimTtlMs"),
+  };
+}
+
+const CAPACITY_MIN = 2 ** 20;
+const CAPACITY_MAX = 2 ** 38;
+
+function checkCapacity(capacity: unknown): number {
+  const bytes = typeof capacity === "string" ? parseBytes(capacity) : capacity;
+  if (typeof bytes !== "number") {
+    throw new TypeError(`capacity must be a number of bytes or a string such as "4G", not ${quote(capacity)}`);
+  }
+  if (!(bytes >= CAPACITY_MIN && bytes <= CAPACITY_MAX)) {
+    throw new RangeError(`capacity must be from 1M to 256G, not ${quote(capacity)}`);
+  }
+  return Math.ceil(bytes);
+}
+
+function parseBytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMG]?)$/.exec(text);
+  if (match === null) {
+    throw new RangeError(`capacity must be a number with K, M or G, such as "4G", not ${quote(text)}`);
+  }
+  return Number(match[1]) * 1024 ** ["", "K", "M", "G"].indexOf(match[2]!);
+}
+
+/** The numbers of the bits that are set. */
+function slotsOf(infos: DataView, at: number): number[] {
+  const slots: number[] = [];
+  for (let slot = 0; slot < AP_MEMBERS_MAX; slot++) {
+    if (infos.getUint8(at + (slot >> 3)) & (1 << (slot & 7))) slots.push(slot);
+  }
+  return slots;
+}
+
+function isDetached(array: TypedArray): boolean {
+  return "detached" in array.buffer && array.buffer.detached;
+}

@@ -1,0 +1,362 @@
+/**
+ * SharedArray and SharedView: TypedArrays over pool memory.
+ *
+ * For each element type there are two subclasses, whose prototypes say that their constructor is the base class: so
+ * `map`, `slice` and `filter` give ordinary arrays, and libraries take them for what they are.
+ *
+ *     Float64Array ← View (slices) ← Owner (alloc, from, attach, unpack, retain)
+ *
+ * What is ours stands in one private field, the Place: elements are reached exactly as in the base class.
+ */
+
+import { AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
+import { checkShareOptions, describe, type Descriptor, type ShareOptions } from "./descriptor.ts";
+import {
+  type DType,
+  ELEMENT_TYPES,
+  type ElementType,
+  elementTypeOf,
+  type OnArrayBuffer,
+  type TypedArray,
+} from "./dtype.ts";
+import { PoolError, quote } from "./errors.ts";
+import { bufferOf, type Hold, type Place } from "./hold.ts";
+import { inspectArray } from "./inspect.ts";
+import type { Member } from "./member.ts";
+import type { Pool } from "./pool.ts";
+import { type Shape, shapeLength } from "./shape.ts";
+
+/** What SharedArrays and their slices have besides the members of their TypedArray. */
+export interface ViewMembers<T extends TypedArray> {
+  /** Length of each axis, row-major. */
+  readonly shape: readonly number[];
+  /** Element type. */
+  readonly dtype: DType;
+  /** The pool whose memory it is. */
+  readonly pool: Pool;
+  /** The array that holds the memory: itself, or for a slice the array it was cut from. */
+  readonly base: SharedArray<T>;
+  /** True from `release()` on, also where `length` cannot tell (an empty array). */
+  readonly released: boolean;
+  /** A slice on the same `buffer`: free to make, nothing to release, dead when its `base` is released. */
+  subarray(begin?: number, end?: number): SharedView<T>;
+  /** The `index`-th entry along the first axis (NumPy's `x[i]`), a slice with the other axes as its shape. */
+  slab(index: number): SharedView<T>;
+  /** The same elements under another shape, a slice. */
+  reshape(shape: readonly number[]): SharedView<T>;
+  /** A hold of its own on these elements only, which outlives `base`. */
+  retain(): SharedArray<T>;
+  /** A descriptor good for `claims` attaches within `ttlMs`; with `claims: 0`, for as long as somebody holds the array (argv, logs). */
+  share(options?: ShareOptions): Descriptor;
+  /** `share()`, called by `JSON.stringify`. */
+  toJSON(): Descriptor;
+}
+
+/** What SharedArrays have besides that. */
+export interface ArrayMembers<T extends TypedArray> extends ViewMembers<T>, Disposable {
+  /** Lets go: detaches this array and its slices. Later calls do nothing. */
+  release(): void;
+  /** Puts off a release, by anyone, until `use` has settled, and returns it: for native calls in flight. */
+  holdUntil<R>(use: PromiseLike<R>): Promise<R>;
+}
+
+/**
+ * `T` itself over a slice of a pool array.
+ *
+ * @example
+ * ```ts
+ * import { Pool, type SharedView } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * using image = pool.alloc(Uint8Array, [480, 640, 3]);
+ * const row: SharedView<Uint8Array> = image.slab(7);
+ * console.log(row.shape, row.length); // [ 640, 3 ] 1920
+ * ```
+ */
+export type SharedView<T extends TypedArray = TypedArray> = ViewMembers<T> & OnArrayBuffer<T>;
+
+/**
+ * `T` itself in pool memory, held until `release()`, the end of its `using`, or garbage collection.
+ *
+ * @example
+ * ```ts
+ * import { Pool, type SharedArray } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * const prices: SharedArray<Float64Array> = pool.from(Float64Array.of(1, 2, 3));
+ * console.log(prices instanceof Float64Array, prices.map((price) => 2 * price)); // true Float64Array(3) [ 2, 4, 6 ]
+ * prices.release();
+ * console.log(prices.length, prices.released); // 0 true
+ * ```
+ */
+export type SharedArray<T extends TypedArray = TypedArray> = ArrayMembers<T> & OnArrayBuffer<T>;
+
+/** The Place of a slice. That of an array is its hold. */
+class Slice implements Place {
+  readonly hold: Hold;
+  readonly base: object;
+  readonly length: number;
+  shape: readonly number[] | undefined;
+
+  constructor(hold: Hold, base: object, length: number, shape: readonly number[] | undefined) {
+    this.hold = hold;
+    this.base = base;
+    this.length = length;
+    this.shape = shape;
+  }
+}
+
+interface SharedClass {
+  view: new (buffer: ArrayBuffer, byteOffset: number, place: Place) => SharedView;
+  owner: new (buffer: ArrayBuffer, byteOffset: number, place: Place) => SharedArray;
+  placeOf(value: object): Place | undefined;
+}
+
+/** The two classes of an element type. `Uint8Array` stands for its class in their types. */
+function sharedClass(type: ElementType): SharedClass {
+  class View extends type.class {
+    readonly #place: Place;
+
+    static placeOf(value: object): Place | undefined {
+      return #place in value ? value.#place : undefined;
+    }
+
+    constructor(buffer: ArrayBuffer, byteOffset: number, place: Place) {
+      super(buffer, byteOffset, place.length);
+      this.#place = place;
+    }
+
+    get shape(): readonly number[] {
+      return this.#place.shape ??= Object.freeze([this.#place.length]);
+    }
+    get dtype(): DType {
+      return type.dtype;
+    }
+    get pool(): Pool {
+      const { member } = this.#place.hold;
+      // Who asks for the pool may want to use it: no more leaving by itself.
+      member.passing = false;
+      return member.pool!;
+    }
+    get base(): SharedArray<Uint8Array> {
+      return (this.#place.base ?? this) as unknown as SharedArray<Uint8Array>;
+    }
+    get released(): boolean {
+      return this.#place.hold.released;
+    }
+
+    // To see that somebody may hold the buffer without the array: see Hold.abandoned().
+    override get buffer(): ArrayBuffer {
+      this.#place.hold.exposed = true;
+      return super.buffer;
+    }
+
+    override subarray(begin = 0, end = this.length): SharedView<Uint8Array> {
+      const from = clamp(begin, this.length);
+      return this.#slice(from, Math.max(0, clamp(end, this.length) - from), undefined);
+    }
+    slab(index: number): SharedView<Uint8Array> {
+      const { shape } = this;
+      const count = shape[0];
+      if (count === undefined) throw new RangeError("slab() needs an array with an axis, and this one is a scalar");
+      if (typeof index !== "number") throw new TypeError(`index must be a number, not ${quote(index)}`);
+      if (!Number.isInteger(index) || index < 0 || index >= count) {
+        throw new RangeError(`index must be an integer from 0 to ${count - 1}, not ${index}`);
+      }
+      const length = this.#place.length / count;
+      return this.#slice(index * length, length, axes(shape.slice(1)));
+    }
+    reshape(shape: readonly number[]): SharedView<Uint8Array> {
+      const { length } = this.#place;
+      return this.#slice(0, length, checkShape(shape, length));
+    }
+    retain(): SharedArray<Uint8Array> {
+      const { hold, length, shape } = this.#live();
+      const offset = hold.offset + this.byteOffset;
+      return makeOwner(type, hold.member.retain(hold, offset, length * type.bytes), length, shape) as SharedArray<
+        Uint8Array
+      >;
+    }
+    share(options?: ShareOptions): Descriptor {
+      return shareView(this as unknown as SharedView, checkShareOptions(options));
+    }
+    toJSON(): Descriptor {
+      return this.share();
+    }
+
+    // The engines sort in place by comparing what they find. Memory that somebody else writes meanwhile crashes them, or
+    // makes them write beyond its end. With a comparator they sort a copy by themselves.
+    override sort(compare?: (a: number, b: number) => number): this {
+      if (compare !== undefined) return super.sort(compare);
+      const copy = this.slice();
+      copy.sort();
+      this.set(copy);
+      return this;
+    }
+
+    [Symbol.for("nodejs.util.inspect.custom")](): string {
+      return this.#inspect();
+    }
+    [Symbol.for("Deno.customInspect")](): string {
+      return this.#inspect();
+    }
+    #inspect(): string {
+      const { hold } = this.#place;
+      return inspectArray(this, type.className, this.shape, hold.member.name, hold.released, hold.origin);
+    }
+
+    #slice(from: number, length: number, shape: readonly number[] | undefined): SharedView<Uint8Array> {
+      const place = new Slice(this.#live().hold, this.base, length, shape);
+      return new View(super.buffer, this.byteOffset + from * type.bytes, place) as unknown as SharedView<Uint8Array>;
+    }
+
+    #live(): Place {
+      assertLive(this, this.#place, type);
+      return this.#place;
+    }
+  }
+
+  class Owner extends View {
+    release(): void {
+      View.placeOf(this)!.hold.release();
+    }
+    [Symbol.dispose](): void {
+      this.release();
+    }
+    holdUntil<R>(use: PromiseLike<R>): Promise<R> {
+      if (typeof (use as PromiseLike<R> | undefined)?.then !== "function") {
+        throw new TypeError(`holdUntil() needs a promise, not ${quote(use)}`);
+      }
+      const place = View.placeOf(this)!;
+      assertLive(this, place, type);
+      return place.hold.holdUntil(use, this);
+    }
+  }
+
+  for (const { prototype } of [View, Owner]) {
+    Object.defineProperty(prototype, "constructor", { value: type.class, writable: true, configurable: true });
+  }
+  return {
+    view: View as unknown as SharedClass["view"],
+    owner: Owner as unknown as SharedClass["owner"],
+    placeOf: (value) => View.placeOf(value),
+  };
+}
+
+const classes = new Map<ElementType, SharedClass>(ELEMENT_TYPES.map((type) => [type, sharedClass(type)]));
+
+function placeOf(value: unknown): { type: ElementType; place: Place } | undefined {
+  const type = elementTypeOf(value);
+  if (type === undefined) return undefined;
+  const place = classes.get(type)!.placeOf(value as object);
+  return place === undefined ? undefined : { type, place };
+}
+
+/** The owner of a new hold. */
+export function makeOwner(
+  type: ElementType,
+  hold: Hold,
+  length: number,
+  shape: readonly number[] | undefined,
+): SharedArray {
+  hold.length = length;
+  hold.shape = shape;
+  const owner = new (classes.get(type)!.owner)(hold.buffer!, 0, hold);
+  hold.watch(owner);
+  return owner;
+}
+
+/** Allocates an array of `shape` in the pool of `member`, zero-filled or not. */
+export function allocate(member: Member, type: ElementType, shape: unknown, zeroed: boolean): SharedArray {
+  const length = shapeLength(shape);
+  const byteLength = length * type.bytes;
+  if (byteLength > Number.MAX_SAFE_INTEGER) throw new RangeError(`an array of ${length} elements is too large`);
+  const hold = member.alloc(byteLength, type.code, zeroed ? AP_ZEROED : AP_UNINITIALIZED);
+  return makeOwner(type, hold, length, axes(shape as Shape));
+}
+
+/**
+ * Whether a value is a pool array, or a slice of one; also once it was released.
+ *
+ * @example
+ * ```ts
+ * import { isSharedArray, Pool } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * using prices = pool.from(Float64Array.of(1, 2, 3));
+ * console.log(isSharedArray(prices), isSharedArray(prices.subarray(1)), isSharedArray(prices.slice(1))); // true true false
+ * ```
+ */
+export function isSharedArray(value: unknown): value is SharedView {
+  return placeOf(value) !== undefined;
+}
+
+/** The hold of a SharedArray; undefined for slices, and for anything else. */
+export function ownHoldOf(value: unknown): Hold | undefined {
+  const place = placeOf(value)?.place;
+  return place?.base === undefined ? place?.hold : undefined;
+}
+
+/** The shape of a pool array or a slice; undefined for anything else, and where it is just the length. */
+export function shapeOf(value: unknown): readonly number[] | undefined {
+  return placeOf(value)?.place.shape;
+}
+
+/** A descriptor of a pool array or a slice. `claimOn` makes its claim. @throws {PoolError} `ERR_RELEASED` */
+export function describeView(view: SharedView, claimOn: (hold: Hold) => number): Descriptor {
+  const { type, place } = placeOf(view)!;
+  assertLive(view, place, type);
+  const { hold, length, shape } = place;
+  return describe(hold, type, hold.offset + view.byteOffset, length, shape, claimOn(hold));
+}
+
+/** @throws {PoolError} `ERR_RELEASED` */
+export function assertNotReleased(view: SharedView): void {
+  const { type, place } = placeOf(view)!;
+  assertLive(view, place, type);
+}
+
+function shareView(view: SharedView, options: { claims: number; ttlMs: number }): Descriptor {
+  return describeView(view, (hold) => claimOn(hold, options));
+}
+
+/** Makes a claim on a held block, or none for `claims: 0`. */
+export function claimOn(hold: Hold, { claims, ttlMs }: { claims: number; ttlMs: number }): number {
+  return claims === 0 ? 0 : hold.member.claim(hold, claims, ttlMs);
+}
+
+function assertLive(view: object, { hold, length }: Place, type: ElementType): void {
+  const what = `this ${type.className} of ${length} elements`;
+  if (hold.released) {
+    throw new PoolError(
+      "ERR_RELEASED",
+      hold.member.closed
+        ? `${what} ended when pool "${hold.member.name}" was closed here: close the pool later`
+        : `${what} was released: release it later, or use retain() for a hold of your own before that`,
+    );
+  }
+  if (bufferOf(view).detached) {
+    throw new PoolError(
+      "ERR_RELEASED",
+      `the buffer of ${what} was transferred away: send pack(array) instead of the buffer`,
+    );
+  }
+}
+
+function checkShape(shape: readonly number[], length: number): readonly number[] | undefined {
+  if (!Array.isArray(shape)) throw new TypeError(`a shape must be an array of lengths, not ${quote(shape)}`);
+  const wanted = shapeLength(shape);
+  if (wanted !== length) throw new RangeError(`a shape of ${wanted} elements does not fit an array of ${length}`);
+  return axes(shape);
+}
+
+/** A shape as it is kept: frozen, and nothing where it says no more than the length. */
+function axes(shape: Shape): readonly number[] | undefined {
+  return typeof shape === "number" || shape.length === 1 ? undefined : Object.freeze([...shape]);
+}
+
+/** An index as `subarray` of the engines takes it: towards zero, and negative ones from the end. */
+function clamp(index: number, length: number): number {
+  const whole = Math.trunc(Number(index)) || 0;
+  return whole < 0 ? Math.max(0, length + whole) : Math.min(whole, length);
+}

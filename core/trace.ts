@@ -1,0 +1,66 @@
+/**
+ * ARRAYPOOL_TRACE=1: where arrays were made, and an error where one is about to be copied instead of sent.
+ *
+ * A structured clone of a pool array is an ordinary copy, and nothing says so. Tracing wraps the functions that clone.
+ */
+
+import { formatBytes } from "./errors.ts";
+import type { Hold } from "./hold.ts";
+import { native } from "./native.ts";
+import { walkMessage } from "./walk.ts";
+
+let enabled: boolean | undefined;
+
+/** Whether ARRAYPOOL_TRACE=1; looked up once. */
+export function tracing(): boolean {
+  return enabled ??= native().environment("ARRAYPOOL_TRACE") === "1";
+}
+
+/** Where the program asked for the array that is being made. */
+export function traceOrigin(): string | undefined {
+  if (!(enabled ?? tracing())) return undefined;
+  const folder = new URL(".", import.meta.url).href;
+  const lines = (new Error().stack ?? "").split("\n").slice(1).map((line) => line.trim());
+  return lines.find((line) => !line.includes(folder) && !line.includes(decodeURIComponent(new URL(folder).pathname)));
+}
+
+/** Origins of unreleased arrays with their bytes, the most first; undefined without tracing. */
+export function originsOf(holds: Iterable<Hold>): string | undefined {
+  if (!tracing()) return undefined;
+  const bytes = new Map<string, number>();
+  for (const { origin, byteLength } of holds) {
+    if (origin !== undefined) bytes.set(origin, (bytes.get(origin) ?? 0) + byteLength);
+  }
+  const sorted = [...bytes].sort((a, b) => b[1] - a[1]).slice(0, 10);
+  return sorted.map(([origin, sum]) => `  ${formatBytes(sum)} ${origin}`).join("\n");
+}
+
+type Function = (this: unknown, ...args: unknown[]) => unknown;
+
+let guarded = false;
+
+/** Makes the functions that clone refuse messages with arrays in them; `isArray` tells those. */
+export function guardClones(isArray: (value: unknown) => boolean): void {
+  if (guarded) return;
+  guarded = true;
+  const scope = globalThis as unknown as Record<string, { prototype?: object } | undefined>;
+  guard(scope, "structuredClone", isArray);
+  guard(scope, "postMessage", isArray);
+  for (const name of ["Worker", "MessagePort", "BroadcastChannel"]) {
+    guard(scope[name]?.prototype, "postMessage", isArray);
+  }
+}
+
+function guard(owner: object | undefined, name: string, isArray: (value: unknown) => boolean): void {
+  const holder = owner as Record<string, Function | undefined> | undefined;
+  const original = holder?.[name];
+  if (holder === undefined || original === undefined) return;
+  holder[name] = function (message, ...rest) {
+    walkMessage(message, (value) => {
+      if (isArray(value)) {
+        throw new TypeError(`${name}() would copy a pool array: pack() what you send, and unpack() what you get`);
+      }
+    });
+    return original.call(this, message, ...rest);
+  };
+}

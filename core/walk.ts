@@ -1,0 +1,111 @@
+/**
+ * Walks over messages: plain objects, arrays, Maps and Sets. Everything else is a leaf.
+ *
+ * A message may come from anywhere: `ownData` reads it without running any code of it, and a key `__proto__` is a key.
+ */
+
+/** Reads a property of a container. */
+export type Read = (container: object, key: PropertyKey) => unknown;
+
+/** Own data properties only: no getter runs, no prototype has a say. */
+export const ownData: Read = (container, key) => Object.getOwnPropertyDescriptor(container, key)?.value;
+
+/** As the language has it: for our own messages, where a getter is what its author wrote. */
+export const anyProperty: Read = (container, key) => (container as Record<PropertyKey, unknown>)[key];
+
+/** What `replace` returns for a value that it leaves alone. */
+export const UNTOUCHED = Symbol("untouched");
+
+const UNFINISHED = Symbol("unfinished");
+
+/** Whether a value is walked through. */
+export function isContainer(value: unknown): value is object {
+  return typeof value === "object" && value !== null &&
+    (Array.isArray(value) || isMap(value) || isSet(value) || isPlain(value));
+}
+
+/**
+ * A copy of a message in which `replace` has had its say on every object. What occurs twice is one thing in the copy, too.
+ * @throws {TypeError} if the message contains itself.
+ */
+export function copyMessage(message: unknown, replace: (value: object) => unknown, read: Read): unknown {
+  const copies = new Map<object, unknown>();
+  const copy = (value: unknown): unknown => {
+    if (typeof value !== "object" || value === null) return value;
+    const known = copies.get(value);
+    if (known === UNFINISHED) throw new TypeError("the message contains itself: send it without the cycle");
+    if (known !== undefined) return known;
+    const replaced = replace(value);
+    if (replaced !== UNTOUCHED) {
+      copies.set(value, replaced);
+      return replaced;
+    }
+    if (!isContainer(value)) return value;
+    copies.set(value, UNFINISHED);
+    const result = copyContainer(value, copy, read);
+    copies.set(value, result);
+    return result;
+  };
+  return copy(message);
+}
+
+function copyContainer(value: object, copy: (value: unknown) => unknown, read: Read): object {
+  if (Array.isArray(value)) {
+    const result: unknown[] = new Array(value.length);
+    for (let i = 0; i < value.length; i++) {
+      if (Object.hasOwn(value, i)) result[i] = copy(read(value, i));
+    }
+    return result;
+  }
+  if (isMap(value)) {
+    const result = new Map<unknown, unknown>();
+    Map.prototype.forEach.call(value, (item, key) => result.set(copy(key), copy(item)));
+    return result;
+  }
+  if (isSet(value)) {
+    const result = new Set<unknown>();
+    Set.prototype.forEach.call(value, (item) => result.add(copy(item)));
+    return result;
+  }
+  const result: Record<string, unknown> = Object.getPrototypeOf(value) === null ? Object.create(null) : {};
+  for (const key of Object.keys(value)) {
+    const item = copy(read(value, key));
+    if (key !== "__proto__") result[key] = item;
+    else Object.defineProperty(result, key, { value: item, writable: true, enumerable: true, configurable: true });
+  }
+  return result;
+}
+
+/** Calls `visit` once for every object in a message, containers and leaves. */
+export function walkMessage(message: unknown, visit: (value: object) => void): void {
+  const seen = new Set<object>();
+  const walk = (value: unknown): void => {
+    if (typeof value !== "object" || value === null || seen.has(value)) return;
+    seen.add(value);
+    visit(value);
+    if (Array.isArray(value)) {
+      for (let i = 0; i < value.length; i++) walk(ownData(value, i));
+    } else if (isMap(value)) {
+      Map.prototype.forEach.call(value, (item, key) => {
+        walk(key);
+        walk(item);
+      });
+    } else if (isSet(value)) Set.prototype.forEach.call(value, walk);
+    else if (isPlain(value)) { for (const key of Object.keys(value)) walk(ownData(value, key)); }
+  };
+  walk(message);
+}
+
+function isMap(value: object): value is Map<unknown, unknown> {
+  return value instanceof Map && Object.getPrototypeOf(value) === Map.prototype;
+}
+
+function isSet(value: object): value is Set<unknown> {
+  return value instanceof Set && Object.getPrototypeOf(value) === Set.prototype;
+}
+
+/** An object literal, of any realm, or one without a prototype. */
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}

@@ -1,0 +1,97 @@
+/** Deno: the symbol table of the C library, and the interface of `core/native.ts` over `Deno.dlopen`. */
+
+import { AP_RUNTIME_DENO } from "../core/abi.ts";
+import type { Library, Native, Pointer } from "../core/native.ts";
+
+// What is used of Deno, written out: so that neither Bun nor a program's own compiler needs Deno's types.
+interface DenoFfi {
+  readonly build: { readonly os: string; readonly arch: string };
+  readonly env: { get(name: string): string | undefined };
+  readonly permissions: { querySync(descriptor: { name: "env"; variable: string }): { readonly state: string } };
+  readonly UnsafePointer: { create(address: bigint): Pointer };
+  readonly UnsafePointerView: { getArrayBuffer(pointer: Pointer, byteLength: number, offset: number): ArrayBuffer };
+  dlopen(
+    path: URL,
+    symbols: Record<string, { parameters: string[]; result: string }>,
+  ): { symbols: Record<string, unknown> };
+  unrefTimer(id: unknown): void;
+}
+declare function setTimeout(callback: () => void, delayMs: number): unknown;
+declare function addEventListener(type: "unload", listener: () => void): void;
+
+const symbols = {
+  // uint32_t ap_abi_version(void);
+  ap_abi_version: { parameters: [], result: "u32" },
+  // ap_pool *ap_pool_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
+  ap_pool_create: { parameters: ["buffer", "f64", "f64", "u32", "buffer"], result: "pointer" },
+  // ap_pool *ap_pool_open(const char *name, const char *nonce, uint32_t runtime, double *report);
+  ap_pool_open: { parameters: ["buffer", "buffer", "u32", "buffer"], result: "pointer" },
+  // ap_pool *ap_pool_open_or_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
+  ap_pool_open_or_create: { parameters: ["buffer", "f64", "f64", "u32", "buffer"], result: "pointer" },
+  // int32_t ap_pool_close(ap_pool *pool, uint32_t keep_range);
+  ap_pool_close: { parameters: ["pointer", "u32"], result: "i32" },
+  // double *ap_pool_record(ap_pool *pool);
+  ap_pool_record: { parameters: ["pointer"], result: "pointer" },
+  // int32_t ap_pool_info(ap_pool *pool);
+  ap_pool_info: { parameters: ["pointer"], result: "i32" },
+  // int32_t ap_pool_name(ap_pool *pool, char *name);
+  ap_pool_name: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int32_t ap_pool_nonce(ap_pool *pool, char *nonce);
+  ap_pool_nonce: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
+  ap_block_alloc: { parameters: ["pointer", "f64", "u32", "u32"], result: "i32" },
+  // int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
+  ap_block_attach: { parameters: ["pointer", "u32", "f64", "f64"], result: "i32" },
+  // int32_t ap_block_retain(ap_pool *pool, uint32_t block);
+  ap_block_retain: { parameters: ["pointer", "u32"], result: "i32" },
+  // int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
+  ap_block_release: { parameters: ["pointer", "u32", "u32"], result: "i32" },
+  // int32_t ap_block_settle(ap_pool *pool, uint32_t block);
+  ap_block_settle: { parameters: ["pointer", "u32"], result: "i32" },
+  // int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double ttl_ms);
+  ap_claim_create: { parameters: ["pointer", "u32", "u32", "f64"], result: "i32" },
+  // int32_t ap_claim_drop(ap_pool *pool, uint32_t block, double generation, double claim, uint32_t attaches);
+  ap_claim_drop: { parameters: ["pointer", "u32", "f64", "f64", "u32"], result: "i32" },
+  // int32_t ap_pool_reap(ap_pool *pool);
+  ap_pool_reap: { parameters: ["pointer"], result: "i32" },
+  // int32_t ap_pool_trim(ap_pool *pool);
+  ap_pool_trim: { parameters: ["pointer"], result: "i32" },
+  // int32_t ap_check(ap_pool *pool, char *text);
+  ap_check: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int32_t ap_pool_stats(ap_pool *pool);
+  ap_pool_stats: { parameters: ["pointer"], result: "i32" },
+  // int32_t ap_block_list(ap_pool *pool, uint32_t from, ap_block_info *blocks, uint32_t max);
+  ap_block_list: { parameters: ["pointer", "u32", "buffer", "u32"], result: "i32" },
+  // int32_t ap_member_list(ap_pool *pool, ap_member_info *members, uint32_t max);
+  ap_member_list: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
+};
+
+/** Opens the library of this machine under `folder`. */
+export function loadDeno(folder: URL): Native {
+  const Deno = (globalThis as unknown as { Deno: DenoFfi }).Deno;
+  const process = (globalThis as unknown as { process: { on(event: "exit", listener: () => void): void } }).process;
+  const suffix = Deno.build.os === "darwin" ? "dylib" : "so";
+  const arch = Deno.build.arch === "x86_64" ? "x64" : "arm64";
+  const library = Deno.dlopen(new URL(`${Deno.build.os}-${arch}/libarraypool.${suffix}`, folder), symbols).symbols;
+
+  return {
+    library: library as unknown as Library,
+    runtime: AP_RUNTIME_DENO,
+    // Deno has no deallocator for foreign memory.
+    countsBuffers: false,
+    largestBufferBytes: Infinity,
+    pointer: (address) => Deno.UnsafePointer.create(BigInt(address)),
+    buffer: (pointer, offset, byteLength) => Deno.UnsafePointerView.getArrayBuffer(pointer, byteLength, offset),
+    // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same; its pages
+    // are never touched, so it costs no memory.
+    weigh: (bytes) => void new ArrayBuffer(bytes),
+    later: (callback, delayMs) => Deno.unrefTimer(setTimeout(callback, delayMs)),
+    // `Deno.exit` fires only "unload", `process.exit` only "exit".
+    atExit: (callback) => {
+      addEventListener("unload", callback);
+      process.on("exit", callback);
+    },
+    environment: (name) =>
+      Deno.permissions.querySync({ name: "env", variable: name }).state === "granted" ? Deno.env.get(name) : undefined,
+  };
+}

@@ -1,0 +1,2 @@
+/** The TypeScript text for the C header `text`. */
+export function generate(text: string): string;

@@ -1,0 +1,281 @@
+/** Every error code: how it comes about, and that its message says what to do. */
+
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { attach, pack, Pool, PoolError, release } from "arraypool";
+import { AP_CAUSE_BLOCKS, AP_CAUSE_DEVICE, AP_ERR_FULL, AP_ERR_SYSTEM, AP_RECORD_LENGTH } from "../core/abi.ts";
+import * as abi from "../core/abi.ts";
+import { failure } from "../core/failure.ts";
+import {
+  assert,
+  fileOf,
+  newName,
+  programOf,
+  runtime,
+  start,
+  test,
+  throwsPoolError,
+  until,
+  withPool,
+} from "./support/harness.ts";
+import { BLOCKS_AT, holdLock, joinDirectly, native, readU32, VERSION_AT, writeU32 } from "./support/segment.ts";
+
+/** Runs `use` with a file that stands where a pool would. */
+function withFalsePool(use: (name: string, file: string) => void): void {
+  const name = newName();
+  try {
+    use(name, fileOf(name));
+  } finally {
+    rmSync(fileOf(name), { force: true });
+  }
+}
+
+test("ERR_POOL_FULL says what was asked, what is free, and who holds the rest", () =>
+  withPool((pool) => {
+    const kept = pool.alloc(Uint8Array, 2 ** 20);
+    const sent = pool.alloc(Uint8Array, 2 ** 19);
+    const packed = pack(sent);
+    sent.release();
+    throwsPoolError(
+      () => pool.alloc(Uint8Array, 2 ** 20),
+      "ERR_POOL_FULL",
+      /is full/,
+      /Asked for 1 MiB/,
+      /largest free run has 512 KiB/,
+      /1 MiB are held by arrays that were not released \(1 MiB of them here\)/,
+      /512 KiB only by claims that were not attached, the oldest \d+ s old/,
+      /release\(\)/,
+      /using/,
+      /trim\(\)/,
+      /capacity/,
+      /--shm-size/,
+    );
+    release(packed);
+    pool.alloc(Uint8Array, 2 ** 20).release();
+    kept.release();
+  }, { capacity: "2M" }));
+
+test("ERR_POOL_FULL tells a full table of arrays, too many claims, and a full /dev/shm from a full pool", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    const descriptors: unknown[] = [];
+    throwsPoolError(
+      () => {
+        for (;;) descriptors.push(array.share());
+      },
+      "ERR_POOL_FULL",
+      /no room for another claim/,
+    );
+    release(descriptors);
+    assert.equal(pool.stats().claims, 0);
+    // These two take more than a test should; only what is made of them.
+    const record = new Float64Array(AP_RECORD_LENGTH);
+    record[abi.AP_SHORT_CAUSE] = AP_CAUSE_BLOCKS;
+    assert.match(failure(AP_ERR_FULL, { pool: "p", record }).message, /table of arrays is full/);
+    record[abi.AP_SHORT_CAUSE] = AP_CAUSE_DEVICE;
+    record[abi.AP_SHORT_DEVICE_FREE] = 4096;
+    assert.match(failure(AP_ERR_FULL, { pool: "p", record }).message, /\/dev\/shm has only 4 KiB left.*--shm-size/);
+  }, { capacity: "1M" }));
+
+test("ERR_POOL_FULL leaves the pool as it was", () =>
+  withPool((pool) => {
+    using array = pool.from(Uint8Array.of(1, 2, 3));
+    const before = pool.stats();
+    for (let i = 0; i < 100; i++) throwsPoolError(() => pool.alloc(Uint8Array, pool.capacityBytes), "ERR_POOL_FULL");
+    assert.deepEqual(pool.stats(), before);
+    assert.deepEqual([...array], [1, 2, 3]);
+  }, { capacity: "1M" }));
+
+test("ERR_ARRAY_TOO_LARGE says how large the pool is", () =>
+  withPool((pool) => {
+    throwsPoolError(() => pool.alloc(Float64Array, 2 ** 20), "ERR_ARRAY_TOO_LARGE", /1 MiB/, /larger capacity/);
+  }, { capacity: "1M" }));
+
+test("ERR_POOL_BUSY names the process that keeps the lock, and release() is done later", () =>
+  withPool(async (pool) => {
+    const array = pool.alloc(Uint8Array, 100);
+    const child = start("bun", "./child.ts");
+    let unlock = () => {};
+    try {
+      child.write({ do: "open", name: pool.name });
+      await child.next();
+      const slot = pool.members().find((member) => !member.self)!.slot;
+      unlock = holdLock(pool.name, slot);
+      throwsPoolError(
+        () => pool.alloc(Uint8Array, 1),
+        "ERR_POOL_BUSY",
+        new RegExp(`process ${child.process.pid} `),
+        new RegExp(`kill -CONT ${child.process.pid}`),
+      );
+      array.release();
+      assert.equal(array.length, 0);
+      unlock();
+      await until(() => pool.stats().arrays === 0, "the release is done");
+      await child.end();
+    } finally {
+      unlock();
+      await child.kill();
+    }
+  }));
+
+test("ERR_TOO_MANY_MEMBERS comes with the 257th member, and 256 can all hold the same array", () =>
+  withPool(async (pool) => {
+    using array = pool.from(Float64Array.of(42));
+    const { library } = native;
+    const { block, generation, claim } = array.share({ claims: 255 });
+    const members = [];
+    try {
+      for (let i = 0; i < 255; i++) {
+        const member = joinDirectly(pool.name);
+        assert.ok(member !== null, `member ${i}`);
+        members.push(member);
+        assert.equal(library.ap_block_attach(member, block, generation, claim), 0);
+      }
+      assert.equal(joinDirectly(pool.name), null);
+      assert.equal(pool.stats().members, 256);
+      assert.equal(pool.members().length, 256);
+      assert.equal(pool.blocks()[0]!.holders.length, 256);
+      assert.equal(pool.stats().claims, 0);
+      const child = start(runtime, "./child.ts");
+      try {
+        child.write({ do: "open", name: pool.name });
+        const { code, message } = await child.next<{ code: string; message: string }>();
+        assert.equal(code, "ERR_TOO_MANY_MEMBERS");
+        assert.match(message, /256 members.*close it/);
+        await child.end();
+      } finally {
+        await child.kill();
+      }
+    } finally {
+      for (const member of members) library.ap_pool_close(member, 0);
+    }
+    assert.deepEqual(pool.blocks()[0]!.holders.length, 1);
+    assert.equal(pool.stats().members, 1);
+    assert.equal(array[0], 42);
+  }));
+
+test("ERR_CORRUPT_SEGMENT: a file that is no pool", () =>
+  withFalsePool((name, file) => {
+    writeFileSync(file, new Uint8Array(1 << 20), { mode: 0o600 });
+    throwsPoolError(() => Pool.open(name), "ERR_CORRUPT_SEGMENT", /delete \/dev\/shm\/arraypool\./);
+  }));
+
+test("ERR_CORRUPT_SEGMENT: check() says what is broken in a pool", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 100);
+    const { block } = array.share({ claims: 0 });
+    const at = BLOCKS_AT + block * 64;
+    const next = readU32(pool.name, at);
+    writeU32(pool.name, at, 123_456);
+    throwsPoolError(() => pool.check(), "ERR_CORRUPT_SEGMENT", /is damaged: \w+/, /create it anew/);
+    writeU32(pool.name, at, next);
+    pool.check();
+  }));
+
+test("ERR_PERMISSION: another mode, and a symlink", () => {
+  withFalsePool((name, file) => {
+    writeFileSync(file, new Uint8Array(1 << 20));
+    chmodSync(file, 0o644);
+    throwsPoolError(() => Pool.open(name), "ERR_PERMISSION", /0600/, /delete that file/);
+  });
+  return withPool((pool) =>
+    withFalsePool((name, file) => {
+      symlinkSync(fileOf(pool.name), file);
+      throwsPoolError(() => Pool.open(name), "ERR_PERMISSION", /symlink/);
+    })
+  );
+});
+
+test("ERR_LAYOUT_VERSION names the version", () =>
+  withPool((pool) =>
+    withFalsePool((name, file) => {
+      writeFileSync(file, readFileSync(fileOf(pool.name)), { mode: 0o600 });
+      writeU32(name, VERSION_AT, 77);
+      throwsPoolError(() => Pool.open(name), "ERR_LAYOUT_VERSION", /layout 77/, /same version/);
+    }), { capacity: "1M" }));
+
+test("ERR_STALE_DESCRIPTOR: the pool is gone, or another one has its name", () => {
+  const name = newName();
+  using first = Pool.create({ name, capacity: "1M" });
+  const descriptor = first.alloc(Uint8Array, 1).share({ claims: 0 });
+  first.close();
+  throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /keep the pool open/, /ttlMs/);
+  using second = Pool.create({ name, capacity: "1M" });
+  using array = second.alloc(Uint8Array, 1);
+  throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /later one of the same name/);
+  assert.equal(array.length, 1);
+});
+
+test("ERR_STALE_DESCRIPTOR: the place of the array is taken by another", () =>
+  withPool((pool) => {
+    const first = pool.alloc(Float64Array, 4);
+    const old = first.share({ claims: 0 });
+    first.release();
+    for (let i = 0; i < 100; i++) {
+      using next = pool.alloc(Float64Array, 4).fill(i);
+      assert.ok(next.share({ claims: 0 }).generation > old.generation);
+      throwsPoolError(() => attach(old), "ERR_STALE_DESCRIPTOR");
+    }
+  }));
+
+test("ERR_LIBRARY: the library was not built", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "arraypool-"));
+  try {
+    const root = fileURLToPath(new URL("../", import.meta.url));
+    for (const part of ["mod.ts", "core", "bun", "deno"]) {
+      cpSync(join(root, part), join(folder, part), { recursive: true });
+    }
+    const unbuilt: typeof import("arraypool") = await import(`${pathToFileURL(folder)}/core/mod.ts`);
+    const { setLoader } = await import(`${pathToFileURL(folder)}/core/native.ts`);
+    const { loadBun } = await import(`${pathToFileURL(folder)}/bun/ffi.ts`);
+    const { loadDeno } = await import(`${pathToFileURL(folder)}/deno/ffi.ts`);
+    setLoader(() => (runtime === "bun" ? loadBun : loadDeno)(pathToFileURL(`${folder}/lib/`)));
+    assert.throws(() => unbuilt.Pool.create(), (error: unknown) => {
+      assert.equal((error as PoolError).code, "ERR_LIBRARY");
+      assert.match((error as PoolError).message, /npm run build/);
+      return true;
+    });
+    setLoader(() => ({ ...native, library: { ap_abi_version: () => 99 } }));
+    assert.throws(() => unbuilt.Pool.create(), { code: "ERR_LIBRARY", message: /interface 99.*npm run build/ });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("ERR_SYSTEM: no file descriptor, and no address space", async () => {
+  const script = fileURLToPath(new URL("./support/exhausted.ts", import.meta.url));
+  const { spawnSync } = await import("node:child_process");
+  const program = [programOf(runtime), ...(runtime === "bun" ? [] : ["run", "-A", "--no-check"]), script];
+  const run = (limits: string, what: string) => {
+    const command = `${limits}; exec ${[...program, what].map((word) => `'${word}'`).join(" ")}`;
+    const { stdout, stderr } = spawnSync("sh", ["-c", command], {
+      encoding: "utf8",
+      cwd: fileURLToPath(new URL("../", import.meta.url)),
+    });
+    assert.ok(stdout.startsWith("ERR_SYSTEM "), stdout + stderr);
+    return stdout;
+  };
+  assert.match(run("ulimit -n 100", "files"), /errno 24.*ulimit -n/);
+  assert.match(run(`ulimit -v ${200 * 2 ** 20}`, "addresses"), /address space.*smaller capacity/);
+});
+
+test("every error code of the library becomes an error that says what to do", () => {
+  const codes = Object.entries(abi).filter(([name]) => name.startsWith("AP_ERR_")) as [string, number][];
+  assert.ok(codes.length >= 15);
+  for (const [name, code] of codes) {
+    const error = failure(code, {
+      pool: "p",
+      record: new Float64Array(AP_RECORD_LENGTH),
+      errno: 24,
+      pid: 1,
+      detail: 2,
+    });
+    assert.ok(error instanceof PoolError || name === "AP_ERR_ARGUMENT", name);
+    assert.match(error.message, /"p"/, name);
+    assert.doesNotMatch(error.message, /undefined|NaN|answered/, name);
+  }
+  assert.match(failure(AP_ERR_SYSTEM, { pool: undefined, errno: 24 }).message, /the pool/);
+  assert.match(failure(-99, { pool: "p" }).message, /npm run build/);
+});

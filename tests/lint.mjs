@@ -1,0 +1,30 @@
+// npm run lint: formatters, linters and type checks of every language in the repository; exits 1 if one complains.
+import { spawnSync } from "node:child_process";
+
+const checks = [
+  ["Zig format", "zig", "fmt", "--check", "build.zig", "libpool"],
+  ["TypeScript format", "deno", "fmt", "--check"],
+  ["TypeScript lint", "deno", "lint"],
+  ["types, TypeScript 7", "tsc", "-p", "."],
+  ["types of the examples, TypeScript 7", "tsc", "-p", "examples"],
+  ["types, Deno", "deno", "check", "mod.ts", "examples", "tests"],
+  ["no slow types (JSR)", "deno", "publish", "--dry-run", "--allow-dirty", "--quiet"],
+  ["core/abi.ts is current", "node", "scripts/abi.mjs", "--check"],
+];
+
+/** Runs every check; returns the names of those that failed. */
+export function lint() {
+  const failed = [];
+  for (const [name, command, ...args] of checks) {
+    const result = spawnSync(command, args, { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } });
+    const ok = result.status === 0;
+    console.log(`${ok ? "ok    " : "FAILED"}  ${name}`);
+    if (!ok) {
+      console.log(result.error?.message ?? result.stdout + result.stderr);
+      failed.push(name);
+    }
+  }
+  return { passed: checks.length - failed.length, failed };
+}
+
+if (process.argv[1] === import.meta.filename) process.exit(lint().failed.length > 0 ? 1 : 0);

@@ -1,0 +1,450 @@
+/** pack, unpack and release: messages with arrays anywhere inside. */
+
+import {
+  attach,
+  type Descriptor,
+  isSharedArray,
+  pack,
+  type Packed,
+  Pool,
+  release,
+  type SharedArray,
+  unpack,
+} from "arraypool";
+import { assert, test, throwsPoolError, untilCollected, withPool } from "./support/harness.ts";
+
+/** The ways in which a message may come. */
+const transports: [string, <T>(packed: Packed<T>) => Packed<T>][] = [
+  ["as it is", (packed) => packed],
+  ["through JSON", (packed) => JSON.parse(JSON.stringify(packed))],
+  ["through structured clone", (packed) => structuredClone(packed)],
+];
+
+for (const [how, send] of transports) {
+  test(`a message unpacks ${how}`, () =>
+    withPool((pool) => {
+      using array = pool.from(Float64Array.of(1, 2, 3, 4), [2, 2]);
+      const message = { array, row: array.slab(1), list: [1, "two", { deep: [array] }], none: null, yes: true };
+      using got = unpack(send(pack(message)));
+      assert.deepStrictEqual([...got.array], [1, 2, 3, 4]);
+      assert.deepEqual(got.array.shape, [2, 2]);
+      assert.notEqual(got.array, array);
+      got.array[2] = 42;
+      assert.deepEqual([...got.row], [42, 4]);
+      assert.equal((got.list[2] as { deep: unknown[] }).deep[0], got.array);
+      assert.deepEqual([got.none, got.yes, got.list[0], got.list[1]], [null, true, 1, "two"]);
+      assert.equal(array[2], 42);
+    }));
+}
+
+test("Maps and Sets are walked, keys and values", () =>
+  withPool((pool) => {
+    using a = pool.from(Uint8Array.of(1));
+    using b = pool.from(Uint8Array.of(2));
+    const message = new Map<unknown, unknown>([["a", a], [b, new Set([a, 5])]]);
+    using got = unpack(structuredClone(pack(message)));
+    const [[, first], [key, set]] = [...got] as [[string, Uint8Array], [Uint8Array, Set<unknown>]];
+    assert.deepEqual([...first], [1]);
+    assert.deepEqual([...key], [2]);
+    assert.deepEqual([...set], [first, 5]);
+    assert.equal([...set][0], first);
+  }));
+
+test("the same array is one claim and one array, however often it and its slices occur", () =>
+  withPool((pool) => {
+    const array = pool.from(Float64Array.of(1, 2, 3, 4));
+    const packed = pack([array, array, array.subarray(1), { array }]);
+    assert.equal(pool.stats().claims, 1);
+    const got = unpack(JSON.parse(JSON.stringify(packed))) as unknown as [
+      SharedArray,
+      SharedArray,
+      SharedArray,
+      { array: SharedArray },
+    ];
+    assert.equal(pool.stats().claims, 0);
+    assert.equal(got[0], got[1]);
+    assert.equal(got[0], got[3].array);
+    assert.notEqual(got[0], got[2]);
+    release(got);
+    array.release();
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("pack() changes nothing in what it gets, nor does unpack()", () =>
+  withPool((pool) => {
+    using array = pool.from(Uint8Array.of(1));
+    const inner = Object.freeze({ array, list: Object.freeze([array]) });
+    const message = Object.freeze({ inner });
+    const packed = pack(message);
+    assert.equal(message.inner, inner);
+    assert.equal(inner.array, array);
+    const before = JSON.stringify(packed);
+    using got = unpack(packed);
+    assert.equal(JSON.stringify(packed), before);
+    assert.equal(Symbol.dispose in packed, false);
+    assert.equal(got.inner.array[0], 1);
+  }));
+
+test("everything else passes through as it is", () => {
+  class Job {
+    id = 1;
+  }
+  const symbol = Symbol("s");
+  const values = [
+    1,
+    "a",
+    true,
+    null,
+    undefined,
+    10n,
+    symbol,
+    NaN,
+    () => 1,
+    new Date(5),
+    /x/,
+    new Job(),
+    new Error("e"),
+    new URL("x:y"),
+  ];
+  const binary = [
+    new Float64Array(3),
+    Buffer.from("abc"),
+    new ArrayBuffer(8),
+    new DataView(new ArrayBuffer(1)),
+    new SharedArrayBuffer(8),
+  ];
+  for (const value of [...values, ...binary]) {
+    assert.equal(pack(value), value);
+    assert.ok(Object.is((pack({ value }) as unknown as { value: unknown }).value, value));
+    using got = unpack({ value }) as { value: unknown } & Disposable;
+    assert.ok(Object.is(got.value, value));
+  }
+  assert.deepEqual(unpack({ a: [1, { b: 2 }] }), { a: [1, { b: 2 }] });
+  assert.equal(unpack(5), 5);
+  assert.equal(unpack(undefined), undefined);
+});
+
+test("sparse arrays, objects without a prototype, and shared parts keep their form", () => {
+  const sparse: unknown[] = [1, , 3];
+  const bare = Object.assign(Object.create(null), { a: 1 });
+  const shared = { x: 1 };
+  const got = unpack(pack({ sparse, bare, one: shared, two: shared })) as unknown as Record<string, unknown>;
+  assert.equal(1 in (got.sparse as unknown[]), false);
+  assert.equal((got.sparse as unknown[]).length, 3);
+  assert.equal(Object.getPrototypeOf(got.bare), null);
+  assert.equal(got.one, got.two);
+  assert.notEqual(got.one, shared);
+});
+
+test("a message that contains itself is a TypeError, and leaves no claim", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    const object: Record<string, unknown> = { array };
+    object.self = object;
+    const list: unknown[] = [array];
+    list.push({ list });
+    const map = new Map<unknown, unknown>([[1, array]]);
+    map.set(map, 1);
+    for (const message of [object, list, map]) {
+      assert.throws(() => pack(message), { name: "TypeError", message: /contains itself/ });
+    }
+    assert.throws(() => unpack(object), { name: "TypeError", message: /contains itself/ });
+    assert.equal(pool.stats().claims, 0);
+  }));
+
+test("pack() of a released array makes no claim on the others", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    const gone = pool.alloc(Uint8Array, 1);
+    gone.release();
+    throwsPoolError(() => pack([array, gone]), "ERR_RELEASED", /retain\(\)/);
+    throwsPoolError(() =>
+      pack([array, {
+        get bad(): unknown {
+          return gone.share();
+        },
+      }]), "ERR_RELEASED");
+    assert.equal(pool.stats().claims, 0);
+  }));
+
+test("unpack() is all or nothing: what was attached is released, and the other claims are dropped", () =>
+  withPool((pool) => {
+    const arrays = [1, 2, 3].map((i) => pool.from(Uint8Array.of(i)));
+    const packed = pack(arrays) as unknown as Descriptor[];
+    release(arrays);
+    assert.equal(pool.stats().arrays, 3);
+    const forged = { ...packed[1], generation: 1e15 };
+    throwsPoolError(() => unpack([packed[0], forged, packed[2], { more: packed[0] }]), "ERR_STALE_DESCRIPTOR");
+    // The forged one took its claim along.
+    assert.deepEqual([pool.stats().arrays, pool.stats().claims], [1, 1]);
+    release(packed[1]);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("unpack() drops all claims of a message with a malformed descriptor", () =>
+  withPool((pool) => {
+    const arrays = [1, 2].map((i) => pool.from(Uint8Array.of(i)));
+    const packed = pack(arrays) as unknown as Descriptor[];
+    release(arrays);
+    assert.throws(() => unpack([packed[0], { ...packed[0], length: "3" }, packed[1]]), TypeError);
+    assert.deepEqual([pool.stats().arrays, pool.stats().claims], [0, 0]);
+  }));
+
+test("unpack() runs no code of the message", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    let ran = 0;
+    const run = () => {
+      ran++;
+      return array.share({ claims: 0 });
+    };
+    const descriptor = array.share({ claims: 0 });
+    const list = [1, 2];
+    Object.defineProperty(list, 0, { get: run, enumerable: true });
+    Object.defineProperty(list, Symbol.iterator, { value: run });
+    const got = unpack({
+      get getter() {
+        return run();
+      },
+      toJSON: run,
+      then: run,
+      list,
+      inherited: Object.create(descriptor),
+    }) as Record<string, unknown>;
+    assert.equal(ran, 0);
+    assert.equal(got.getter, undefined);
+    assert.deepEqual(got.list, [undefined, 2]);
+    assert.equal(isSharedArray(got.inherited), false);
+    const accessor = Object.defineProperty({ ...descriptor }, "block", { get: run, enumerable: true });
+    assert.throws(() => unpack(accessor), TypeError);
+    assert.equal(ran, 0);
+  }));
+
+test("a key __proto__ is a key", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    const text = `{"__proto__": {"polluted": true, "array": ${JSON.stringify(array)}}, "a": 1}`;
+    using got = unpack<Record<string, unknown>>(JSON.parse(text));
+    assert.equal(Object.getPrototypeOf(got), Object.prototype);
+    assert.equal(got.polluted, undefined);
+    const own = Object.getOwnPropertyDescriptor(got, "__proto__")!.value;
+    assert.equal(own.polluted, true);
+    assert.ok(isSharedArray(own.array));
+    const packed = pack(got);
+    assert.equal(Object.getPrototypeOf(packed), Object.prototype);
+    release(packed);
+    assert.equal(({} as Record<string, unknown>).polluted, undefined);
+  }));
+
+test("JSON.stringify of an array makes a descriptor by itself", () =>
+  withPool((pool) => {
+    using array = pool.from(Float64Array.of(1, 2));
+    using got = unpack<{ a: Float64Array }>(JSON.parse(JSON.stringify({ a: array })));
+    assert.deepEqual([...got.a], [1, 2]);
+  }));
+
+test("a descriptor takes about 150 bytes, whatever the size of the array", () =>
+  withPool((pool) => {
+    for (const shape of [1, 1000, [100, 100, 100]]) {
+      using array = pool.alloc(Float32Array, shape);
+      const packed = pack(array);
+      assert.ok(JSON.stringify(packed).length < 200, JSON.stringify(packed));
+      release(packed);
+    }
+  }));
+
+test("release() of a packed message drops its claims, of an unpacked one its arrays", () =>
+  withPool((pool) => {
+    const message = { a: pool.alloc(Uint8Array, 10), deep: [new Map([["b", pool.alloc(Uint8Array, 20)]])] };
+    const packed = pack(message, { claims: 5 });
+    release(packed);
+    release(packed);
+    assert.deepEqual([pool.stats().claims, pool.stats().arrays], [0, 2]);
+    const again = pack(message);
+    release(message);
+    assert.equal(message.a.released, true);
+    assert.equal(pool.stats().arrays, 2);
+    const got = unpack(again);
+    release(got);
+    assert.equal(pool.stats().arrays, 0);
+    release(got);
+    release(undefined);
+    release("text");
+    release({ a: [new Date(), 5n, new Uint8Array(2)] });
+  }));
+
+test("release() leaves slices and their base alone", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 10);
+    release({ slice: array.subarray(1) });
+    assert.equal(array.released, false);
+  }));
+
+test("release() of a message that contains itself ends", () =>
+  withPool((pool) => {
+    const array = pool.alloc(Uint8Array, 10);
+    const message: Record<string, unknown> = { array };
+    message.self = message;
+    release(message);
+    assert.equal(array.released, true);
+  }));
+
+test("release() of a descriptor from elsewhere takes one attach off its claim", () =>
+  withPool((pool) => {
+    const array = pool.alloc(Uint8Array, 10);
+    const sent = JSON.parse(JSON.stringify(pack(array, { claims: 2 })));
+    array.release();
+    release(sent);
+    assert.equal(pool.stats().arrays, 1);
+    release(sent);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("a claim is good for as many members as it says, and the same member counts once", () =>
+  withPool((pool) => {
+    const array = pool.from(Uint8Array.of(7));
+    const descriptor = array.share({ claims: 2 });
+    array.release();
+    const first = attach(descriptor);
+    const second = attach(descriptor);
+    assert.equal(pool.stats().claims, 1);
+    release([first, second]);
+    assert.equal(pool.stats().arrays, 1);
+    attach(descriptor).release();
+    assert.equal(pool.stats().arrays, 0);
+    throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /claims/);
+  }));
+
+test("a new claim on an array that is held already is used up when it arrives", () =>
+  withPool((pool) => {
+    const array = pool.from(Uint8Array.of(7));
+    for (let i = 0; i < 3; i++) {
+      using got = unpack(pack({ array }));
+      assert.equal(got.array[0], 7);
+      assert.equal(pool.stats().claims, 0);
+    }
+    array.release();
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("the sender may let go between two attaches of one message", () =>
+  withPool((pool) => {
+    const array = pool.from(Uint8Array.of(7));
+    const descriptor = array.share({ claims: 2 });
+    const first = attach(descriptor);
+    array.release();
+    const second = attach(descriptor);
+    first.release();
+    assert.equal(second[0], 7);
+    second.release();
+    // One of the two attaches is left.
+    release(descriptor);
+    release(JSON.parse(JSON.stringify(descriptor)));
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("a sender's garbage collection between two attaches loses nothing", () =>
+  withPool(async (pool) => {
+    const descriptor = (() => pool.from(Uint8Array.of(7)).share({ claims: 2 }))();
+    const others = new Set(
+      (() => Array.from({ length: 20 }, () => pool.alloc(Uint8Array, 1).share({ claims: 0 }).block))(),
+    );
+    await untilCollected(
+      () => pool.blocks().filter(({ block }) => others.has(block)).length < 5,
+      "the sender's arrays are collected",
+    );
+    const first = attach(descriptor, Uint8Array);
+    assert.equal(first[0], 7);
+    first.release();
+    await untilCollected(() => true, "the collector has run");
+    using second = attach(descriptor, Uint8Array);
+    assert.equal(second[0], 7);
+    release(descriptor);
+  }));
+
+test("share({ claims: 0 }) names an array for as long as somebody holds it", () =>
+  withPool((pool) => {
+    const array = pool.from(Uint8Array.of(7));
+    const descriptor = array.share({ claims: 0 });
+    assert.equal(descriptor.claim, 0);
+    assert.equal(pool.stats().claims, 0);
+    for (let i = 0; i < 100; i++) attach(descriptor).release();
+    array.release();
+    throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR");
+  }));
+
+test("the same descriptor attached many times gives arrays of their own", () =>
+  withPool((pool) => {
+    const array = pool.from(Uint8Array.of(1, 2, 3));
+    const descriptor = array.share();
+    const many = Array.from({ length: 300 }, () => attach(descriptor, Uint8Array));
+    array.release();
+    assert.equal(new Set(many.map((one) => one.buffer)).size, 300);
+    many[0]!.fill(9);
+    many.splice(0, 299).forEach((one) => one.release());
+    assert.deepEqual([...many[0]!], [9, 9, 9]);
+    release(many);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("a slice of a slice of a sent array attaches to just that slice", () =>
+  withPool((pool) => {
+    const cube = pool.from(Int16Array.from({ length: 24 }, (_, i) => i), [2, 3, 4]);
+    const once = unpack(pack(cube.slab(1)));
+    assert.equal(once.buffer.byteLength, 24);
+    const twice = unpack(pack(once.slab(2)));
+    const thrice = unpack(pack(twice.subarray(1, 3)));
+    release([cube, once, twice]);
+    assert.deepEqual([...thrice], [21, 22]);
+    assert.equal(thrice.byteOffset, 0);
+    assert.equal(thrice.buffer.byteLength, 4);
+    release(thrice);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("`using` releases every array of an unpacked message, also of a list, a Map and an array itself", () =>
+  withPool((pool) => {
+    const seen: SharedArray[] = [];
+    {
+      using array = pool.alloc(Uint8Array, 1);
+      using object = unpack(pack({ array }));
+      using list = unpack(pack([array]));
+      using map = unpack(pack(new Map([["a", array]])));
+      using one = unpack(pack(array));
+      seen.push(object.array, list[0]!, map.get("a")!, one);
+      assert.deepEqual(seen.map((array) => array.released), [false, false, false, false]);
+    }
+    assert.deepEqual(seen.map((array) => array.released), [true, true, true, true]);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("a message may hold a hundred thousand numbers, and be nested deeply", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    let deep: unknown = array;
+    for (let i = 0; i < 500; i++) deep = [{ deep }];
+    const message = { numbers: Array.from({ length: 100_000 }, (_, i) => i), deep };
+    using got = unpack(pack(message));
+    assert.equal(got.numbers.length, 100_000);
+    // What occurs twice is walked once: 2^60 ways lead through this one.
+    let wide: unknown = array;
+    for (let i = 0; i < 60; i++) wide = [wide, wide];
+    release(unpack(pack(wide)));
+  }));
+
+test("attach() of what is no descriptor says what to do", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Float64Array, 3);
+    const copy = structuredClone(array);
+    assert.equal(isSharedArray(copy), false);
+    assert.throws(() => attach(copy as never), { name: "TypeError", message: /Float64Array.*pack\(\).*unpack\(\)/ });
+    assert.throws(() => attach(array as never), { name: "TypeError", message: /pack\(\)/ });
+    const packed = pack({ array });
+    assert.throws(() => attach(packed as never), { name: "TypeError", message: /unpack\(\)/ });
+    release(packed);
+    assert.throws(() => attach(array.share({ claims: 0 }), Float32Array as never), {
+      name: "TypeError",
+      message: /float64.*float32/,
+    });
+    assert.ok(pool instanceof Pool);
+  }));

@@ -1,0 +1,41 @@
+/** Deno's permissions: `--allow-ffi` is enough for everything, and asks for nothing else. */
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { assert, fileOf, programOf, test } from "./support/harness.ts";
+
+function run(script: string, ...permissions: string[]): { status: number | null; output: string } {
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  // By way of a shell: Deno adds -A where it sees that a program starts Deno.
+  const command = [programOf("deno"), "run", "--no-check", "--no-prompt", ...permissions, path];
+  const { status, stdout, stderr } = spawnSync("sh", ["-c", `exec ${command.map((word) => `'${word}'`).join(" ")}`], {
+    encoding: "utf8",
+    cwd: fileURLToPath(new URL("../", import.meta.url)),
+    env: { ...process.env, ARRAYPOOL_TRACE: "1", NO_COLOR: "1" },
+  });
+  return { status, output: stdout + stderr };
+}
+
+test("deno run --allow-ffi is enough for everything", () => {
+  const { status, output } = run("./support/only_ffi.ts", "--allow-ffi");
+  assert.equal(status, 0, output);
+  assert.match(output, /all done true/);
+  // Without the permission to read the environment there is no tracing, and no question.
+  assert.doesNotMatch(output, /, made /);
+  const name = /Pool "([^"]+)"/.exec(output)![1]!;
+  assert.ok(!existsSync(fileOf(name)));
+});
+
+test("tracing is on where the permission to read its variable was granted", () => {
+  const { status, output } = run("./support/only_ffi.ts", "--allow-ffi", "--allow-env=ARRAYPOOL_TRACE");
+  // A structured clone of packed data is no clone of an array.
+  assert.equal(status, 0, output);
+  assert.match(output, /, made .*only_ffi\.ts:\d+/);
+});
+
+test("without --allow-ffi the error says which permission is missing", () => {
+  const { status, output } = run("./support/only_ffi.ts");
+  assert.equal(status, 1);
+  assert.match(output, /NotCapable.*--allow-ffi/);
+});

@@ -1,0 +1,421 @@
+/** How arrays end: by release(), by `using`, by the collector, and while somebody else still uses the memory. */
+
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, write } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { attach, pack, Pool, release, type SharedArray, unpack } from "arraypool";
+import {
+  assert,
+  fileOf,
+  newName,
+  runtime,
+  sleep,
+  test,
+  throwsPoolError,
+  until,
+  untilCollected,
+  withPool,
+} from "./support/harness.ts";
+
+const MIB = 2 ** 20;
+
+declare const Bun: { gc(force: boolean): void };
+
+/** Bun's collector takes whatever looks like a pointer on the stack for one. */
+const LEFT_ON_STACK = 3;
+
+/** Runs `use` with a path for a file. */
+async function withFile(use: (path: string) => unknown): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "arraypool-"));
+  try {
+    await use(join(folder, "file"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Takes all that is free in the pool, and overwrites it: whoever still reads released memory reads 0xee. */
+function overwriteFreeMemory(pool: Pool): void {
+  using all = pool.allocUnsafe(Uint8Array, pool.stats().largestFreeBytes);
+  all.fill(0xee);
+}
+
+test("release() detaches the array and gives the memory back at once; later calls do nothing", () =>
+  withPool((pool) => {
+    const array = pool.from(Float64Array.of(1, 2, 3));
+    const { buffer } = array;
+    array.release();
+    assert.deepEqual([array.length, array.byteLength, buffer.byteLength, buffer.detached], [0, 0, 0, true]);
+    assert.equal(array[0], undefined);
+    assert.deepEqual([pool.stats().arrays, pool.stats().usedBytes], [0, 0]);
+    using other = pool.alloc(Float64Array, 3);
+    array.release();
+    array[Symbol.dispose]();
+    assert.equal(other.length, 3);
+    assert.equal(pool.stats().arrays, 1);
+  }));
+
+test("an empty array is released, too", () =>
+  withPool((pool) => {
+    const array = pool.alloc(Float64Array, 0);
+    assert.equal(array.released, false);
+    assert.equal(pool.stats().arrays, 1);
+    array.release();
+    assert.equal(array.released, true);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("whatever is done to a released array is ERR_RELEASED", () =>
+  withPool((pool) => {
+    const array = pool.from(Float64Array.of(1, 2, 3));
+    array.release();
+    const calls = [
+      () => array.share(),
+      () => JSON.stringify(array),
+      () => array.subarray(),
+      () => array.slab(0),
+      () => array.reshape([3]),
+      () => array.retain(),
+      () => array.holdUntil(Promise.resolve()),
+      () => pack({ array }),
+      () => pool.from(array),
+    ];
+    for (const call of calls) throwsPoolError(call, "ERR_RELEASED", /release it later/, /retain\(\)/);
+    assert.deepEqual([array.shape, array.dtype, array.base, array.pool], [[3], "float64", array, pool]);
+  }));
+
+test("`using` releases at the end of its scope, also by an exception", () =>
+  withPool((pool) => {
+    let seen: SharedArray | undefined;
+    assert.throws(() => {
+      using array = pool.alloc(Uint8Array, 1);
+      seen = array;
+      throw new Error("thrown");
+    }, /thrown/);
+    assert.equal(seen!.released, true);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("the collector releases arrays that nobody refers to", () =>
+  withPool(async (pool) => {
+    (() => {
+      for (let i = 0; i < 1000; i++) pool.alloc(Uint8Array, 1000);
+      for (let i = 0; i < 10; i++) attach(pool.alloc(Uint8Array, 1000).share());
+      for (let i = 0; i < 10; i++) pool.alloc(Float64Array, [2, 2]).slab(1);
+      for (let i = 0; i < 10; i++) pool.alloc(Float64Array, 0);
+    })();
+    await untilCollected(() => pool.stats().arrays <= LEFT_ON_STACK, "nearly all are collected");
+    assert.equal(pool.stats().claims, 0);
+  }));
+
+test("slices keep their base from the collector", () =>
+  withPool(async (pool) => {
+    const slices = (() =>
+      Array.from({ length: 50 }, (_, i) => pool.from(Float64Array.of(1, 2, i, 4)).subarray(1).subarray(1)))();
+    const witness = witnessOf(pool);
+    await untilCollected(() => witness.gone, "the collector has run");
+    assert.ok(slices.every((slice, i) => slice[0] === i));
+    slices.length = 0;
+    await untilCollected(() => pool.stats().arrays <= LEFT_ON_STACK, "the slices are collected");
+  }));
+
+test("a plain view on the buffer keeps the memory, though not the array", () =>
+  withPool(async (pool) => {
+    const view = (() => new Uint8Array(pool.alloc(Uint8Array, 4096).fill(7).buffer))();
+    // What a runtime makes by itself does not go by the property `buffer` of the array.
+    const { get } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "buffer")!;
+    const hidden = (() => new Uint8Array(get!.call(pool.alloc(Uint8Array, 4096).fill(7))))();
+    for (let i = 0; i < 3; i++) {
+      const witness = witnessOf(pool);
+      await untilCollected(() => witness.gone, "the collector has run");
+    }
+    overwriteFreeMemory(pool);
+    for (const one of [view, hidden]) assert.ok(one.every((byte) => byte === 7));
+  }, { capacity: "1M" }));
+
+/** Arrays that were dropped, and whether most of them have been collected. */
+function witnessOf(pool: Pool): { readonly gone: boolean } {
+  const descriptors = (() => Array.from({ length: 20 }, () => pool.alloc(Uint8Array, 1).share({ claims: 0 })))();
+  const dropped = new Set(descriptors.map(({ block, generation }) => `${block} ${generation}`));
+  return {
+    get gone() {
+      const left = pool.blocks().filter(({ block, generation }) => dropped.has(`${block} ${generation}`));
+      return left.length <= LEFT_ON_STACK;
+    },
+  };
+}
+
+test("arrays left to the collector in a loop do not pile up", () =>
+  withPool(async (pool) => {
+    // 2 GiB in all, in a pool of 1 GiB, as a program allocates that never releases, and never forces the collector to run.
+    let most = 0;
+    for (let i = 0; i < 32_768; i++) {
+      pool.allocUnsafe(Uint8Array, 65_536);
+      if (i % 64 === 0) await sleep(0);
+      if (i % 1024 === 0) most = Math.max(most, pool.stats().usedBytes);
+    }
+    assert.ok(most < 900 * MIB, `${most / MIB} MiB`);
+  }, { capacity: "1G" }));
+
+// ---------------------------------------------------------------- native calls in flight
+
+test("holdUntil() puts a release off until the call is done, and returns its result", () =>
+  withPool((pool) =>
+    withFile(async (path) => {
+      const frame = pool.alloc(Uint8Array, 16 * MIB).fill(7);
+      const done = frame.holdUntil(writeFile(path, frame));
+      frame.release();
+      assert.equal(frame.released, true);
+      assert.equal(frame.length, 16 * MIB);
+      overwriteFreeMemory(pool);
+      assert.equal(await done, undefined);
+      assert.equal(frame.length, 0);
+      assert.equal(pool.stats().arrays, 0);
+      const written = readFileSync(path);
+      assert.equal(written.length, 16 * MIB);
+      assert.ok(written.every((byte) => byte === 7));
+    })
+  ));
+
+test("holdUntil() counts its uses, passes failures on, and takes any thenable", () =>
+  withPool(async (pool) => {
+    const array = pool.alloc(Uint8Array, 1);
+    const first = Promise.withResolvers<string>();
+    const one = array.holdUntil(first.promise);
+    const two = array.holdUntil(Promise.reject(new Error("failed")));
+    const three = array.holdUntil({ then: (resolve: (value: number) => void) => resolve(3) } as PromiseLike<number>);
+    array.release();
+    await assert.rejects(two, /failed/);
+    assert.equal(await three, 3);
+    assert.equal(array.length, 1);
+    first.resolve("one");
+    assert.equal(await one, "one");
+    assert.equal(array.length, 0);
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("holdUntil() keeps arrays from the collector", () =>
+  withPool(async (pool) => {
+    const use = Promise.withResolvers<void>();
+    (() => {
+      for (let i = 0; i < 50; i++) pool.alloc(Uint8Array, 1000).holdUntil(use.promise);
+    })();
+    const held = () => pool.blocks().filter(({ byteLength }) => byteLength === 1000).length;
+    const witness = witnessOf(pool);
+    await untilCollected(() => witness.gone, "the collector has run");
+    assert.equal(held(), 50);
+    use.resolve();
+    await untilCollected(() => held() <= LEFT_ON_STACK, "the arrays are collected");
+  }));
+
+test("holdUntil() puts close() off, too", async () => {
+  using pool = Pool.create({ name: newName(), capacity: "1M" });
+  const array = pool.alloc(Uint8Array, 1000).fill(7);
+  const other = pool.alloc(Uint8Array, 1000);
+  const use = Promise.withResolvers<void>();
+  const done = array.holdUntil(use.promise);
+  pool.close();
+  assert.deepEqual([pool.closed, array.released, other.length], [true, true, 0]);
+  assert.ok(array.every((byte) => byte === 7));
+  use.resolve();
+  await done;
+  assert.equal(array.length, 0);
+  throwsPoolError(() => Pool.open(pool.name), "ERR_NOT_FOUND");
+});
+
+if (runtime === "bun") {
+  test(
+    "an array that a native call has pinned is released when the call is done",
+    () =>
+      withPool((pool) =>
+        withFile(async (path) => {
+          const frame = pool.alloc(Uint8Array, 16 * MIB).fill(7);
+          const done = writeFile(path, frame);
+          frame.release();
+          // Bun has ignored the transfer, and says so only in that nothing is detached.
+          assert.equal(frame.released, true);
+          assert.equal(frame.buffer.detached, false);
+          overwriteFreeMemory(pool);
+          await done;
+          assert.ok(readFileSync(path).every((byte) => byte === 7));
+          await until(() => pool.stats().arrays === 0, "the release is done");
+          assert.equal(frame.length, 0);
+        })
+      ),
+  );
+}
+
+if (runtime === "bun") {
+  test(
+    "a pool that a native call has pinned is left when the call is done",
+    () =>
+      withFile(async (path) => {
+        using pool = Pool.create({ name: newName(), capacity: "32M" });
+        const frame = pool.alloc(Uint8Array, 16 * MIB).fill(7);
+        const done = writeFile(path, frame);
+        pool.close();
+        await done;
+        assert.ok(readFileSync(path).every((byte) => byte === 7));
+        await until(() => frame.length === 0, "the array is detached");
+        throwsPoolError(() => Pool.open(pool.name), "ERR_NOT_FOUND");
+      }),
+  );
+}
+
+test("fs.write() with a callback is safe under holdUntil()", () =>
+  withPool((pool) =>
+    withFile(async (path) => {
+      const frame = pool.alloc(Uint8Array, 4 * MIB).fill(5);
+      const fd = openSync(path, "w");
+      const use = Promise.withResolvers<number>();
+      write(fd, frame, 0, frame.length, 0, (error, count) => error ? use.reject(error) : use.resolve(count));
+      const done = frame.holdUntil(use.promise);
+      frame.release();
+      overwriteFreeMemory(pool);
+      assert.equal(await done, 4 * MIB);
+      closeSync(fd);
+      assert.ok(readFileSync(path).every((byte) => byte === 5));
+      assert.equal(pool.stats().arrays, 0);
+    })
+  ));
+
+test("bytes that are taken at the call survive a release right after it", () =>
+  withPool(async (pool) => {
+    const array = pool.alloc(Uint8Array, MIB).fill(7);
+    const digest = crypto.subtle.digest("SHA-256", array);
+    const response = new Response(array).arrayBuffer();
+    const blob = new Blob([array]).arrayBuffer();
+    array.release();
+    overwriteFreeMemory(pool);
+    const expected = new Uint8Array(MIB).fill(7);
+    assert.deepEqual(new Uint8Array(await digest), new Uint8Array(await crypto.subtle.digest("SHA-256", expected)));
+    assert.deepEqual(new Uint8Array(await response), expected);
+    assert.deepEqual(new Uint8Array(await blob), expected);
+    await until(() => pool.stats().arrays === 0, "the release is done");
+  }));
+
+// ---------------------------------------------------------------- buffers transferred away
+
+for (const drop of [false, true]) {
+  const how = drop ? "dropped" : "released";
+  test(`memory whose buffer was transferred away stays, though the array was ${how}`, async () => {
+    using pool = Pool.create({ name: newName(), capacity: "4M" });
+    const taken = { buffer: undefined as ArrayBuffer | undefined };
+    (() => {
+      const array = pool.alloc(Uint8Array, MIB).fill(7);
+      taken.buffer = structuredClone(array.buffer, { transfer: [array.buffer] });
+      assert.equal(array.length, 0);
+      assert.equal(array.released, false);
+      throwsPoolError(() => array.share(), "ERR_RELEASED", /transferred away.*pack\(array\)/);
+      if (!drop) array.release();
+    })();
+    if (drop) await untilCollected(() => pool.stats().lentBytes === MIB, "the array is collected");
+    assert.equal(pool.stats().lentBytes, MIB);
+    assert.equal(pool.stats().arrays, 1);
+    overwriteFreeMemory(pool);
+    assert.ok(new Uint8Array(taken.buffer!).every((byte) => byte === 7));
+    taken.buffer = undefined;
+    if (runtime === "bun") await untilCollected(() => pool.stats().arrays === 0, "the new owner is gone");
+    pool.close();
+    throwsPoolError(() => Pool.open(pool.name), "ERR_NOT_FOUND");
+  });
+}
+
+test("memory of a buffer that was taken from an array, and transferred after that was dropped, stays", async () => {
+  using pool = Pool.create({ name: newName(), capacity: "4M" });
+  const taken = { buffer: (() => pool.alloc(Uint8Array, MIB).fill(7).buffer)() as ArrayBuffer | undefined };
+  let witness = witnessOf(pool);
+  await untilCollected(() => witness.gone, "the array is collected");
+  const moved = (() => new Uint8Array(taken.buffer!.transfer()))();
+  taken.buffer = undefined;
+  for (let i = 0; i < 3; i++) {
+    witness = witnessOf(pool);
+    await untilCollected(() => witness.gone, "the first buffer is collected");
+  }
+  overwriteFreeMemory(pool);
+  assert.ok(moved.every((byte) => byte === 7));
+});
+
+if (runtime === "bun") {
+  test("a pool that is full takes back at once what was lent, and is not seen any more", () =>
+    withPool(async (pool) => {
+      const taken = (() => {
+        const arrays = Array.from({ length: 20 }, () => pool.alloc(Uint8Array, MIB));
+        const buffers = arrays.map(({ buffer }) => structuredClone(buffer, { transfer: [buffer] }));
+        release(arrays);
+        return buffers;
+      })();
+      assert.equal(pool.stats().lentBytes, 20 * MIB);
+      await sleep(0);
+      taken.length = 0;
+      Bun.gc(true);
+      // No turn of the event loop in between, so no timer has looked.
+      pool.alloc(Uint8Array, pool.capacityBytes - 3 * MIB).release();
+    }, { capacity: "24M" }));
+}
+
+test("a BYOB reader takes the buffer away, and the memory stays", async () => {
+  using pool = Pool.create({ name: newName(), capacity: "4M" });
+  const array = pool.alloc(Uint8Array, 4096);
+  const stream = new ReadableStream({
+    type: "bytes",
+    pull(controller) {
+      const { view } = controller.byobRequest!;
+      new Uint8Array(view!.buffer, view!.byteOffset, view!.byteLength).fill(9);
+      controller.byobRequest!.respond(view!.byteLength);
+    },
+  });
+  const reader = stream.getReader({ mode: "byob" });
+  const { value } = await reader.read(array as Uint8Array<ArrayBuffer>);
+  assert.equal(array.length, 0);
+  array.release();
+  overwriteFreeMemory(pool);
+  assert.deepEqual([value!.length, value![0], value![4095]], [4096, 9, 9]);
+});
+
+// ---------------------------------------------------------------- copies
+
+test("a structured clone is an ordinary copy, of the whole buffer", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1000);
+    const clone = structuredClone(array.subarray(10, 20));
+    assert.equal(Object.getPrototypeOf(clone), Uint8Array.prototype);
+    assert.equal(clone.buffer.byteLength, 1000);
+    clone.fill(1);
+    assert.equal(array[15], 0);
+  }));
+
+test("what leaves the pool by slice() outlives it", () => {
+  using pool = Pool.create({ name: newName(), capacity: "1M" });
+  const copy = pool.from(Uint8Array.of(1, 2, 3)).slice();
+  pool.close();
+  assert.deepEqual([...copy], [1, 2, 3]);
+});
+
+test("a claim keeps an array that its sender has released", () =>
+  withPool((pool) => {
+    const array = pool.from(Uint8Array.of(1, 2, 3));
+    const packed = pack({ array });
+    array.release();
+    overwriteFreeMemory(pool);
+    using got = unpack(packed);
+    assert.deepEqual([...got.array], [1, 2, 3]);
+  }));
+
+test("a claim keeps the pool when its last member leaves", () => {
+  const name = newName();
+  try {
+    const pool = Pool.create({ name, capacity: "1M" });
+    const packed = pack(pool.from(Uint8Array.of(1, 2, 3)));
+    pool.close();
+    const array = unpack(packed);
+    assert.deepEqual([...array], [1, 2, 3]);
+    const again = array.pool;
+    release(array);
+    again.close();
+    throwsPoolError(() => Pool.open(name), "ERR_NOT_FOUND");
+  } finally {
+    rmSync(fileOf(name), { force: true });
+  }
+});

@@ -1,0 +1,80 @@
+// npm test: builds the library, runs every suite, and ends with one line, `N passed, N failed`, summed over all of them.
+// A suite that does not run to its end, or whose count cannot be read, counts as a failure.
+//
+//     npm test                 all suites
+//     npm test -- bun deno     only these
+import { spawn } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { lint } from "./lint.mjs";
+
+const counted = (passed, failed) => (output) => {
+  const read = (pattern) => [...output.matchAll(pattern)].reduce((sum, match) => sum + Number(match[1]), 0);
+  return { passed: read(passed), failed: read(failed) };
+};
+
+const suites = {
+  native: {
+    command: ["zig", "build", "test", "--summary", "all"],
+    count: counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g),
+  },
+  c: { command: ["node", "tests/native/share.mjs"], count: counted(/^(\d+) passed/gm, /(\d+) failed/g) },
+  bun: { command: ["bun", "test", "./tests", "./examples"], count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm) },
+  deno: {
+    command: ["deno", "test", "-A", "--no-check", "tests", "examples"],
+    count: counted(/(\d+) passed(?: \(|\s*\|)/g, /\| (\d+) failed/g),
+  },
+};
+
+const wanted = process.argv.slice(2);
+const total = { passed: 0, failed: 0 };
+const add = (name, passed, failed) => {
+  total.passed += passed;
+  total.failed += failed;
+  console.log(`--- ${name}: ${passed} passed, ${failed} failed\n`);
+};
+const segments = () => readdirSync("/dev/shm").filter((name) => name.startsWith("arraypool."));
+
+if (process.platform !== "linux") console.log("Only Linux is tested; what follows may fail elsewhere.");
+const before = segments();
+
+await run(["zig", "build", "--release=fast", "-Dnative", "--prefix", "."]);
+if (wanted.length === 0 || wanted.includes("lint")) {
+  console.log("=== lint");
+  const { passed, failed } = lint();
+  add("lint", passed, failed.length);
+}
+for (const [name, suite] of Object.entries(suites)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue;
+  console.log(`=== ${name}: ${suite.command.join(" ")}`);
+  const { code, output } = await run(suite.command);
+  const { passed, failed } = suite.count(output);
+  const broken = (code !== 0 || passed === 0) && failed === 0;
+  if (broken) console.log(`the suite ended with code ${code}, and no failure was counted`);
+  add(name, passed, broken ? 1 : failed);
+}
+
+const left = segments().filter((name) => !before.includes(name));
+console.log(left.length === 0 ? "/dev/shm is as empty as before" : `left in /dev/shm: ${left.join(", ")}`);
+add("/dev/shm", left.length === 0 ? 1 : 0, left.length === 0 ? 0 : 1);
+
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0);
+
+/** Runs a command, shows what it prints, and returns that and its exit code. */
+function run([command, ...args]) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" },
+    });
+    let output = "";
+    const take = (chunk) => {
+      output += chunk;
+      process.stdout.write(chunk);
+    };
+    child.stdout.on("data", take);
+    child.stderr.on("data", take);
+    child.on("error", (error) => resolve({ code: error.message, output }));
+    child.on("close", (code, signal) => resolve({ code: code ?? signal, output }));
+  });
+}

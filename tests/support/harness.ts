@@ -1,0 +1,215 @@
+/**
+ * What the tests share. `node:test` and `node:assert` serve both runtimes, so the tests are written once:
+ *
+ *     bun test tests
+ *     deno test -A --no-check tests
+ *
+ * Every pool of the tests has a name that starts with PREFIX, and every test leaves /dev/shm without one.
+ */
+
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { test as nodeTest } from "node:test";
+import { fileURLToPath } from "node:url";
+import v8 from "node:v8";
+import vm from "node:vm";
+import { Pool, PoolError, type PoolErrorCode, type PoolOptions } from "arraypool";
+
+export { assert };
+
+/** Declares a test. The limit is only there to end one that hangs. */
+export function test(sentence: string, body: () => unknown): void {
+  nodeTest(sentence, { timeout: 60_000 }, async () => void await body());
+}
+
+const globals = globalThis as unknown as { Bun?: { gc(force: boolean): void }; Deno?: object };
+
+/** The runtime that runs this test. */
+export const runtime: Runtime = globals.Deno === undefined ? "bun" : "deno";
+export type Runtime = "bun" | "deno";
+export const runtimes: readonly Runtime[] = ["bun", "deno"];
+
+// ---------------------------------------------------------------- pools
+
+const PREFIX = `test-${process.pid}-`;
+let count = 0;
+
+/** A name that no other test has. */
+export function newName(): string {
+  return PREFIX + count++;
+}
+
+/** The file of a pool. */
+export function fileOf(name: string): string {
+  return `/dev/shm/arraypool.${name}`;
+}
+
+/** Runs `use` with a pool of its own, and sees that it leaves nothing behind. */
+export async function withPool(use: (pool: Pool) => unknown, options: PoolOptions = {}): Promise<void> {
+  const name = newName();
+  const pool = Pool.create({ capacity: "64M", ...options, name });
+  try {
+    await use(pool);
+    if (!pool.closed) {
+      pool.check();
+      // A Worker that was terminated takes its time to end.
+      await until(() => pool.reap() + pool.stats().members === 1, "everybody else has left");
+    }
+    pool.close();
+    assert.ok(
+      !existsSync(fileOf(name)),
+      "the test left its pool behind: an array was sent and neither attached nor released",
+    );
+  } finally {
+    pool.close();
+    rmSync(fileOf(name), { force: true });
+  }
+}
+
+/** The pools of these tests that are in /dev/shm. */
+export function poolsLeft(): string[] {
+  return readdirSync("/dev/shm").filter((name) => name.startsWith(`arraypool.${PREFIX}`));
+}
+
+/** Fails unless `call` throws a PoolError of that code whose message says each of `says`. */
+export function throwsPoolError(call: () => unknown, code: PoolErrorCode, ...says: RegExp[]): void {
+  assert.throws(call, (error: unknown) => isPoolError(error, code, says));
+}
+
+/** As throwsPoolError, for a promise. */
+export function rejectsPoolError(call: () => Promise<unknown>, code: PoolErrorCode, ...says: RegExp[]): Promise<void> {
+  return assert.rejects(call, (error: unknown) => isPoolError(error, code, says));
+}
+
+function isPoolError(error: unknown, code: PoolErrorCode, says: RegExp[]): true {
+  if (!(error instanceof PoolError)) throw error;
+  assert.equal(error.code, code, error.message);
+  assert.equal(error.name, "PoolError");
+  for (const pattern of says) assert.match(error.message, pattern);
+  return true;
+}
+
+// ---------------------------------------------------------------- time
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Waits until `condition` holds. The limit is only there to fail instead of hanging. */
+export async function until(condition: () => unknown, what: string, limitMs = 20_000): Promise<void> {
+  const end = Date.now() + limitMs;
+  for (let pauseMs = 1; !(await condition()); pauseMs = Math.min(2 * pauseMs, 100)) {
+    if (Date.now() > end) assert.fail(`waited in vain until ${what}`);
+    await sleep(pauseMs);
+  }
+}
+
+/** Waits until `condition` holds, and lets the garbage collector run in the meantime. */
+export function untilCollected(condition: () => unknown, what: string): Promise<void> {
+  return until(async () => {
+    collectGarbage();
+    await sleep(5);
+    return condition();
+  }, what);
+}
+
+let forcedGc: (() => void) | undefined;
+
+function collectGarbage(): void {
+  if (globals.Bun !== undefined) return globals.Bun.gc(true);
+  if (forcedGc === undefined) {
+    v8.setFlagsFromString("--expose-gc");
+    forcedGc = vm.runInNewContext("gc") as () => void;
+  }
+  forcedGc();
+}
+
+// ---------------------------------------------------------------- processes
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** The program of a runtime. */
+export function programOf(wanted: Runtime): string {
+  if (wanted === runtime) return process.execPath;
+  if (wanted === "bun") return `${root}node_modules/bun/bin/bun.exe`;
+  // Not node_modules/.bin/deno: that is a wrapper, which would get our signals.
+  const folder = `${root}node_modules/@deno/`;
+  const found = readdirSync(folder).map((name) => `${folder}${name}/deno`).find((path) => existsSync(path));
+  if (found === undefined) throw new Error(`no deno in ${folder}: run npm install`);
+  return found;
+}
+
+export interface ChildOptions {
+  args?: string[];
+  env?: Record<string, string>;
+  /** With a channel for `child.send`. */
+  ipc?: boolean;
+  /** Instead of `-A`. */
+  permissions?: string[];
+}
+
+/** Starts a script of tests/support in `wanted`. Its lines of JSON are read with `next`. */
+export function start(wanted: Runtime, script: string, options: ChildOptions = {}): Child {
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  const flags = wanted === "bun" ? [] : ["run", "--no-check", "--no-prompt", ...(options.permissions ?? ["-A"])];
+  const child = spawn(programOf(wanted), [...flags, path, ...(options.args ?? [])], {
+    cwd: root,
+    env: { ...process.env, ...options.env },
+    stdio: ["pipe", "pipe", "pipe", ...(options.ipc ? ["ipc" as const] : [])],
+    ...(options.ipc ? { serialization: "json" as const } : {}),
+  });
+  return new Child(child);
+}
+
+/** A child process that speaks in lines of JSON. */
+export class Child {
+  readonly process: ChildProcess;
+  readonly exited: Promise<number | null>;
+  #lines: unknown[] = [];
+  #errors = "";
+  #ended = false;
+
+  constructor(child: ChildProcess) {
+    this.process = child;
+    let rest = "";
+    child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) if (line !== "") this.#lines.push(JSON.parse(line));
+    });
+    child.stderr!.setEncoding("utf8").on("data", (text: string) => this.#errors += text);
+    this.exited = new Promise((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", (code: number | null) => {
+        this.#ended = true;
+        resolve(code);
+      });
+    });
+  }
+
+  /** The next line that the child writes. */
+  async next<T>(): Promise<T> {
+    await until(() => this.#lines.length > 0 || this.#ended, "the child answers");
+    if (this.#lines.length === 0) assert.fail(`the child ended:\n${this.#errors}`);
+    return this.#lines.shift() as T;
+  }
+
+  /** Writes a line to its standard input. */
+  write(message: unknown): void {
+    this.process.stdin!.write(JSON.stringify(message) + "\n");
+  }
+
+  /** Its end, in good order: closes its standard input and waits. */
+  async end(): Promise<void> {
+    this.process.stdin!.end();
+    if (this.process.connected) this.process.disconnect();
+    assert.equal(await this.exited, 0, this.#errors);
+  }
+
+  /** Its sudden end. */
+  async kill(): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.exited;
+  }
+}

@@ -1,0 +1,57 @@
+/** Looks into and breaks segments from outside, by the places that libpool/layout.zig gives, and calls the library directly. */
+
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { loadBun } from "../../bun/ffi.ts";
+import { AP_REPORT_LENGTH } from "../../core/abi.ts";
+import type { Native, Pointer } from "../../core/native.ts";
+import { loadDeno } from "../../deno/ffi.ts";
+import { fileOf, runtime } from "./harness.ts";
+
+// Header
+export const VERSION_AT = 8;
+const LOCK_AT = 128;
+// Members and blocks
+const MEMBERS_AT = 4096;
+export const BLOCKS_AT = 65536;
+const ENTRY_BYTES = 64;
+
+function withFile<R>(name: string, use: (fd: number) => R): R {
+  const fd = openSync(fileOf(name), "r+");
+  try {
+    return use(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function readU32(name: string, at: number): number {
+  const bytes = new Uint8Array(4);
+  withFile(name, (fd) => readSync(fd, bytes, 0, 4, at));
+  return new DataView(bytes.buffer).getUint32(0, true);
+}
+
+export function writeU32(name: string, at: number, value: number): void {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  withFile(name, (fd) => writeSync(fd, bytes, 0, 4, at));
+}
+
+/** Makes the pool's lock look held by the member in `slot`, as if it had been stopped there, and returns how to undo it. */
+export function holdLock(name: string, slot: number): () => void {
+  const incarnation = readU32(name, MEMBERS_AT + slot * ENTRY_BYTES) & 0x7fffff;
+  writeU32(name, LOCK_AT, (slot | incarnation << 9) >>> 0);
+  return () => writeU32(name, LOCK_AT, 0);
+}
+
+/** The runtime's native side, apart from the package's own. */
+export const native: Native = (runtime === "bun" ? loadBun : loadDeno)(new URL("../../lib/", import.meta.url));
+
+/** Joins a pool once more in this realm, past the package; null if that fails. */
+export function joinDirectly(name: string): Pointer | null {
+  return native.library.ap_pool_open(
+    new TextEncoder().encode(name + "\0"),
+    null,
+    native.runtime,
+    new Float64Array(AP_REPORT_LENGTH),
+  );
+}
