@@ -37,7 +37,7 @@ export interface Facts {
   readonly pool: string | undefined;
   readonly errno?: number;
   readonly pid?: number;
-  /** The layout version of a segment that has another one. */
+  /** The layout version of a segment that has another one; what /dev/shm has left for a new one. */
   readonly detail?: number;
   readonly capacityBytes?: number;
   /** The member's record, with AP_ERR_FULL. */
@@ -56,7 +56,12 @@ export function failure(code: number, facts: Facts): Error {
           "Keep it at the sender until it was attached, or send it with more claims or time: pack(message, { claims, ttlMs })",
       );
     case AP_ERR_FULL:
-      return new PoolError("ERR_POOL_FULL", fullMessage(pool, facts.record!, facts.origins));
+      return new PoolError(
+        "ERR_POOL_FULL",
+        facts.record === undefined
+          ? noRoomMessage(pool, facts.detail ?? 0)
+          : fullMessage(pool, facts.record, facts.origins),
+      );
     case AP_ERR_BUSY:
       return new PoolError(
         "ERR_POOL_BUSY",
@@ -131,6 +136,12 @@ export function failure(code: number, facts: Facts): Error {
 /** A descriptor that names nothing (any more). */
 export function staleDescriptor(message: string): PoolError {
   return new PoolError("ERR_STALE_DESCRIPTOR", message);
+}
+
+/** For a pool that cannot even be made. */
+function noRoomMessage(pool: string, freeBytes: number): string {
+  return `/dev/shm has only ${formatBytes(freeBytes)} left, and ${pool} needs 192 KiB before its first array. ` +
+    "What helps: end programs that use other pools, trim() them, a larger /dev/shm (Docker: --shm-size)";
 }
 
 function fullMessage(pool: string, record: Float64Array, origins: string | undefined): string {

@@ -148,6 +148,7 @@ export class Hold implements Place {
     owners.register(owner, this, this);
     if (this.uses === 0) this.owner = undefined;
     if (!this.#isUncounted()) this.buffer = undefined;
+    weigh(this.byteLength);
   }
 
   #bufferNow(): ArrayBuffer | undefined {
@@ -164,7 +165,9 @@ export class Hold implements Place {
     this.ended = true;
     this.buffer = undefined;
     this.owner = undefined;
-    if (this.watched !== undefined) owners.unregister(this);
+    if (this.watched === undefined) return;
+    owners.unregister(this);
+    weigh(-this.byteLength);
   }
 }
 
@@ -178,4 +181,16 @@ const young: Hold[] = [];
 function watchYoung(): void {
   for (const hold of young) hold.watchNow();
   young.length = 0;
+}
+
+/** How much may wait for the collector before it is told, and how much it is told of at once. */
+const WEIGH_STEP_BYTES = 48 << 20;
+const WEIGH_MOST_BYTES = 256 << 20;
+let untoldBytes = 0;
+
+function weigh(byteLength: number): void {
+  untoldBytes = Math.max(0, untoldBytes + byteLength);
+  if (untoldBytes < WEIGH_STEP_BYTES) return;
+  native().weigh(Math.min(untoldBytes, WEIGH_MOST_BYTES));
+  untoldBytes = 0;
 }

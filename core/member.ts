@@ -61,11 +61,6 @@ const AGAIN = 1;
 const TEND_FIRST_MS = 10;
 const TEND_LAST_MS = 1000;
 
-/** How much foreign memory may come before the collector is told, and at most told of at once. */
-const WEIGH_STEP_BYTES = 8 << 20;
-const WEIGH_MOST_BYTES = 256 << 20;
-let unweighedBytes = 0;
-
 const members = new Set<Member>();
 let leavesAtExit = false;
 
@@ -243,11 +238,6 @@ export class Member {
     const hold = new Hold(this, block, generation, offset, buffer);
     hold.origin = traceOrigin();
     this.#link(hold);
-    unweighedBytes += byteLength;
-    if (unweighedBytes >= WEIGH_STEP_BYTES) {
-      native().weigh(Math.min(unweighedBytes, WEIGH_MOST_BYTES));
-      unweighedBytes = 0;
-    }
     return hold;
   }
 
@@ -266,7 +256,6 @@ export class Member {
     if (next !== undefined) next.previous = previous;
     // Or one array that is kept would keep all that came after it.
     hold.next = hold.previous = undefined;
-    unweighedBytes = Math.max(0, unweighedBytes - hold.byteLength);
     if (--this.#count === 0 && this.passing) this.#tendSoon();
   }
 

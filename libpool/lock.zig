@@ -38,12 +38,15 @@ pub inline fn acquire(view: *const View, self: *const members.Self, patience: *P
 pub inline fn release(view: *const View, self: *const members.Self) void {
     const lock = &view.header.lock;
     if (lock.get() == self.lock_word) return lock.commit(.unlocked);
+    releaseAndWake(lock);
+}
+
+noinline fn releaseAndWake(lock: *layout.Cell(LockWord)) void {
     _ = lock.swap(.unlocked);
     system.wakeOne(&lock.raw);
 }
 
-fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
-    @branchHint(.cold);
+noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     const lock = &view.header.lock;
     for (0..patience.spins) |_| {
         if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lock_word)) return;

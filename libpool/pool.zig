@@ -223,10 +223,17 @@ pub const Pool = struct {
 
     // ------------------------------------------------------------ the lock
 
-    inline fn acquire(pool: *Pool) lock.Error!void {
+    noinline fn acquire(pool: *Pool) lock.Error!void {
+        try pool.acquireHot();
+    }
+    noinline fn unlock(pool: *Pool) void {
+        pool.unlockHot();
+    }
+    /// In place, where it is worth its size.
+    inline fn acquireHot(pool: *Pool) lock.Error!void {
         try lock.acquire(&pool.view, &pool.self, &pool.patience);
     }
-    inline fn unlock(pool: *Pool) void {
+    inline fn unlockHot(pool: *Pool) void {
         lock.release(&pool.view, &pool.self);
     }
 
@@ -260,8 +267,8 @@ pub const Pool = struct {
 
     /// An array out of backed free memory; null when there is none.
     inline fn takeBacked(pool: *Pool, request: Request) Error!?Array {
-        try pool.acquire();
-        defer pool.unlock();
+        try pool.acquireHot();
+        defer pool.unlockHot();
         return pool.takeWarm(request) orelse try pool.takeAny(request);
     }
 
@@ -378,7 +385,7 @@ pub const Pool = struct {
 
     /// Memory that waits unmerged in quick lists is used up before the pool grows.
     fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
-        if (try pool.takeBacked(request)) |array| return array;
+        if (try pool.takeAnyLocked(request)) |array| return array;
         const worth_it = @max(request.granules, (1 << 20) / layout.granule_bytes);
         if (pool.view.lists.quick_granules.get() < worth_it) return null;
         {
@@ -386,7 +393,13 @@ pub const Pool = struct {
             defer pool.unlock();
             try free_lists.flush(&pool.view);
         }
-        return pool.takeBacked(request);
+        return pool.takeAnyLocked(request);
+    }
+
+    fn takeAnyLocked(pool: *Pool, request: Request) Error!?Array {
+        try pool.acquire();
+        defer pool.unlock();
+        return pool.takeAny(request);
     }
 
     /// Backs more of the heap: somewhat more than is asked for, as long as there is room.
@@ -564,15 +577,21 @@ pub const Pool = struct {
         const hold = &pool.holds[number];
         if (hold.holds > 0 or hold.shown == 0) return .gone; // held again, or settled before
         if (hold.buffersAlive()) return .lent;
-        try pool.dropBit(number);
+        try pool.dropBitLocked(number);
         hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
         return .gone;
     }
 
     inline fn dropBit(pool: *Pool, number: u32) Error!void {
+        try pool.acquireHot();
+        defer pool.unlockHot();
+        if (!pool.freeWarm(number)) try pool.dropBitAny(number);
+    }
+
+    fn dropBitLocked(pool: *Pool, number: u32) Error!void {
         try pool.acquire();
         defer pool.unlock();
-        if (!pool.freeWarm(number)) try pool.dropBitAny(number);
+        try pool.dropBitAny(number);
     }
 
     /// The way most releases go, as takeWarm(): the last hold of a small block. False, and nothing done, if it is not.

@@ -115,7 +115,8 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
         system.sleep(1);
     } else return error.Busy;
     defer system.leaveGate(fd);
-    const header = try readHeader(fd, report);
+    var header: layout.Header = undefined;
+    try readHeader(fd, &header, report);
     if (nonce) |expected| if (header.nonce != expected) return error.Nonce;
     const geometry = layout.Geometry.of(header.capacity_bytes).?;
     const slot: u8 = for (0..layout.members_max) |slot| {
@@ -126,12 +127,11 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
 }
 
 /// By reading, so that a hole stays a hole: our own, private, of a size that fits what it says of itself.
-fn readHeader(fd: Fd, report: *Report) Error!layout.Header {
+fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
     const file = system.info(fd) orelse return error.System;
     if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
-    var header: layout.Header = undefined;
     if (file.size_bytes < @sizeOf(layout.Header)) return error.Corrupt;
-    if (!system.read(fd, std.mem.asBytes(&header))) return error.Corrupt;
+    if (!system.read(fd, std.mem.asBytes(header))) return error.Corrupt;
     if (header.magic != layout.magic) return error.Corrupt;
     if (header.version != layout.version) {
         report.detail = header.version;
@@ -143,7 +143,6 @@ fn readHeader(fd: Fd, report: *Report) Error!layout.Header {
         header.blocks_max == geometry.blocks_max and header.pins_max == geometry.pins_max and
         header.capacity_bytes == geometry.capacity_bytes and header.claim_ttl_ms >= 1;
     if (!fits) return error.Corrupt;
-    return header;
 }
 
 /// Unlinks the segment unless somebody is in it, somebody joins, or a claim waits. The caller's own slot must be dropped.
@@ -163,12 +162,12 @@ pub fn removeAtExit(name: []const u8) bool {
     var report: Report = .{};
     const fd = system.open(name, &report.failure) catch return false;
     defer system.close(fd);
-    _ = readHeader(fd, &report) catch return false;
+    var start: [layout.free_lists_start]u8 align(@alignOf(layout.Header)) = undefined;
+    const header: *layout.Header = @ptrCast(&start);
+    readHeader(fd, header, &report) catch return false;
     if (!system.closeGate(fd)) return false;
     defer system.leaveGate(fd);
-    var start: [layout.free_lists_start]u8 align(@alignOf(layout.Header)) = undefined;
     if (!system.hasName(fd, name) or !system.read(fd, &start)) return false;
-    const header: *const layout.Header = @ptrCast(&start);
     const members: *const [layout.members_max]layout.Member = @ptrCast(@alignCast(start[layout.members_start..]));
     if (header.claims_until_ms.get() > system.monotonicMs()) return false;
     const self: system.Thread = .current();

@@ -86,7 +86,7 @@ pub const View = struct {
     }
 
     /// Bytes of the array in a block: its extent without the tail.
-    pub inline fn lengthBytes(view: *const View, of_block: *const Block) Corrupt!u64 {
+    pub fn lengthBytes(view: *const View, of_block: *const Block) Corrupt!u64 {
         const all = (try view.extent(of_block)).bytes();
         const tail = of_block.tail_bytes.get();
         return if (tail > all) error.Corrupt else all - tail;
