@@ -31,7 +31,8 @@ pub fn build(b: *std.Build) void {
             .root_module = b.createModule(.{
                 .root_source_file = b.path("libpool/exports.zig"),
                 .target = b.resolveTargetQuery(.{ .cpu_arch = platform.arch, .os_tag = platform.os }),
-                .optimize = optimize,
+                // Pages of 16 KiB would round the macOS library up beyond 100 KB.
+                .optimize = if (platform.os == .macos and optimize == .ReleaseFast) .ReleaseSmall else optimize,
                 .strip = optimize != .Debug,
                 // Not single-threaded, though no thread is started here: other processes are threads too.
                 .single_threaded = false,

@@ -1,18 +1,25 @@
 /* Native cost of an allocation: libarraypool against malloc/free of the C library that this machine's programs use.
  * Both sides do the same work in turn, round by round, on the same random sizes; each round's cost is in nanoseconds per
- * alloc+free. Prints one JSON object a line: {"name", "pool_ns", "malloc_ns", "ratio"} with medians over the rounds.
+ * alloc+free. Prints one JSON object a line: {"name", "threads", "pool_ns", "malloc_ns", "ratio"} with medians over the
+ * rounds.
  *
- *     zig cc -O2 -I libpool bench/native.c -o /tmp/native -L lib/linux-x64 -larraypool && LD_LIBRARY_PATH=lib/linux-x64 /tmp/native
+ * All of it is measured twice: in a process of one thread, and after a second one was started, which only sleeps. glibc
+ * takes no locks before that; but every process of Bun and Deno has threads.
+ *
+ *     zig cc -O2 -I libpool bench/native.c -o /tmp/native -L lib/linux-x64 -larraypool
+ *     LD_LIBRARY_PATH=lib/linux-x64 /tmp/native [name of the pool]
  */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "arraypool.h"
 
-enum { ROUNDS = 15, OPERATIONS = 200000, LIVE_MAX = 1000000 };
+enum { ROUNDS = 11, OPERATIONS = 200000, LIVE_MAX = 1000000 };
 
 static double now_ns(void) {
   struct timespec t;
@@ -39,6 +46,7 @@ static double median(double *values, int count) {
 static void *volatile sink;
 
 static ap_pool *pool;
+static int threads = 1;
 static int32_t blocks[LIVE_MAX];
 static void *pointers[LIVE_MAX];
 static uint32_t sizes[OPERATIONS], places[OPERATIONS];
@@ -83,8 +91,8 @@ static double malloc_churn(void) {
 static void print(const char *name, double *pool_ns, double *malloc_ns) {
   double ratios[ROUNDS];
   for (int i = 0; i < ROUNDS; i++) ratios[i] = pool_ns[i] / malloc_ns[i];
-  printf("{\"name\": \"%s\", \"pool_ns\": %.1f, \"malloc_ns\": %.1f, \"ratio\": %.3f}\n", name, median(pool_ns, ROUNDS),
-         median(malloc_ns, ROUNDS), median(ratios, ROUNDS));
+  printf("{\"name\": \"%s\", \"threads\": %d, \"pool_ns\": %.1f, \"malloc_ns\": %.1f, \"ratio\": %.3f}\n", name, threads,
+         median(pool_ns, ROUNDS), median(malloc_ns, ROUNDS), median(ratios, ROUNDS));
   fflush(stdout);
 }
 
@@ -119,15 +127,31 @@ static int churn(const char *name, int live, uint32_t (*size)(void)) {
   return 0;
 }
 
-int main(void) {
+static int measure(void) {
+  pairs("4 KB", 4096);
+  return churn("powers of two, 64 B to 32 KiB, 1,000 live", 1000, power_of_two) ||
+         churn("powers of two, 64 B to 32 KiB, 100,000 live", 100000, power_of_two) ||
+         churn("any size, 64 B to 32 KiB, 1,000 live", 1000, uniform) ||
+         churn("any size, 64 B to 32 KiB, 100,000 live", 100000, uniform);
+}
+
+static void *sleep_on(void *unused) {
+  for (;;) pause();
+  return unused;
+}
+
+static int start_thread(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, sleep_on, NULL)) return fprintf(stderr, "no second thread\n"), 1;
+  threads = 2;
+  return 0;
+}
+
+int main(int count, char **arguments) {
   double report[AP_REPORT_LENGTH];
-  pool = ap_pool_create(NULL, 6.0 * (1 << 30), 0, AP_RUNTIME_NATIVE, report);
+  pool = ap_pool_create(count > 1 ? arguments[1] : NULL, 6.0 * (1 << 30), 0, AP_RUNTIME_NATIVE, report);
   if (!pool) return fprintf(stderr, "no pool: error %g, errno %g\n", report[AP_REPORT_CODE], report[AP_REPORT_ERRNO]), 1;
-  pairs("4 KB, last in first out", 4096);
-  int failed = churn("powers of two, 64 B to 32 KiB, 1,000 live", 1000, power_of_two) ||
-               churn("powers of two, 64 B to 32 KiB, 100,000 live", 100000, power_of_two) ||
-               churn("uniform, 64 B to 32 KiB, 1,000 live", 1000, uniform) ||
-               churn("uniform, 64 B to 32 KiB, 100,000 live", 100000, uniform);
+  int failed = measure() || start_thread() || measure();
   ap_pool_close(pool, 0);
   return failed;
 }

@@ -69,7 +69,6 @@ const symbols = {
 /** Opens the library of this machine under `folder`. */
 export function loadDeno(folder: URL): Native {
   const Deno = (globalThis as unknown as { Deno: DenoFfi }).Deno;
-  const process = (globalThis as unknown as { process: { on(event: "exit", listener: () => void): void } }).process;
   const suffix = Deno.build.os === "darwin" ? "dylib" : "so";
   const arch = Deno.build.arch === "x86_64" ? "x64" : "arm64";
   const library = Deno.dlopen(new URL(`${Deno.build.os}-${arch}/libarraypool.${suffix}`, folder), symbols).symbols;
@@ -82,15 +81,12 @@ export function loadDeno(folder: URL): Native {
     largestBufferBytes: Infinity,
     pointer: (address) => Deno.UnsafePointer.create(BigInt(address)),
     buffer: (pointer, offset, byteLength) => Deno.UnsafePointerView.getArrayBuffer(pointer, byteLength, offset),
-    // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same; its pages
-    // are never touched, so it costs no memory.
+    // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same. It costs no
+    // memory if its pages are never touched: from 32 MiB on, calloc() always maps fresh ones.
     weigh: (bytes) => void new ArrayBuffer(bytes),
     later: (callback, delayMs) => Deno.unrefTimer(setTimeout(callback, delayMs)),
-    // `Deno.exit` fires only "unload", `process.exit` only "exit".
-    atExit: (callback) => {
-      addEventListener("unload", callback);
-      process.on("exit", callback);
-    },
+    // Fires at every end but an uncaught error: the program's own, `Deno.exit` and `process.exit`.
+    atExit: (callback) => addEventListener("unload", callback),
     environment: (name) =>
       Deno.permissions.querySync({ name: "env", variable: name }).state === "granted" ? Deno.env.get(name) : undefined,
   };

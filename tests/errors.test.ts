@@ -1,9 +1,7 @@
 /** Every error code: how it comes about, and that its message says what to do. */
 
-import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { chmodSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { attach, pack, Pool, PoolError, release } from "arraypool";
 import { AP_CAUSE_BLOCKS, AP_CAUSE_DEVICE, AP_ERR_FULL, AP_ERR_SYSTEM, AP_RECORD_LENGTH } from "../core/abi.ts";
 import * as abi from "../core/abi.ts";
@@ -11,26 +9,17 @@ import { failure } from "../core/failure.ts";
 import {
   assert,
   fileOf,
-  newName,
   programOf,
   runtime,
   start,
   test,
   throwsPoolError,
   until,
+  withCopyOfPackage,
+  withName,
   withPool,
 } from "./support/harness.ts";
 import { BLOCKS_AT, holdLock, joinDirectly, native, readU32, VERSION_AT, writeU32 } from "./support/segment.ts";
-
-/** Runs `use` with a file that stands where a pool would. */
-function withFalsePool(use: (name: string, file: string) => void): void {
-  const name = newName();
-  try {
-    use(name, fileOf(name));
-  } finally {
-    rmSync(fileOf(name), { force: true });
-  }
-}
 
 test("ERR_POOL_FULL says what was asked, what is free, and who holds the rest", () =>
   withPool((pool) => {
@@ -157,7 +146,7 @@ test("ERR_TOO_MANY_MEMBERS comes with the 257th member, and 256 can all hold the
   }));
 
 test("ERR_CORRUPT_SEGMENT: a file that is no pool", () =>
-  withFalsePool((name, file) => {
+  withName((name, file) => {
     writeFileSync(file, new Uint8Array(1 << 20), { mode: 0o600 });
     throwsPoolError(() => Pool.open(name), "ERR_CORRUPT_SEGMENT", /delete \/dev\/shm\/arraypool\./);
   }));
@@ -175,13 +164,13 @@ test("ERR_CORRUPT_SEGMENT: check() says what is broken in a pool", () =>
   }));
 
 test("ERR_PERMISSION: another mode, and a symlink", () => {
-  withFalsePool((name, file) => {
+  withName((name, file) => {
     writeFileSync(file, new Uint8Array(1 << 20));
     chmodSync(file, 0o644);
     throwsPoolError(() => Pool.open(name), "ERR_PERMISSION", /0600/, /delete that file/);
   });
   return withPool((pool) =>
-    withFalsePool((name, file) => {
+    withName((name, file) => {
       symlinkSync(fileOf(pool.name), file);
       throwsPoolError(() => Pool.open(name), "ERR_PERMISSION", /symlink/);
     })
@@ -190,23 +179,23 @@ test("ERR_PERMISSION: another mode, and a symlink", () => {
 
 test("ERR_LAYOUT_VERSION names the version", () =>
   withPool((pool) =>
-    withFalsePool((name, file) => {
+    withName((name, file) => {
       writeFileSync(file, readFileSync(fileOf(pool.name)), { mode: 0o600 });
       writeU32(name, VERSION_AT, 77);
       throwsPoolError(() => Pool.open(name), "ERR_LAYOUT_VERSION", /layout 77/, /same version/);
     }), { capacity: "1M" }));
 
-test("ERR_STALE_DESCRIPTOR: the pool is gone, or another one has its name", () => {
-  const name = newName();
-  using first = Pool.create({ name, capacity: "1M" });
-  const descriptor = first.alloc(Uint8Array, 1).share({ claims: 0 });
-  first.close();
-  throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /keep the pool open/, /ttlMs/);
-  using second = Pool.create({ name, capacity: "1M" });
-  using array = second.alloc(Uint8Array, 1);
-  throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /later one of the same name/);
-  assert.equal(array.length, 1);
-});
+test("ERR_STALE_DESCRIPTOR: the pool is gone, or another one has its name", () =>
+  withName((name) => {
+    using first = Pool.create({ name, capacity: "1M" });
+    const descriptor = first.alloc(Uint8Array, 1).share({ claims: 0 });
+    first.close();
+    throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /keep the pool open/, /ttlMs/);
+    using second = Pool.create({ name, capacity: "1M" });
+    using array = second.alloc(Uint8Array, 1);
+    throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /later one of the same name/);
+    assert.equal(array.length, 1);
+  }));
 
 test("ERR_STALE_DESCRIPTOR: the place of the array is taken by another", () =>
   withPool((pool) => {
@@ -220,29 +209,18 @@ test("ERR_STALE_DESCRIPTOR: the place of the array is taken by another", () =>
     }
   }));
 
-test("ERR_LIBRARY: the library was not built", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "arraypool-"));
-  try {
-    const root = fileURLToPath(new URL("../", import.meta.url));
-    for (const part of ["mod.ts", "core", "bun", "deno"]) {
-      cpSync(join(root, part), join(folder, part), { recursive: true });
-    }
-    const unbuilt: typeof import("arraypool") = await import(`${pathToFileURL(folder)}/core/mod.ts`);
-    const { setLoader } = await import(`${pathToFileURL(folder)}/core/native.ts`);
-    const { loadBun } = await import(`${pathToFileURL(folder)}/bun/ffi.ts`);
-    const { loadDeno } = await import(`${pathToFileURL(folder)}/deno/ffi.ts`);
-    setLoader(() => (runtime === "bun" ? loadBun : loadDeno)(pathToFileURL(`${folder}/lib/`)));
-    assert.throws(() => unbuilt.Pool.create(), (error: unknown) => {
-      assert.equal((error as PoolError).code, "ERR_LIBRARY");
-      assert.match((error as PoolError).message, /npm run build/);
-      return true;
-    });
-    setLoader(() => ({ ...native, library: { ap_abi_version: () => 99 } }));
-    assert.throws(() => unbuilt.Pool.create(), { code: "ERR_LIBRARY", message: /interface 99.*npm run build/ });
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
+test("ERR_LIBRARY: the library was not built, or has another interface", () =>
+  withCopyOfPackage(async (url) => {
+    const load = (path: string) => import(new URL(path, url).href);
+    const { Pool }: typeof import("../core/mod.ts") = await load("core/mod.ts");
+    const { setLoader }: typeof import("../core/native.ts") = await load("core/native.ts");
+    const { loadBun }: typeof import("../bun/ffi.ts") = await load("bun/ffi.ts");
+    const { loadDeno }: typeof import("../deno/ffi.ts") = await load("deno/ffi.ts");
+    setLoader(() => (runtime === "bun" ? loadBun : loadDeno)(new URL("lib/", url)));
+    assert.throws(() => Pool.create(), { code: "ERR_LIBRARY", message: /npm run build/ });
+    setLoader(() => ({ ...native, library: { ...native.library, ap_abi_version: () => 99 } }));
+    assert.throws(() => Pool.create(), { code: "ERR_LIBRARY", message: /interface 99.*npm run build/ });
+  }));
 
 test("ERR_SYSTEM: no file descriptor, and no address space", async () => {
   const script = fileURLToPath(new URL("./support/exhausted.ts", import.meta.url));

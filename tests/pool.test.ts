@@ -13,6 +13,7 @@ import {
   test,
   throwsPoolError,
   until,
+  withCopyOfPackage,
   withPool,
 } from "./support/harness.ts";
 
@@ -264,17 +265,18 @@ test("a pool goes with a message", () =>
   }));
 
 test("a second copy of the package has the same pools, arrays and errors", () =>
-  withPool(async (pool) => {
-    // As --hot does it: the same file, evaluated once more.
-    const copy: typeof import("arraypool") = await import(new URL("../mod.ts?copy", import.meta.url).href);
-    assert.equal(copy.Pool, Pool);
-    assert.equal(copy.PoolError, PoolError);
-    assert.equal(copy.Pool.open(pool.name), pool);
-    using array = pool.alloc(Uint8Array, 3);
-    assert.ok(copy.isSharedArray(array));
-    using message = copy.unpack(pack({ array }));
-    assert.equal(message.array.length, 3);
-  }));
+  withPool((pool) =>
+    withCopyOfPackage(async (url) => {
+      const copy: typeof import("arraypool") = await import(new URL("mod.ts", url).href);
+      assert.equal(copy.Pool, Pool);
+      assert.equal(copy.PoolError, PoolError);
+      assert.equal(copy.Pool.open(pool.name), pool);
+      using array = pool.alloc(Uint8Array, 3);
+      assert.ok(copy.isSharedArray(array));
+      using message = copy.unpack(pack({ array }));
+      assert.equal(message.array.length, 3);
+    })
+  ));
 
 test("the version by which copies know each other is that of the package", () => {
   const root = new URL("../", import.meta.url);

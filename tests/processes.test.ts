@@ -1,19 +1,8 @@
 /** Arrays between processes: every pair of runtimes, every way of sending, and every way of ending. */
 
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { pack, type Packed, Pool, unpack } from "arraypool";
-import {
-  assert,
-  type Child,
-  fileOf,
-  newName,
-  poolsLeft,
-  runtimes,
-  start,
-  test,
-  until,
-  withPool,
-} from "./support/harness.ts";
+import { assert, type Child, poolsLeft, runtimes, start, test, until, withName, withPool } from "./support/harness.ts";
 
 const CHILD = "./child.ts";
 
@@ -167,55 +156,50 @@ for (const other of runtimes) {
       });
     }));
 
-  test(`a ${other} process that only attaches leaves by itself, and the last one out takes the pool away`, async () => {
-    const name = newName();
-    const pool = Pool.create({ name, capacity: "1M" });
-    await withChild(start(other, CHILD), async (child) => {
-      const array = pool.alloc(Float64Array, 1);
-      child.write(pack({ do: "hold", array }));
-      await child.next();
-      pool.close();
-      assert.ok(existsSync(fileOf(name)));
-      child.write({ do: "drop" });
-      await child.next();
-      await until(() => !existsSync(fileOf(name)), "the child has left the pool");
-    });
-  });
+  test(`a ${other} process that only attaches leaves by itself, and the last one out takes the pool away`, () =>
+    withName((name, file) =>
+      withChild(start(other, CHILD), async (child) => {
+        using pool = Pool.create({ name, capacity: "1M" });
+        const array = pool.alloc(Float64Array, 1);
+        child.write(pack({ do: "hold", array }));
+        await child.next();
+        pool.close();
+        assert.ok(existsSync(file));
+        child.write({ do: "drop" });
+        await child.next();
+        await until(() => !existsSync(file), "the child has left the pool");
+      })
+    ));
 
   for (const how of ["end", "process.exit", "Deno.exit", "throw"]) {
     if (how === "Deno.exit" && other === "bun") continue;
-    test(`a ${other} process that ends by ${how} leaves no pool behind`, async () => {
-      const name = newName();
-      const child = start(other, CHILD);
-      try {
-        child.write({ do: "create", name });
-        await child.next();
-        child.write({ do: "exit", how });
-        child.process.stdin!.end();
-        assert.equal(await child.exited, how === "throw" ? 1 : 0);
-        // An uncaught error runs no hook in Deno: whoever makes the next pool sweeps this one.
-        if (how === "throw" && other === "deno") Pool.create({ capacity: "1M" }).close();
-        assert.ok(!existsSync(fileOf(name)));
-      } finally {
-        await child.kill();
-        rmSync(fileOf(name), { force: true });
-      }
-    });
+    test(`a ${other} process that ends by ${how} leaves no pool behind`, () =>
+      withName(async (name, file) => {
+        const child = start(other, CHILD);
+        try {
+          child.write({ do: "create", name });
+          await child.next();
+          child.write({ do: "exit", how });
+          child.process.stdin!.end();
+          assert.equal(await child.exited, how === "throw" ? 1 : 0);
+          // An uncaught error runs no hook in Deno: whoever makes the next pool sweeps this one.
+          if (how === "throw" && other === "deno") Pool.create({ capacity: "1M" }).close();
+          assert.ok(!existsSync(file));
+        } finally {
+          await child.kill();
+        }
+      }));
   }
 
-  test(`a killed ${other} process leaves no pool behind once the next one is made`, async () => {
-    const name = newName();
-    const child = start(other, CHILD);
-    try {
+  test(`a killed ${other} process leaves no pool behind once the next one is made`, () =>
+    withName(async (name, file) => {
+      const child = start(other, CHILD);
       child.write({ do: "create", name });
       await child.next();
       await child.kill();
       Pool.create({ capacity: "1M" }).close();
-      assert.ok(!existsSync(fileOf(name)));
-    } finally {
-      rmSync(fileOf(name), { force: true });
-    }
-  });
+      assert.ok(!existsSync(file));
+    }));
 }
 
 test("no pool of these tests is left", () => assert.deepEqual(poolsLeft(), []));

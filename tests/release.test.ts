@@ -1,8 +1,7 @@
 /** How arrays end: by release(), by `using`, by the collector, and while somebody else still uses the memory. */
 
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, write } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, write } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { attach, pack, Pool, release, type SharedArray, unpack } from "arraypool";
 import {
@@ -15,6 +14,7 @@ import {
   throwsPoolError,
   until,
   untilCollected,
+  withFolder,
   withPool,
 } from "./support/harness.ts";
 
@@ -26,13 +26,8 @@ declare const Bun: { gc(force: boolean): void };
 const LEFT_ON_STACK = 3;
 
 /** Runs `use` with a path for a file. */
-async function withFile(use: (path: string) => unknown): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "arraypool-"));
-  try {
-    await use(join(folder, "file"));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+function withFile(use: (path: string) => unknown): Promise<void> {
+  return withFolder((folder) => use(join(folder, "file")));
 }
 
 /** Takes all that is free in the pool, and overwrites it: whoever still reads released memory reads 0xee. */
@@ -198,8 +193,11 @@ test("holdUntil() counts its uses, passes failures on, and takes any thenable", 
 test("holdUntil() keeps arrays from the collector", () =>
   withPool(async (pool) => {
     const use = Promise.withResolvers<void>();
-    (() => {
-      for (let i = 0; i < 50; i++) pool.alloc(Uint8Array, 1000).holdUntil(use.promise);
+    await (async () => {
+      const arrays = Array.from({ length: 25 }, () => pool.alloc(Uint8Array, 1000));
+      await sleep(0);
+      for (let i = 0; i < 25; i++) arrays.push(pool.alloc(Uint8Array, 1000));
+      for (const array of arrays) array.holdUntil(use.promise);
     })();
     const held = () => pool.blocks().filter(({ byteLength }) => byteLength === 1000).length;
     const witness = witnessOf(pool);

@@ -9,9 +9,11 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test as nodeTest } from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { Pool, PoolError, type PoolErrorCode, type PoolOptions } from "arraypool";
@@ -30,6 +32,8 @@ export const runtime: Runtime = globals.Deno === undefined ? "bun" : "deno";
 export type Runtime = "bun" | "deno";
 export const runtimes: readonly Runtime[] = ["bun", "deno"];
 
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
 // ---------------------------------------------------------------- pools
 
 const PREFIX = `test-${process.pid}-`;
@@ -45,11 +49,20 @@ export function fileOf(name: string): string {
   return `/dev/shm/arraypool.${name}`;
 }
 
-/** Runs `use` with a pool of its own, and sees that it leaves nothing behind. */
-export async function withPool(use: (pool: Pool) => unknown, options: PoolOptions = {}): Promise<void> {
+/** Runs `use` with a name for a pool, whose file is gone afterwards. */
+export async function withName(use: (name: string, file: string) => unknown): Promise<void> {
   const name = newName();
-  const pool = Pool.create({ capacity: "64M", ...options, name });
   try {
+    await use(name, fileOf(name));
+  } finally {
+    rmSync(fileOf(name), { force: true });
+  }
+}
+
+/** Runs `use` with a pool of its own, and sees that it leaves nothing behind. */
+export function withPool(use: (pool: Pool) => unknown, options: PoolOptions = {}): Promise<void> {
+  return withName(async (name, file) => {
+    using pool = Pool.create({ capacity: "64M", ...options, name });
     await use(pool);
     if (!pool.closed) {
       pool.check();
@@ -57,14 +70,8 @@ export async function withPool(use: (pool: Pool) => unknown, options: PoolOption
       await until(() => pool.reap() + pool.stats().members === 1, "everybody else has left");
     }
     pool.close();
-    assert.ok(
-      !existsSync(fileOf(name)),
-      "the test left its pool behind: an array was sent and neither attached nor released",
-    );
-  } finally {
-    pool.close();
-    rmSync(fileOf(name), { force: true });
-  }
+    assert.ok(!existsSync(file), "the test left its pool behind: an array was sent and neither attached nor released");
+  });
 }
 
 /** The pools of these tests that are in /dev/shm. */
@@ -125,9 +132,29 @@ function collectGarbage(): void {
   forcedGc();
 }
 
-// ---------------------------------------------------------------- processes
+// ---------------------------------------------------------------- files
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
+/** Runs `use` with a folder for files. */
+export async function withFolder(use: (folder: string) => unknown): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "arraypool-"));
+  try {
+    await use(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Runs `use` with the URL of a folder with a second copy of the package. */
+export function withCopyOfPackage(use: (url: URL) => unknown): Promise<void> {
+  return withFolder((folder) => {
+    for (const part of ["mod.ts", "core", "bun", "deno"]) {
+      cpSync(join(root, part), join(folder, part), { recursive: true });
+    }
+    return use(pathToFileURL(folder + "/"));
+  });
+}
+
+// ---------------------------------------------------------------- processes
 
 /** The program of a runtime. */
 export function programOf(wanted: Runtime): string {
@@ -209,7 +236,10 @@ export class Child {
 
   /** Its sudden end. */
   async kill(): Promise<void> {
-    this.process.kill("SIGKILL");
+    // Not `this.process.kill()`: Deno's closes the pipes first, at which the child may end in good order.
+    try {
+      if (!this.#ended) process.kill(this.process.pid!, "SIGKILL");
+    } catch { /* it has just ended */ }
     await this.exited;
   }
 }
