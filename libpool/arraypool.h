@@ -162,7 +162,7 @@ ap_pool *ap_pool_open_or_create(const char *name, double capacity_bytes, double 
 
 /* Leaves: gives up every hold of this member, and unlinks the segment if it was the last and no claim waits. The range
  * stays mapped, to pages of zeros, when `keep_range` is not 0: for hosts that may still have a view of it. After this
- * the member is gone; only ap_buffer_gone may still be called. */
+ * the member is gone; only ap_buffer_gone may still be called. Returns 1 if the segment was unlinked, else 0. */
 int32_t ap_pool_close(ap_pool *pool, uint32_t keep_range);
 
 /* The member's record: AP_RECORD_LENGTH doubles at an address that stays. */

@@ -142,8 +142,7 @@ fn optionsOf(runtime: u32) pool_file.Options {
 }
 
 pub export fn ap_pool_close(pool: *Pool, keep_range: u32) i32 {
-    pool.close(keep_range != 0);
-    return 0;
+    return @intFromBool(pool.close(keep_range != 0));
 }
 
 pub export fn ap_pool_record(pool: *Pool) *[32]f64 {

@@ -189,7 +189,8 @@ pub const Pool = struct {
     }
 
     /// Leaves. `keep_range`: the host may still have views of the range, so zeros stay mapped there.
-    pub fn close(pool: *Pool, keep_range: bool) void {
+    /// True if it removed the segment.
+    pub fn close(pool: *Pool, keep_range: bool) bool {
         var keep = keep_range;
         if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
         const geometry = pool.view.geometry;
@@ -203,9 +204,10 @@ pub const Pool = struct {
         // Workers of this process that were terminated would keep the segment from being unused.
         members.closeLeftovers(&pool.view, fd, pool.self.slot, pool.self.thread, mappingBytes(geometry), privateBytes(geometry));
         system.dropSlot(fd, pool.self.slot);
-        _ = segment.removeIfUnused(fd, name);
+        const removed = segment.removeIfUnused(fd, name);
         if (keep) system.mapZeros(mapping, mappingBytes(geometry)) else system.unmap(mapping, mappingBytes(geometry));
         system.close(fd);
+        return removed;
     }
 
     fn anyBufferAlive(pool: *Pool) bool {
@@ -256,7 +258,8 @@ pub const Pool = struct {
     /// Allocates, and holds it.
     pub inline fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
         if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
-        const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
+        const at_least: u64 = @max(1, length_bytes);
+        const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
         const request: Request = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
         const array = try pool.takeBacked(request) orelse try pool.allocSlowly(request);
         const hold = &pool.holds[array.index.int()];

@@ -17,6 +17,10 @@ const suites = {
     command: ["zig", "build", "test", "--summary", "all"],
     count: counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g),
   },
+  crash: {
+    command: ["zig", "build", "test-crash", "--summary", "all"],
+    count: counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g),
+  },
   c: { command: ["node", "tests/native/share.mjs"], count: counted(/^(\d+) passed/gm, /(\d+) failed/g) },
   bun: { command: ["bun", "test", "./tests", "./examples"], count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm) },
   deno: {

@@ -281,7 +281,7 @@ const operations = [_]Operation{
         }
     }.f, .run = struct {
         fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            member.?.close(false);
+            _ = member.?.close(false);
         }
     }.f },
 };
@@ -402,7 +402,7 @@ test "a creator that dies at any point leaves a name that is free at once, and n
                 crash.arm(at[0]);
                 const pool = try Pool.create(name, capacity, 1000, .{}, &report);
                 _ = try s.alloc(pool, 1000, true);
-                pool.close(false);
+                _ = pool.close(false);
                 at[1].* = crash.taken();
             }
         }.body, .{ die_at, steps });
@@ -411,7 +411,7 @@ test "a creator that dies at any point leaves a name that is free at once, and n
         const pool = try Pool.create(name, capacity, 1000, .{}, &report);
         try s.expectSound(pool);
         try s.expectEqual(0, (try pool.stats()).arrays);
-        pool.close(false);
+        _ = pool.close(false);
         try s.expect(!s.exists(name));
         if (code == 0) break;
     }
@@ -423,12 +423,12 @@ test "a creator that dies at any point leaves a name that is free at once, and n
                 crash.arm(die);
                 const pool = try Pool.create(name, capacity, 1000, .{}, &report);
                 _ = try s.alloc(pool, 1000, true);
-                pool.close(false);
+                _ = pool.close(false);
             }
         }.body, at);
         _ = try child.wait();
         var report: s.segment.Report = .{};
-        (try Pool.create(name, capacity, 1000, .{}, &report)).close(false);
+        _ = (try Pool.create(name, capacity, 1000, .{}, &report)).close(false);
         try s.expect(!s.exists(name));
     }
 }

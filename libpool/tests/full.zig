@@ -5,7 +5,7 @@ const s = @import("support.zig");
 
 test "an array as large as the capacity fits, and not one byte more" {
     const pool = try s.create(3 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const capacity = pool.view.geometry.capacity_bytes;
     try s.expectError(error.TooLarge, s.alloc(pool, capacity + 1, false));
     const all = try s.alloc(pool, capacity, true);
@@ -21,7 +21,7 @@ test "an array as large as the capacity fits, and not one byte more" {
 
 test "free memory that is in pieces is joined before an allocation fails" {
     const pool = try s.create(4 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     var indexes: [4096]s.BlockIndex = undefined;
     var count: usize = 0;
     while (count < indexes.len) : (count += 1) indexes[count] = s.alloc(pool, 1024, false) catch break;
@@ -33,7 +33,7 @@ test "free memory that is in pieces is joined before an allocation fails" {
 
 test "an allocation that runs short reaps dead members and expired claims first" {
     const pool = try s.create(1 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const child = try s.Child.start(struct {
         fn body(at: *s.Pool) !void {
             _ = try s.alloc((try s.join(at)), 500 << 10, true);
@@ -51,7 +51,7 @@ test "an allocation that runs short reaps dead members and expired claims first"
 
 test "trim() gives free memory back, and what is allocated afterwards is zero" {
     const pool = try s.create(64 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const kept = try s.alloc(pool, 100, false);
     const large = try s.alloc(pool, 32 << 20, false);
     @memset(try s.bytesOf(pool, large), 0xff);
@@ -67,7 +67,7 @@ test "trim() gives free memory back, and what is allocated afterwards is zero" {
 
 test "the block table grows with the number of arrays" {
     const pool = try s.create(64 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const count = 100_000;
     for (0..count) |_| _ = try s.alloc(pool, 64, false);
     try s.expectEqual(count, (try pool.stats()).arrays);

@@ -10,9 +10,9 @@ test "the last member to leave unlinks the segment" {
     var name_buffer = pool.name_buffer;
     const name = name_buffer[0..pool.name_bytes];
     const second = try s.join(pool);
-    pool.close(false);
+    _ = pool.close(false);
     try s.expect(s.exists(name));
-    second.close(true);
+    _ = second.close(true);
     try s.expect(!s.exists(name));
 }
 
@@ -22,10 +22,10 @@ test "a name is taken once, and free again after the last member left" {
     try s.expectError(error.Exists, Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report));
     const joined = try Pool.openOrCreate("zig-test.name", 1 << 30, 5, .{}, &report);
     try s.expectEqual(1 << 20, joined.view.geometry.capacity_bytes);
-    joined.close(false);
-    pool.close(false);
+    _ = joined.close(false);
+    _ = pool.close(false);
     try s.expectError(error.NotFound, Pool.open("zig-test.name", null, .{}, &report));
-    (try Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report)).close(false);
+    _ = (try Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report)).close(false);
 }
 
 test "names and capacities out of range are refused" {
@@ -39,7 +39,7 @@ test "names and capacities out of range are refused" {
 
 test "a pool of 256 GiB takes no memory until it is used" {
     const pool = try s.create(256 << 30);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     try s.expectEqual(0, (try pool.stats()).backed_bytes);
     const bytes = try s.bytesOf(pool, try s.alloc(pool, 1000, true));
     bytes[999] = 1;
@@ -64,7 +64,7 @@ test "racing creators and openers all get the same pool, and never a half-made o
                 // Stay until all are in: then there can be only one.
                 s.signal(&at[0].ready);
                 s.waitUntil(&at[0].ready, 16);
-                pool.close(false);
+                _ = pool.close(false);
             }
         }.body, .{ shared, i });
         for (children) |child| try s.expectEqual(0, try child.wait());
@@ -75,7 +75,7 @@ test "racing creators and openers all get the same pool, and never a half-made o
 
 test "what a killed member held is free after reap(), and what others hold stays" {
     const pool = try s.create(16 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const mine = try s.alloc(pool, 1000, true);
     const Argument = struct { pool: *Pool, index: u32, generation: u64 };
     const child = try s.Child.start(struct {
@@ -98,7 +98,7 @@ test "what a killed member held is free after reap(), and what others hold stays
 
 test "a member killed while it holds the lock is taken over from, and the metadata is recovered" {
     const pool = try s.create(16 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const mine = try s.alloc(pool, 1000, true);
     @memset(try s.bytesOf(pool, mine), 7);
     const child = try s.Child.start(struct {
@@ -128,9 +128,9 @@ test "a member killed while it holds the lock is taken over from, and the metada
 
 test "a live member that keeps the lock is not robbed: the others fail after their deadline, and name it" {
     const pool = try s.create(1 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const other = try s.join(pool);
-    defer other.close(false);
+    defer _ = other.close(false);
     other.patience.timeout_ms = 50;
     try lock.acquire(&pool.view, &pool.self, &pool.patience);
     try s.expectError(error.Busy, s.alloc(other, 100, false));
@@ -142,9 +142,9 @@ test "a live member that keeps the lock is not robbed: the others fail after the
 
 test "a lock word of a slot's earlier incarnation is taken over, though the slot has a live owner" {
     const pool = try s.create(1 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const other = try s.join(pool);
-    defer other.close(false);
+    defer _ = other.close(false);
     pool.view.header.lock.set(.{ .slot = other.self.slot, .incarnation = other.self.incarnation -% 1 });
     _ = try s.alloc(pool, 100, false);
     try s.expectEqual(1, (try pool.stats()).recoveries);
@@ -153,9 +153,9 @@ test "a lock word of a slot's earlier incarnation is taken over, though the slot
 
 test "a claim holds an array that nobody else holds, and ends with its last attach" {
     const pool = try s.create(1 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const other = try s.join(pool);
-    defer other.close(false);
+    defer _ = other.close(false);
     const index = try s.alloc(pool, 1000, true);
     const generation = s.generationOf(pool, index);
     const claim = try pool.createClaim(index.int(), 2, 0);
@@ -174,7 +174,7 @@ test "a claim holds an array that nobody else holds, and ends with its last atta
 
 test "an expired claim is collected by reap(), and its array with it" {
     const pool = try s.create(1 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const index = try s.alloc(pool, 1000, true);
     const generation = s.generationOf(pool, index);
     const claim = try pool.createClaim(index.int(), 1, 1);
@@ -193,7 +193,7 @@ test "a segment in which a claim waits outlives its last member, and is swept wh
     const generation = s.generationOf(pool, index);
     @memset(try s.bytesOf(pool, index), 9);
     const claim = try pool.createClaim(index.int(), 1, 0);
-    pool.close(false);
+    _ = pool.close(false);
     try s.expect(s.exists(name));
     _ = s.segment.sweep();
     try s.expect(s.exists(name));
@@ -202,7 +202,7 @@ test "a segment in which a claim waits outlives its last member, and is swept wh
     _ = try receiver.attach(index.int(), generation, claim);
     try s.expect(std.mem.allEqual(u8, try s.bytesOf(receiver, index), 9));
     _ = try receiver.createClaim(index.int(), 1, 100);
-    receiver.close(false);
+    _ = receiver.close(false);
     try s.expect(s.exists(name));
     s.system.sleep(120);
     _ = s.segment.sweep(); // unless another creator of this machine was faster
@@ -221,7 +221,7 @@ test "the segment of a family that was killed is swept by the next creator" {
     }.body, shared);
     try s.expectEqual(128 + 9, try child.wait());
     try s.expect(s.exists(shared.bytes[0..shared.length]));
-    (try s.create(1 << 20)).close(false);
+    _ = (try s.create(1 << 20)).close(false);
     try s.expect(!s.exists(shared.bytes[0..shared.length]));
 }
 
@@ -236,7 +236,7 @@ test "a process that ends removes a pool in which only its own threads are, and 
             const member = try s.join(at[0]);
             s.signal(at[1]);
             s.waitUntil(at[1], 2);
-            member.close(false);
+            _ = member.close(false);
         }
     }.body, .{ pool, go });
     s.waitUntil(go, 1);
@@ -246,7 +246,7 @@ test "a process that ends removes a pool in which only its own threads are, and 
     try s.expect(s.exists(name));
     try s.expect(s.segment.removeAtExit(name));
     try s.expect(!s.exists(name));
-    pool.close(false);
+    _ = pool.close(false);
 }
 
 test "256 members at once, and the 257th is refused" {
@@ -259,16 +259,16 @@ test "256 members at once, and the 257th is refused" {
     for (others) |other| _ = try other.attach(index.int(), s.generationOf(pool, index), 0);
     _ = try pool.release(index.int(), true);
     try s.expectEqual(1, (try pool.stats()).arrays);
-    for (others) |other| other.close(false);
+    for (others) |other| _ = other.close(false);
     try s.expectEqual(0, (try pool.stats()).arrays);
     try s.expectSound(pool);
-    pool.close(false);
+    _ = pool.close(false);
 }
 
 test "buffers that are counted keep a released block until the last one is gone" {
     var report: s.segment.Report = .{};
     const pool = try Pool.create(null, 1 << 20, 1000, .{ .counts_buffers = true }, &report);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     const number = (try s.alloc(pool, 1000, true)).int();
     try pool.retain(number);
     try s.expectEqual(.held, try pool.release(number, true));

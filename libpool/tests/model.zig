@@ -162,7 +162,7 @@ const Run = struct {
     /// A member leaves with all it holds, and another one comes.
     fn restart(run: *Run, who: usize) !void {
         const other = run.members[(who + 1) % members_count];
-        run.members[who].close(false);
+        _ = run.members[who].close(false);
         run.members[who] = try s.join(other);
         var at = run.arrays.items.len;
         while (at > 0) {
@@ -195,7 +195,9 @@ fn runModel(seed: u64, capacity_bytes: u64, steps: u32) !void {
     const first = try s.create(capacity_bytes);
     var run: Run = .{ .random = prng.random(), .members = .{ first, try s.join(first), try s.join(first) }, .gpa = std.testing.allocator };
     defer run.arrays.deinit(run.gpa);
-    defer for (run.members) |member| member.close(false);
+    defer for (run.members) |member| {
+        _ = member.close(false);
+    };
     for (0..steps) |_| {
         try run.step();
         try s.expectSound(run.members[0]);
@@ -229,7 +231,7 @@ test "a random run on a heap that is rarely full agrees with the model, and is s
 
 test "fragmentation after a million operations on random sizes" {
     const pool = try s.create(256 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     var prng = std.Random.DefaultPrng.init(7);
     const random = prng.random();
     const live: []?BlockIndex = try std.testing.allocator.alloc(?BlockIndex, 10_000);
@@ -253,7 +255,7 @@ test "fragmentation after a million operations on random sizes" {
 
 test "arrays start at multiples of 64 bytes, and sizes that are powers of two pack without holes" {
     const pool = try s.create(16 << 20);
-    defer pool.close(false);
+    defer _ = pool.close(false);
     var before: ?[]u8 = null;
     for (0..64) |_| {
         const bytes = try s.bytesOf(pool, try s.alloc(pool, 64 << 10, false));

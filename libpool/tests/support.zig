@@ -30,7 +30,7 @@ pub fn nameOf(pool: *Pool) []const u8 {
 pub fn end(pool: *Pool) void {
     var name_buffer = pool.name_buffer;
     const name = name_buffer[0..pool.name_bytes];
-    pool.close(false);
+    _ = pool.close(false);
     system.unlink(name);
 }
 
