@@ -37,6 +37,8 @@ const symbols = {
   ap_pool_open_or_create: { args: ["ptr", "f64", "f64", "u32", "ptr"], returns: "ptr" },
   // int32_t ap_pool_close(ap_pool *pool, uint32_t keep_range);
   ap_pool_close: { args: ["ptr", "u32"], returns: "i32" },
+  // int32_t ap_exit(const char *name);
+  ap_exit: { args: ["ptr"], returns: "i32" },
   // double *ap_pool_record(ap_pool *pool);
   ap_pool_record: { args: ["ptr"], returns: "ptr" },
   // int32_t ap_pool_info(ap_pool *pool);
@@ -89,6 +91,7 @@ export function loadBun(folder: URL): Native {
     runtime: AP_RUNTIME_BUN,
     countsBuffers: true,
     largestBufferBytes: 2 ** 32,
+    isMainThread: (globalThis as unknown as { Bun: { isMainThread: boolean } }).Bun.isMainThread,
     // In Bun a pointer is the address itself.
     pointer: (address) => address as unknown as Pointer,
     buffer: (pointer, offset, byteLength, context) =>

@@ -1,6 +1,17 @@
-/** How arrays show themselves in `console.log`: type, shape, pool and the first elements. Makes no claim. */
+/** How arrays and pools show themselves in `console.log`: type, shape, pool and the first elements. Makes no claim. */
 
 const ELEMENTS_MAX = 32;
+
+/** The methods by which runtimes ask an object how it wants to be shown. */
+const HOOKS = [Symbol.for("nodejs.util.inspect.custom"), Symbol.for("Deno.customInspect")];
+
+/** Makes the objects of a prototype show themselves as `show` says. */
+export function showAs<T extends object>(prototype: T, show: (object: T) => string): void {
+  const value = function (this: T): string {
+    return show(this);
+  };
+  for (const hook of HOOKS) Object.defineProperty(prototype, hook, { value, writable: true, configurable: true });
+}
 
 /** `Float64Array(2 x 3) [ 1, 2, 3, 4, 5, 6 ] in pool "prices"` */
 export function inspectArray(

@@ -62,6 +62,8 @@ const TEND_FIRST_MS = 10;
 const TEND_LAST_MS = 1000;
 
 const members = new Set<Member>();
+/** The names of all pools that this realm ever was in. */
+const joined = new Set<string>();
 let leavesAtExit = false;
 
 /** Joins a pool. @throws {PoolError} */
@@ -93,6 +95,10 @@ function leaveAll(): void {
     member.close();
     member.leave();
   }
+  const { isMainThread, library } = native();
+  if (!isMainThread) return;
+  // Workers end with the process, and those that were terminated have not left: none of them is the last one out.
+  for (const name of joined) library.ap_exit(cString(name));
 }
 
 /** See above. */
@@ -143,6 +149,7 @@ export class Member {
     library.ap_pool_nonce(pool, text);
     this.nonce = fromCString(text);
     members.add(this);
+    joined.add(this.name);
   }
 
   // ------------------------------------------------------------------ holds
@@ -420,7 +427,7 @@ export class Member {
     if (pool === undefined) return;
     this.#pool = undefined;
     members.delete(this);
-    this.#library.ap_pool_close(pool, 1);
+    if (this.#library.ap_pool_close(pool, 1) === 1) joined.delete(this.name);
   }
 }
 

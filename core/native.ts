@@ -28,6 +28,7 @@ export interface Library {
     report: Float64Array,
   ): Pointer | null;
   ap_pool_close(pool: Pointer, keepRange: number): number;
+  ap_exit(name: Uint8Array): number;
   ap_pool_record(pool: Pointer): Pointer;
   ap_pool_info(pool: Pointer): number;
   ap_pool_name(pool: Pointer, name: Uint8Array): number;
@@ -56,6 +57,8 @@ export interface Native {
   readonly countsBuffers: boolean;
   /** The most that `buffer()` can show. */
   readonly largestBufferBytes: number;
+  /** Whether this realm is that of the process, and no Worker's. */
+  readonly isMainThread: boolean;
 
   /** `address` as a pointer. */
   pointer(address: number): Pointer;

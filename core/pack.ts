@@ -2,7 +2,8 @@
  * pack, unpack and release: messages with arrays anywhere inside.
  *
  * A message is walked through plain objects, arrays, Maps and Sets; everything else passes through as it is. The walk makes
- * new containers and never changes the ones it gets. It reads own data properties only, so it runs no code of a message.
+ * new containers and never changes the ones it gets. A message that came from elsewhere is read by own data properties
+ * only, so none of its code runs.
  */
 
 import { attachParsed } from "./attach.ts";

@@ -31,6 +31,7 @@ import {
 } from "./dtype.ts";
 import { PoolError, quote } from "./errors.ts";
 import { failure, staleDescriptor } from "./failure.ts";
+import { showAs } from "./inspect.ts";
 import { join, Member, type Way } from "./member.ts";
 import { allocate, assertNotReleased, isSharedArray, shapeOf, type SharedArray } from "./shared_array.ts";
 import { type Shape, shapeLength } from "./shape.ts";
@@ -58,7 +59,11 @@ export interface PoolStats {
   readonly largestFreeBytes: number;
   /** Held by nothing but unattached claims. */
   readonly claimedBytes: number;
-  /** Of arrays that this realm has let go of while somebody else still sees their memory: their buffers were transferred away. */
+  /**
+   * Of arrays that this realm has let go of while somebody may still see their memory: their buffers were transferred away,
+   * or (where the runtime does not tell when such a buffer ends) taken by `array.buffer` and left to the collector. The
+   * memory is kept until that buffer is gone, or where nobody can tell, until this realm leaves.
+   */
   readonly lentBytes: number;
   /** How many arrays. */
   readonly arrays: number;
@@ -278,6 +283,16 @@ export class Pool implements Disposable {
    * How much of the pool is used, and by what.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create({ capacity: "16M" });
+   * using array = pool.alloc(Uint8Array, 1024);
+   * const { usedBytes, capacityBytes, arrays } = pool.stats();
+   * console.log(usedBytes, capacityBytes, arrays, array.length); // 1024 16777216 1 1024
+   * ```
    */
   stats(): PoolStats {
     const member = this.#member;
@@ -300,6 +315,17 @@ export class Pool implements Disposable {
    * Every array of the pool.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using array = pool.alloc(Float32Array, [2, 3]);
+   * for (const { dtype, byteLength, holders } of pool.blocks()) {
+   *   console.log(dtype, byteLength, holders.length, array.shape); // float32 24 1 [ 2, 3 ]
+   * }
+   * ```
    */
   blocks(): BlockInfo[] {
     const member = this.#member;
@@ -330,6 +356,14 @@ export class Pool implements Disposable {
    * Every live member of the pool.
    *
    * @throws {PoolError} `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * console.log(pool.members().map(({ self }) => self)); // [ true ]
+   * ```
    */
   members(): MemberInfo[] {
     const infos = new DataView(new ArrayBuffer(AP_MEMBERS_MAX * AP_MEMBER_INFO.BYTES));
@@ -352,7 +386,8 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Takes back what dead members and expired claims held. Returns how many members were dead.
+   * Takes back what dead members and expired claims held. Returns how many members were dead. Pools do so by themselves
+   * where memory runs short, and where somebody joins.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
    */
@@ -364,6 +399,16 @@ export class Pool implements Disposable {
    * Gives free memory back to the system. Returns how many bytes.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * pool.alloc(Uint8Array, 2 ** 24).release();
+   * const before = pool.stats().backedBytes;
+   * console.log(before - pool.trim() === pool.stats().backedBytes); // true
+   * ```
    */
   trim(): number {
     this.#member.call((library, pool) => library.ap_pool_trim(pool));
@@ -409,20 +454,9 @@ export class Pool implements Disposable {
   toJSON(): { readonly $arraypool: 1; readonly pool: string; readonly nonce: string } {
     return { $arraypool: 1, pool: this.name, nonce: this.#member.nonce };
   }
-
-  /** For `console.log`. */
-  [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return inspectPool(this);
-  }
-  /** For `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
-    return inspectPool(this);
-  }
 }
 
-function inspectPool(pool: Pool): string {
-  return `Pool ${JSON.stringify(pool.name)}${pool.closed ? " (closed)" : ""}`;
-}
+showAs(Pool.prototype, (pool) => `Pool ${JSON.stringify(pool.name)}${pool.closed ? " (closed)" : ""}`);
 
 /** The open pool of that name, now opened on purpose. */
 function opened(name: string): Pool | undefined {

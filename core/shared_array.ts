@@ -21,7 +21,7 @@ import {
 } from "./dtype.ts";
 import { PoolError, quote } from "./errors.ts";
 import { bufferOf, type Hold, type Place } from "./hold.ts";
-import { inspectArray } from "./inspect.ts";
+import { inspectArray, showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
 import type { Pool } from "./pool.ts";
 import { type Shape, shapeLength } from "./shape.ts";
@@ -38,15 +38,59 @@ export interface ViewMembers<T extends TypedArray> {
   readonly base: SharedArray<T>;
   /** True from `release()` on, also where `length` cannot tell (an empty array). */
   readonly released: boolean;
-  /** A slice on the same `buffer`: free to make, nothing to release, dead when its `base` is released. */
+  /**
+   * A slice on the same `buffer`: free to make, nothing to release, dead when its `base` is released.
+   *
+   * @throws {PoolError} `ERR_RELEASED`
+   */
   subarray(begin?: number, end?: number): SharedView<T>;
-  /** The `index`-th entry along the first axis (NumPy's `x[i]`), a slice with the other axes as its shape. */
+  /**
+   * The `index`-th entry along the first axis (NumPy's `x[i]`), a slice with the other axes as its shape.
+   *
+   * @throws {RangeError} if there is no such entry.
+   * @throws {PoolError} `ERR_RELEASED`
+   */
   slab(index: number): SharedView<T>;
-  /** The same elements under another shape, a slice. */
+  /**
+   * The same elements under another shape, a slice.
+   *
+   * @throws {RangeError} if the shape has another number of elements.
+   * @throws {PoolError} `ERR_RELEASED`
+   */
   reshape(shape: readonly number[]): SharedView<T>;
-  /** A hold of its own on these elements only, which outlives `base`. */
+  /**
+   * A hold of its own on these elements only, which outlives `base`.
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * const matrix = pool.from(Float64Array.of(1, 2, 3, 4), [2, 2]);
+   * using row = matrix.slab(1).retain();
+   * matrix.release();
+   * console.log([...row]); // [ 3, 4 ]
+   * ```
+   */
   retain(): SharedArray<T>;
-  /** A descriptor good for `claims` attaches within `ttlMs`; with `claims: 0`, for as long as somebody holds the array (argv, logs). */
+  /**
+   * A descriptor good for `claims` attaches within `ttlMs`; with `claims: 0`, for as long as somebody holds the array (argv, logs).
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { attach, Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using prices = pool.from(Float64Array.of(1, 2, 3));
+   * const descriptor = prices.share({ claims: 0 });
+   * using same = attach(descriptor);
+   * console.log(descriptor.dtype, descriptor.length, same.length); // float64 3 3
+   * ```
+   */
   share(options?: ShareOptions): Descriptor;
   /** `share()`, called by `JSON.stringify`. */
   toJSON(): Descriptor;
@@ -56,7 +100,27 @@ export interface ViewMembers<T extends TypedArray> {
 export interface ArrayMembers<T extends TypedArray> extends ViewMembers<T>, Disposable {
   /** Lets go: detaches this array and its slices. Later calls do nothing. */
   release(): void;
-  /** Puts off a release, by anyone, until `use` has settled, and returns it: for native calls in flight. */
+  /**
+   * Puts off a release, by anyone, until `use` has settled, and returns it: for native calls in flight, which may read or
+   * write the memory later than they were called.
+   *
+   * @throws {PoolError} `ERR_RELEASED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   * import { rm, writeFile } from "node:fs/promises";
+   *
+   * using pool = Pool.create();
+   * function save(path: string): Promise<void> {
+   *   using frame = pool.alloc(Uint8Array, 1024).fill(7);
+   *   return frame.holdUntil(writeFile(path, frame)); // released here, but not before it is written
+   * }
+   * await save("frame.bin");
+   * await rm("frame.bin");
+   * console.log(pool.stats().arrays); // 0
+   * ```
+   */
   holdUntil<R>(use: PromiseLike<R>): Promise<R>;
 }
 
@@ -107,7 +171,6 @@ class Slice implements Place {
 }
 
 interface SharedClass {
-  view: new (buffer: ArrayBuffer, byteOffset: number, place: Place) => SharedView;
   owner: new (buffer: ArrayBuffer, byteOffset: number, place: Place) => SharedArray;
   placeOf(value: object): Place | undefined;
 }
@@ -178,7 +241,8 @@ function sharedClass(type: ElementType): SharedClass {
       >;
     }
     share(options?: ShareOptions): Descriptor {
-      return shareView(this as unknown as SharedView, checkShareOptions(options));
+      const checked = checkShareOptions(options);
+      return describeView(this as unknown as SharedView, (hold) => claimOn(hold, checked));
     }
     toJSON(): Descriptor {
       return this.share();
@@ -192,17 +256,6 @@ function sharedClass(type: ElementType): SharedClass {
       copy.sort();
       this.set(copy);
       return this;
-    }
-
-    [Symbol.for("nodejs.util.inspect.custom")](): string {
-      return this.#inspect();
-    }
-    [Symbol.for("Deno.customInspect")](): string {
-      return this.#inspect();
-    }
-    #inspect(): string {
-      const { hold } = this.#place;
-      return inspectArray(this, type.className, this.shape, hold.member.name, hold.released, hold.origin);
     }
 
     #slice(from: number, length: number, shape: readonly number[] | undefined): SharedView<Uint8Array> {
@@ -233,11 +286,14 @@ function sharedClass(type: ElementType): SharedClass {
     }
   }
 
+  showAs(View.prototype, (view) => {
+    const { hold } = View.placeOf(view)!;
+    return inspectArray(view, type.className, view.shape, hold.member.name, hold.released, hold.origin);
+  });
   for (const { prototype } of [View, Owner]) {
     Object.defineProperty(prototype, "constructor", { value: type.class, writable: true, configurable: true });
   }
   return {
-    view: View as unknown as SharedClass["view"],
     owner: Owner as unknown as SharedClass["owner"],
     placeOf: (value) => View.placeOf(value),
   };
@@ -316,31 +372,23 @@ export function assertNotReleased(view: SharedView): void {
   assertLive(view, place, type);
 }
 
-function shareView(view: SharedView, options: { claims: number; ttlMs: number }): Descriptor {
-  return describeView(view, (hold) => claimOn(hold, options));
-}
-
 /** Makes a claim on a held block, or none for `claims: 0`. */
 export function claimOn(hold: Hold, { claims, ttlMs }: { claims: number; ttlMs: number }): number {
   return claims === 0 ? 0 : hold.member.claim(hold, claims, ttlMs);
 }
 
 function assertLive(view: object, { hold, length }: Place, type: ElementType): void {
+  if (!hold.released && !bufferOf(view).detached) return;
   const what = `this ${type.className} of ${length} elements`;
-  if (hold.released) {
-    throw new PoolError(
-      "ERR_RELEASED",
-      hold.member.closed
-        ? `${what} ended when pool "${hold.member.name}" was closed here: close the pool later`
-        : `${what} was released: release it later, or use retain() for a hold of your own before that`,
-    );
-  }
-  if (bufferOf(view).detached) {
-    throw new PoolError(
-      "ERR_RELEASED",
-      `the buffer of ${what} was transferred away: send pack(array) instead of the buffer`,
-    );
-  }
+  const { closed, name } = hold.member;
+  throw new PoolError(
+    "ERR_RELEASED",
+    !hold.released
+      ? `the buffer of ${what} was transferred away: send pack(array) instead of the buffer`
+      : closed
+      ? `${what} ended when pool "${name}" was closed here: close the pool later`
+      : `${what} was released: release it later, or use retain() for a hold of your own before that`,
+  );
 }
 
 function checkShape(shape: readonly number[], length: number): readonly number[] | undefined {

@@ -30,6 +30,8 @@ const symbols = {
   ap_pool_open_or_create: { parameters: ["buffer", "f64", "f64", "u32", "buffer"], result: "pointer" },
   // int32_t ap_pool_close(ap_pool *pool, uint32_t keep_range);
   ap_pool_close: { parameters: ["pointer", "u32"], result: "i32" },
+  // int32_t ap_exit(const char *name);
+  ap_exit: { parameters: ["buffer"], result: "i32" },
   // double *ap_pool_record(ap_pool *pool);
   ap_pool_record: { parameters: ["pointer"], result: "pointer" },
   // int32_t ap_pool_info(ap_pool *pool);
@@ -79,6 +81,7 @@ export function loadDeno(folder: URL): Native {
     // Deno has no deallocator for foreign memory.
     countsBuffers: false,
     largestBufferBytes: Infinity,
+    isMainThread: !("WorkerGlobalScope" in globalThis),
     pointer: (address) => Deno.UnsafePointer.create(BigInt(address)),
     buffer: (pointer, offset, byteLength) => Deno.UnsafePointerView.getArrayBuffer(pointer, byteLength, offset),
     // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same. It costs no

@@ -2,7 +2,18 @@
 
 import { existsSync } from "node:fs";
 import { pack, type Packed, Pool, unpack } from "arraypool";
-import { assert, type Child, poolsLeft, runtimes, start, test, until, withName, withPool } from "./support/harness.ts";
+import {
+  assert,
+  type Child,
+  poolsLeft,
+  runtimes,
+  sleep,
+  start,
+  test,
+  until,
+  withName,
+  withPool,
+} from "./support/harness.ts";
 
 const CHILD = "./child.ts";
 
@@ -169,6 +180,32 @@ for (const other of runtimes) {
         await child.next();
         await until(() => !existsSync(file), "the child has left the pool");
       })
+    ));
+
+  test(`a ${other} process that has opened the pool, or taken it from an array, stays`, () =>
+    withName((name) =>
+      withChild(start(other, CHILD), (one) =>
+        withChild(start(other, CHILD), async (two) => {
+          using pool = Pool.create({ name, capacity: "1M" });
+          using array = pool.alloc(Float64Array, 1);
+          const done = async (child: Child, order: unknown) => {
+            child.write(order);
+            assert.doesNotMatch(JSON.stringify(await child.next()), /"code"/);
+          };
+          await done(one, pack({ do: "hold", array }));
+          await done(one, { do: "open", name });
+          await done(one, { do: "drop" });
+          pool.close();
+          // Long enough for one that only passes to have left.
+          await sleep(300);
+          using again = Pool.open(name);
+          using other = again.alloc(Float64Array, 1);
+          await done(two, pack({ do: "take pool", array: other }));
+          await one.end();
+          again.close();
+          await sleep(300);
+          await done(two, { do: "use pool" });
+        }))
     ));
 
   for (const how of ["end", "process.exit", "Deno.exit", "throw"]) {

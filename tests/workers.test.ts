@@ -1,15 +1,19 @@
 /** Arrays between Workers of one process: each is a member of its own. */
 
+import { existsSync } from "node:fs";
 import { attach, pack, type Packed, Pool, release, unpack } from "arraypool";
 import {
   assert,
   newName,
   poolsLeft,
   runtime,
+  runtimes,
+  start,
   test,
   throwsPoolError,
   until,
   untilCollected,
+  withName,
   withPool,
 } from "./support/harness.ts";
 
@@ -165,5 +169,21 @@ test("a claim is used up by Workers, each once", () =>
     throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR");
     release(packed);
   }));
+
+for (const other of runtimes) {
+  for (const how of ["running", "terminated", "terminated and gone", "closed by itself"]) {
+    test(`a ${other} process leaves no pool behind when it ends with a Worker ${how}`, () =>
+      withName(async (name, file) => {
+        const child = start(other, "./with_worker.ts", { args: [name, how] });
+        try {
+          assert.deepEqual(await child.next(), { members: 2 });
+          await child.end();
+          assert.ok(!existsSync(file));
+        } finally {
+          await child.kill();
+        }
+      }));
+  }
+}
 
 test("no pool of these tests is left", () => assert.deepEqual(poolsLeft(), []));

@@ -220,7 +220,7 @@ const operations = [_]Operation{
         .set_up = struct {
             fn f(member: *Pool, plan: *Plan) anyerror!void {
                 try row(1, 64)(member, plan);
-                // Not of this array, so that it is gone when the victim is.
+                // All of them expired by the time the victim dies.
                 for (0..s.segment.pins_backed_first) |_| _ = try member.createClaim(plan.blocks[0], 1, 1);
                 s.system.sleep(5);
             }
@@ -228,9 +228,9 @@ const operations = [_]Operation{
         .run = struct {
             fn f(member: ?*Pool, plan: *Plan) anyerror!void {
                 _ = try member.?.createClaim(plan.blocks[0], 1, 1);
-                s.system.sleep(3);
             }
         }.f,
+        .arrays_left = .{ 0, 1 }, // that claim may not have expired yet
     },
     .{ .name = "drop of a claim that held the array alone", .prepare = claimed(2), .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
@@ -391,22 +391,28 @@ test "an operation that is stopped at any of its crash points leaves a sound poo
 
 test "a creator that dies at any point leaves a name that is free at once, and nothing in /dev/shm" {
     if (!crash.enabled) return error.SkipZigTest;
-    const name = "zig-test.creator";
-    const steps = try s.sharedPage(u64);
+    const Creator = struct {
+        die_at: u64,
+        steps: u64,
+        name: [32]u8,
+        name_bytes: usize,
+
+        fn run(creator: *@This()) anyerror!void {
+            var report: s.segment.Report = .{};
+            crash.arm(creator.die_at);
+            const pool = try Pool.create(creator.name[0..creator.name_bytes], capacity, 1000, .{}, &report);
+            _ = try s.alloc(pool, 1000, true);
+            _ = pool.close(false);
+            creator.steps = crash.taken();
+        }
+    };
+    const creator = try s.sharedPage(Creator);
+    creator.name_bytes = s.uniqueName("creator", &creator.name).len;
+    const name = creator.name[0..creator.name_bytes];
     var die_at: u64 = 1;
     while (true) : (die_at += if (die_at < 40) 1 else 97) { // most are the empty free lists
-        steps.* = 0;
-        const child = try s.Child.start(struct {
-            fn body(at: struct { u64, *u64 }) anyerror!void {
-                var report: s.segment.Report = .{};
-                crash.arm(at[0]);
-                const pool = try Pool.create(name, capacity, 1000, .{}, &report);
-                _ = try s.alloc(pool, 1000, true);
-                _ = pool.close(false);
-                at[1].* = crash.taken();
-            }
-        }.body, .{ die_at, steps });
-        const code = try child.wait();
+        creator.die_at = die_at;
+        const code = try (try s.Child.start(Creator.run, creator)).wait();
         var report: s.segment.Report = .{};
         const pool = try Pool.create(name, capacity, 1000, .{}, &report);
         try s.expectSound(pool);
@@ -416,17 +422,9 @@ test "a creator that dies at any point leaves a name that is free at once, and n
         if (code == 0) break;
     }
     // The end, where it publishes and leaves, point by point.
-    for (steps.* - 150..steps.* + 1) |at| {
-        const child = try s.Child.start(struct {
-            fn body(die: u64) anyerror!void {
-                var report: s.segment.Report = .{};
-                crash.arm(die);
-                const pool = try Pool.create(name, capacity, 1000, .{}, &report);
-                _ = try s.alloc(pool, 1000, true);
-                _ = pool.close(false);
-            }
-        }.body, at);
-        _ = try child.wait();
+    for (creator.steps - 150..creator.steps + 1) |at| {
+        creator.die_at = at;
+        _ = try (try s.Child.start(Creator.run, creator)).wait();
         var report: s.segment.Report = .{};
         _ = (try Pool.create(name, capacity, 1000, .{}, &report)).close(false);
         try s.expect(!s.exists(name));

@@ -18,14 +18,16 @@ test "the last member to leave unlinks the segment" {
 
 test "a name is taken once, and free again after the last member left" {
     var report: s.segment.Report = .{};
-    const pool = try Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report);
-    try s.expectError(error.Exists, Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report));
-    const joined = try Pool.openOrCreate("zig-test.name", 1 << 30, 5, .{}, &report);
+    var buffer: [32]u8 = undefined;
+    const name = s.uniqueName("name", &buffer);
+    const pool = try Pool.create(name, 1 << 20, 1000, .{}, &report);
+    try s.expectError(error.Exists, Pool.create(name, 1 << 20, 1000, .{}, &report));
+    const joined = try Pool.openOrCreate(name, 1 << 30, 5, .{}, &report);
     try s.expectEqual(1 << 20, joined.view.geometry.capacity_bytes);
     _ = joined.close(false);
     _ = pool.close(false);
-    try s.expectError(error.NotFound, Pool.open("zig-test.name", null, .{}, &report));
-    _ = (try Pool.create("zig-test.name", 1 << 20, 1000, .{}, &report)).close(false);
+    try s.expectError(error.NotFound, Pool.open(name, null, .{}, &report));
+    _ = (try Pool.create(name, 1 << 20, 1000, .{}, &report)).close(false);
 }
 
 test "names and capacities out of range are refused" {
@@ -47,8 +49,10 @@ test "a pool of 256 GiB takes no memory until it is used" {
 }
 
 test "racing creators and openers all get the same pool, and never a half-made one" {
-    const Shared = struct { ready: u32, nonces: [16]u64 };
+    const Shared = struct { ready: u32, name: [32]u8, name_bytes: usize, nonces: [16]u64 };
     const shared = try s.sharedPage(Shared);
+    shared.name_bytes = s.uniqueName("race", &shared.name).len;
+    const name = shared.name[0..shared.name_bytes];
     for (0..20) |_| {
         shared.ready = 0;
         var children: [8]s.Child = undefined;
@@ -57,7 +61,7 @@ test "racing creators and openers all get the same pool, and never a half-made o
                 s.signal(&at[0].ready);
                 while (@atomicLoad(u32, &at[0].ready, .acquire) < 8) {}
                 var report: s.segment.Report = .{};
-                const pool = try Pool.openOrCreate("zig-test.race", 1 << 20, 1000, .{}, &report);
+                const pool = try Pool.openOrCreate(at[0].name[0..at[0].name_bytes], 1 << 20, 1000, .{}, &report);
                 at[0].nonces[at[1]] = pool.nonce;
                 const index = try s.alloc(pool, 1000, true);
                 _ = try pool.release(index.int(), true);
@@ -69,7 +73,7 @@ test "racing creators and openers all get the same pool, and never a half-made o
         }.body, .{ shared, i });
         for (children) |child| try s.expectEqual(0, try child.wait());
         for (shared.nonces[1..8]) |nonce| try s.expectEqual(shared.nonces[0], nonce);
-        try s.expect(!s.exists("zig-test.race"));
+        try s.expect(!s.exists(name));
     }
 }
 

@@ -26,6 +26,11 @@ pub fn nameOf(pool: *Pool) []const u8 {
     return pool.name_buffer[0..pool.name_bytes];
 }
 
+/// A name that no other run of the tests uses.
+pub fn uniqueName(comptime what: []const u8, buffer: *[32]u8) []const u8 {
+    return std.fmt.bufPrint(buffer, "zig-" ++ what ++ ".{d}", .{linux.getpid()}) catch unreachable;
+}
+
 /// Leaves, and removes the segment though a claim may wait in it.
 pub fn end(pool: *Pool) void {
     var name_buffer = pool.name_buffer;

@@ -8,7 +8,20 @@ import { pack, Pool, PoolError, release, type SharedArray, unpack } from "arrayp
 
 export interface Order {
   /** What to do with `array`. */
-  do: "fill" | "sum" | "add" | "scribble" | "hold" | "drop" | "retain" | "give" | "open" | "create" | "exit";
+  do:
+    | "fill"
+    | "sum"
+    | "add"
+    | "scribble"
+    | "hold"
+    | "take pool"
+    | "use pool"
+    | "drop"
+    | "retain"
+    | "give"
+    | "open"
+    | "create"
+    | "exit";
   array?: Float64Array;
   counter?: Int32Array;
   value?: number;
@@ -17,6 +30,7 @@ export interface Order {
 }
 
 const held: SharedArray<Float64Array>[] = [];
+let taken: Pool | undefined;
 
 function obey(message: unknown): unknown {
   const order = unpack<Order>(message);
@@ -34,6 +48,10 @@ function obey(message: unknown): unknown {
     case "hold":
       held.push(array!);
       return { held: held.length };
+    case "take pool":
+      taken = array!.pool;
+      array!.release();
+      return { taken: taken.name };
     case "drop":
       release(held.splice(0));
       return { held: 0 };
@@ -59,13 +77,18 @@ function obey(message: unknown): unknown {
     case "scribble": {
       // Overwrites the array again and again, until the counter says stop.
       process.stdout.write(JSON.stringify({ scribbling: true }) + "\n");
+      // Not for ever: whoever is to say stop may be gone.
+      const end = Date.now() + 60_000;
       let next = 1;
-      while (Atomics.load(order.counter!, 0) === 0) {
+      while (Atomics.load(order.counter!, 0) === 0 && Date.now() < end) {
         for (let i = 0; i < array!.length; i++) array![i] = (next = next * 48271 % 2147483647) - 1e9;
       }
       order[Symbol.dispose]();
       return { done: true };
     }
+    case "use pool":
+      taken!.alloc(Float64Array, 1).release();
+      return { used: true };
     case "create":
       Pool.create({ name: order.name!, capacity: "1M" }).from(Float64Array.of(1, 2, 3));
       return { created: true };

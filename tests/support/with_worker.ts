@@ -1,0 +1,30 @@
+/** A process that ends while a Worker of it is, or was, in its pool. */
+
+import { pack, Pool } from "arraypool";
+
+interface WebWorker {
+  postMessage(message: unknown): void;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  terminate(): void;
+}
+declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+
+const [name, how] = process.argv.slice(2);
+const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+const ask = (message: unknown) =>
+  new Promise((resolve) => {
+    worker.onmessage = resolve;
+    worker.postMessage(message);
+  });
+
+const pool = Pool.create({ name: name!, capacity: "1M" });
+const array = pool.alloc(Uint8Array, 10);
+await ask(pack({ do: "hold", array }));
+console.log(JSON.stringify({ members: pool.members().length }));
+if (how!.startsWith("terminated")) worker.terminate();
+if (how === "closed by itself") await ask({ do: "close" });
+// Time for the thread to be gone.
+if (how === "terminated and gone" || how === "closed by itself") {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+}
+process.exit(0);
