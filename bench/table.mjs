@@ -1,0 +1,43 @@
+// Rows as text: work | against | figure | goal | met?
+
+/** A table of Markdown, with its columns aligned. */
+export function table(rows) {
+  const lines = [["", "work", "against", "figure", "goal", "met?"], ...rows.map(cellsOf)];
+  const widths = lines[0].map((_, column) => Math.max(...lines.map((cells) => cells[column].length)));
+  const text = lines.map((cells) => `| ${cells.map((cell, column) => cell.padEnd(widths[column])).join(" | ")} |`);
+  text.splice(1, 0, `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`);
+  return text.join("\n");
+}
+
+/** Whether a row is as good as its goal; undefined where it has none. */
+export function isMet({ kind, figure, goal }) {
+  if (goal === undefined) return undefined;
+  return kind === "faster" ? figure >= goal : figure <= goal;
+}
+
+function cellsOf(row) {
+  const met = isMet(row);
+  return [row.where, row.work, row.against, figureOf(row), goalOf(row), met === undefined ? "" : met ? "yes" : "NO"];
+}
+
+function figureOf({ kind, figure, ours, theirs }) {
+  if (kind === "size") return bytes(figure);
+  const ratio = kind === "faster" ? `${number(figure)} × faster` : `${number(figure)} × the time`;
+  return `${ratio} (${time(ours)}, ${time(theirs)})`;
+}
+
+function goalOf({ kind, goal }) {
+  if (goal === undefined) return "";
+  if (kind === "size") return `below ${bytes(goal)}`;
+  return kind === "faster" ? `at least ${goal}` : `at most ${goal.toFixed(1)}`;
+}
+
+const number = (value) => value < 0.1 ? value.toPrecision(1) : value < 10 ? value.toFixed(2) : value.toFixed(0);
+
+const bytes = (value) => `${(value / 1024).toFixed(1)} KiB`;
+
+function time(ns) {
+  const [unit, factor] = ns < 1e3 ? ["ns", 1] : ns < 1e6 ? ["µs", 1e3] : ns < 1e9 ? ["ms", 1e6] : ["s", 1e9];
+  const value = ns / factor;
+  return `${value < 100 ? value.toFixed(1) : value.toFixed(0)} ${unit}`;
+}

@@ -1,0 +1,143 @@
+/**
+ * The ways to spread the resamples over processes. A team is some processes with a seat each: a function that has its
+ * process compute one batch, and is done when the means are in the result.
+ */
+
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { once } from "node:events";
+import process from "node:process";
+import { Tinypool } from "tinypool";
+import { pack } from "../../mod.ts";
+import { command, type Runtime } from "../runtime.ts";
+import { type Flights, resample } from "./bootstrap.ts";
+import type { Arrays, Task } from "./worker.ts";
+
+export type Batch = Omit<Task, "arrays">;
+export type Seat = (batch: Batch) => Promise<void>;
+
+export interface Team extends AsyncDisposable {
+  readonly seats: readonly Seat[];
+  /** Resolves when every process has started, loaded its code and answered. */
+  readonly started: Promise<unknown>;
+  /** Its processes, this one included. */
+  pids(): number[];
+  /** What went over IPC so far, both ways. */
+  sentBytes(): number;
+}
+
+/** This process alone. */
+export function alone(arrays: Arrays): Team {
+  const compute: Seat = async ({ first, last }) => {
+    for (let number = first; number < last; number++) resample(arrays, number, arrays.means.slab(number));
+    await new Promise(setImmediate); // lets Ctrl-C through
+  };
+  return {
+    seats: [compute],
+    started: Promise.resolve(),
+    pids: () => [process.pid],
+    sentBytes: () => 0,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** A tinypool of `size` processes of this runtime, and a process of each of the `guests`, all on the same arrays. */
+export function overPool(arrays: Arrays, size: number, guests: Runtime[] = []): Team {
+  const file = new URL("worker.ts", import.meta.url);
+  const tinypool = size > 0
+    ? new Tinypool({ filename: file.href, runtime: "child_process", minThreads: size, maxThreads: size })
+    : undefined;
+  const children = guests.map((guest) => {
+    const [runtime, ...args] = command(guest);
+    return spawn(runtime, [...args, file.pathname], {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+      serialization: "json", // the one format that all runtimes share
+    });
+  });
+
+  // Our caller holds the arrays until all is done, so their descriptors need no claims of their own.
+  const packed = pack(arrays, { claims: 0 });
+  let sentBytes = 0;
+  const seat = (send: (task: Task) => Promise<unknown>): Seat => async (batch) => {
+    const task = { arrays: packed, ...batch };
+    sentBytes += JSON.stringify(task).length;
+    await send(task);
+  };
+  const seats = [
+    ...Array.from({ length: size }, () => seat((task) => tinypool!.run(task))),
+    ...children.map((child) => seat((task) => ask(child, task))),
+  ];
+  return {
+    seats,
+    started: Promise.all(seats.map((seat) => seat({ first: 0, last: 0 }))),
+    pids: () => [process.pid, ...tinypool?.threads.map((thread) => thread.threadId) ?? [], ...children.map(pidOf)],
+    sentBytes: () => sentBytes,
+    async [Symbol.asyncDispose]() {
+      await tinypool?.destroy();
+      await Promise.all(children.map(stop));
+    },
+  };
+}
+
+/** `size` processes of this runtime without a pool: each is sent its own copy of the arrays, and sends its means back. */
+export function overPlainIpc(flights: Flights, means: Float64Array, size: number): Team {
+  const origins = flights.starts.length - 1;
+  const children = Array.from(
+    { length: size },
+    () => fork(new URL("plain.ts", import.meta.url).pathname, { serialization: "advanced" }),
+  );
+  let sentBytes = 0;
+  const seat = (child: ChildProcess): Seat => {
+    let hasFlights = false;
+    return async (batch) => {
+      if (!hasFlights) {
+        await ask(child, { flights });
+        sentBytes += flights.delays.byteLength + flights.starts.byteLength;
+        hasFlights = true;
+      }
+      const reply = await ask<{ means: Float64Array }>(child, batch);
+      sentBytes += reply.means.byteLength;
+      means.set(reply.means, batch.first * origins);
+    };
+  };
+  return {
+    seats: children.map(seat),
+    started: Promise.all(children.map((child) => ask(child, {}))),
+    pids: () => [process.pid, ...children.map(pidOf)],
+    sentBytes: () => sentBytes,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(children.map(stop));
+    },
+  };
+}
+
+/** Sends a message and resolves with the answer. */
+export function ask<T = unknown>(child: ChildProcess, message: object): Promise<T> {
+  const answer = receive<T>(child);
+  child.send(message);
+  return answer;
+}
+
+/** The next message of a child; an error if it exits instead. */
+export async function receive<T = unknown>(child: ChildProcess): Promise<T> {
+  const settled = new AbortController();
+  try {
+    const [message] = await Promise.race([
+      once(child, "message", settled),
+      once(child, "exit", settled).then(([code, signal]) => {
+        throw new Error(`a child process exited with ${signal ?? code}`);
+      }),
+    ]);
+    return message;
+  } finally {
+    settled.abort();
+  }
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, "exit");
+  child.kill();
+  await exit;
+}
+
+const pidOf = (child: ChildProcess): number => child.pid!;
