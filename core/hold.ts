@@ -80,6 +80,7 @@ export class Hold implements Place {
 
   /** Lets go, once no use is left. */
   release(): void {
+    if (this.released) return;
     this.released = true;
     if (this.uses === 0) this.end();
   }
