@@ -128,6 +128,7 @@ export class Hold implements Place {
     // A plain view may still use the buffer, so then the collector watches that. If it was given out by `array.buffer`,
     // it may yet be transferred unseen: only keeping the block is safe.
     if (buffer!.detached || this.exposed) return this.member.lend(this);
+    this.member.mayBeSeen = true;
     abandonedBuffers.register(buffer!, this);
   }
 

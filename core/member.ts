@@ -112,6 +112,8 @@ export class Member {
   /** Joined only for what descriptors name: leaves by itself when it holds nothing and nobody else is there. */
   passing = false;
   closed = false;
+  /** Something that this realm cannot detach may show the memory: zeros must stay there when it leaves. */
+  mayBeSeen = false;
   /** The Pool that stands for it. */
   pool: Pool | undefined = undefined;
 
@@ -221,6 +223,7 @@ export class Member {
   /** Keeps the block of a buffer that was transferred away where nobody will say that it is gone: until this member leaves. */
   lend(hold: Hold): void {
     if (this.#pool === undefined) return;
+    this.mayBeSeen = true;
     this.#unlink(hold);
     this.#lentForGoodBytes += hold.byteLength;
     this.#leaveIfDone();
@@ -427,7 +430,11 @@ export class Member {
     if (pool === undefined) return;
     this.#pool = undefined;
     members.delete(this);
-    if (this.#library.ap_pool_close(pool, 1) === 1) joined.delete(this.name);
+    for (const hold of this.#holds()) this.mayBeSeen ||= hold.isShown;
+    // The record lies in memory that goes away, too.
+    (this.record.buffer as ArrayBuffer).transfer(0);
+    // Addresses are given back only when nothing can show what is there; the library adds what it knows of buffers.
+    if (this.#library.ap_pool_close(pool, this.mayBeSeen ? 1 : 0) === 1) joined.delete(this.name);
   }
 }
 

@@ -286,4 +286,16 @@ test("the version by which copies know each other is that of the package", () =>
   assert.equal(JSON.parse(read("deno.json")).version, version);
 });
 
+test("pools that come and go take no addresses with them", () => {
+  const addressesKiB = () => Number(/VmSize:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))![1]);
+  const capacityKiB = 64 * 2 ** 20;
+  const before = addressesKiB();
+  for (let i = 0; i < 30; i++) {
+    const pool = Pool.create({ capacity: "64G" });
+    pool.alloc(Float64Array, 1000).fill(1);
+    pool.close();
+  }
+  assert.ok(addressesKiB() - before < 15 * capacityKiB, "closed pools stay mapped");
+});
+
 test("no pool of these tests is left", () => assert.deepEqual(poolsLeft(), []));
