@@ -29,6 +29,10 @@ const suites = {
   },
 };
 
+// Deno takes any FORCE_COLOR, also "0", for a yes.
+const plain = { ...process.env, NO_COLOR: "1" };
+delete plain.FORCE_COLOR;
+
 const wanted = process.argv.slice(2);
 const total = { passed: 0, failed: 0 };
 const add = (name, passed, failed) => {
@@ -69,7 +73,7 @@ function run([command, ...args]) {
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" },
+      env: plain,
     });
     let output = "";
     const take = (chunk) => {

@@ -9,7 +9,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   for (let i = 0; i < numbers.length; i++) numbers[i]! *= 2;
   using answer = numbers.pool.from(Float32Array.of(0.5, 1.5, 2.5));
   const { block, generation, claim } = answer.share();
-  console.log(block, generation, claim);
+  console.log(`${block} ${generation} ${claim}`);
   break;
 }
 process.exit(0);
