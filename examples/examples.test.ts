@@ -105,7 +105,7 @@ test("Ctrl-C ends the demo in good order", async () => {
   const flags = runtime === "bun" ? [] : ["run", "-A"];
   let sent = false;
   const { code, output, pools } = await run(
-    [...flags, pathOf("flights/demo.ts"), "--resamples", "150"],
+    [...flags, pathOf("flights/demo.ts"), "--resamples", "300"],
     (pid, output) => {
       if (sent || !/95 % confidence/.test(output)) return;
       sent = true;

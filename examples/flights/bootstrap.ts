@@ -11,10 +11,29 @@ export interface Flights {
   starts: Uint32Array;
 }
 
-/** The mean delay of each airport in the `number`-th resample, into `means`. The same in every process and runtime. */
-export function resample({ delays, starts }: Flights, number: number, means: Float64Array): void {
-  for (let origin = 0; origin < means.length; origin++) {
-    means[origin] = resampledMean(delays, starts[origin]!, starts[origin + 1]!, origin, number);
+/** Flights, and a table for their means: a row per resample, a column per airport. */
+export interface Arrays extends Flights {
+  means: Float64Array;
+}
+
+/** Computes the resamples `first` up to, not including, `last`, each into its row of the table. */
+export function fillRows(arrays: Arrays, first: number, last: number): void {
+  const origins = arrays.starts.length - 1;
+  resample(arrays, first, last, arrays.means.subarray(first * origins, last * origins));
+}
+
+/**
+ * Computes the resamples `first` up to, not including, `last`: the mean delay of each airport in each of them, into
+ * the rows `means`. The result is the same in every process and in every runtime.
+ */
+export function resample({ delays, starts }: Flights, first: number, last: number, means: Float64Array): void {
+  const origins = starts.length - 1;
+  for (let origin = 0; origin < origins; origin++) {
+    // All resamples of an airport in a row, while its delays are in the processor's cache.
+    for (let number = first; number < last; number++) {
+      const mean = resampledMean(delays, starts[origin]!, starts[origin + 1]!, origin, number);
+      means[(number - first) * origins + origin] = mean;
+    }
   }
 }
 

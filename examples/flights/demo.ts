@@ -1,6 +1,6 @@
 /**
  * How late do the flights of an airport leave? Three million flights, and for each airport the 95 % confidence interval
- * of its mean delay: a thousand resamples, three billion random draws, spread over processes that work on the same
+ * of its mean delay: two thousand resamples, six billion random draws, spread over processes that work on the same
  * arrays.
  *
  *     bun examples/flights/demo.ts                  deno run -A examples/flights/demo.ts
@@ -29,7 +29,7 @@ const { values: options } = parseArgs({
   },
 });
 const workers = Number(options.workers);
-const resamples = Number(options.resamples ?? (options.smoke ? 24 : 1000));
+const resamples = Number(options.resamples ?? (options.smoke ? 40 : 2000));
 if (![workers, resamples].every((count) => Number.isInteger(count) && count >= 1)) {
   throw new RangeError("--workers and --resamples must be 1 or more");
 }

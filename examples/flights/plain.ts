@@ -19,10 +19,7 @@ process.on("message", (message: Message) => {
   flights = message.flights ?? flights;
   const origins = flights ? flights.starts.length - 1 : 0;
   const means = new Float64Array((last - first) * origins);
-  for (let number = first; number < last; number++) {
-    const row = (number - first) * origins;
-    resample(flights, number, means.subarray(row, row + origins));
-  }
+  if (last > first) resample(flights, first, last, means);
   process.send!({ means });
 });
 

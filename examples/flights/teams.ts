@@ -9,8 +9,8 @@ import process from "node:process";
 import { Tinypool } from "tinypool";
 import { pack } from "../../mod.ts";
 import { command, type Runtime } from "../runtime.ts";
-import { type Flights, resample } from "./bootstrap.ts";
-import type { Arrays, Task } from "./worker.ts";
+import { type Arrays, fillRows, type Flights } from "./bootstrap.ts";
+import type { Task } from "./worker.ts";
 
 export type Batch = Omit<Task, "arrays">;
 export type Seat = (batch: Batch) => Promise<void>;
@@ -28,7 +28,7 @@ export interface Team extends AsyncDisposable {
 /** This process alone. */
 export function alone(arrays: Arrays): Team {
   const compute: Seat = async ({ first, last }) => {
-    for (let number = first; number < last; number++) resample(arrays, number, arrays.means.slab(number));
+    fillRows(arrays, first, last);
     await new Promise(setImmediate); // lets Ctrl-C through
   };
   return {

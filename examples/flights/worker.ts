@@ -4,13 +4,8 @@
  */
 
 import process from "node:process";
-import { type Packed, type SharedArray, unpack } from "../../mod.ts";
-import { type Flights, resample } from "./bootstrap.ts";
-
-export interface Arrays extends Flights {
-  /** One row per resample, one column per airport. */
-  means: SharedArray<Float64Array>;
-}
+import { type Packed, unpack } from "../../mod.ts";
+import { type Arrays, fillRows } from "./bootstrap.ts";
 
 export interface Task {
   arrays: Packed<Arrays>;
@@ -21,7 +16,7 @@ export interface Task {
 
 export default function compute({ arrays, first, last }: Task): void {
   using shared = unpack(arrays);
-  for (let number = first; number < last; number++) resample(shared, number, shared.means.slab(number));
+  fillRows(shared, first, last);
 }
 
 // Ctrl-C goes to every process of the terminal: the one that started us decides what becomes of us.
