@@ -1,7 +1,7 @@
 // npm run bench: measures arraypool against what one would use without it, prints a table, and writes the figures to
 // bench/results/. Exits with 1 if something fails; a goal that is missed only says so.
 //
-//     npm run bench                          everything, about four minutes
+//     npm run bench                          everything, about three minutes
 //     node bench/run.mjs native arrays       only these parts (the library must be built)
 //
 // Every figure is a ratio of two things measured in turn in the same run. Compare figures, not times, between machines.
