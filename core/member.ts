@@ -58,6 +58,9 @@ const LENT = 2;
 // ap_block_attach
 const AGAIN = 1;
 
+/** Of one block: attaching one of that many messages again uses up nothing. */
+const CLAIMS_REMEMBERED = 32;
+
 const TEND_FIRST_MS = 10;
 const TEND_LAST_MS = 1000;
 
@@ -288,7 +291,8 @@ export class Member {
     const used = this.#claimsUsed.get(hold.block);
     if (!heldBefore || used === undefined) this.#claimsUsed.set(hold.block, [claim]);
     else if (used.includes(claim)) return;
-    else used.push(claim);
+    // The oldest are forgotten: an array that goes back and forth all day must not leave a trace for each time.
+    else if (used.push(claim) > CLAIMS_REMEMBERED) used.shift();
     // The library has taken nothing off the claim of a block that was held already; this message has arrived all the same.
     if (heldBefore) this.#library.ap_claim_drop(this.#pool!, hold.block, hold.generation, claim, 1);
   }
