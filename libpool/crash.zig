@@ -8,6 +8,8 @@ pub const enabled = options.crash_points;
 
 var steps: u64 = 0;
 var die_at: u64 = 0;
+/// Called at every step, before a death: by it the tests see that no store goes without one.
+pub var observer: ?*const fn () void = null;
 
 /// After a store to shared memory, or a system call that others can see the effect of.
 pub inline fn step() void {
@@ -16,6 +18,7 @@ pub inline fn step() void {
 }
 
 fn count() void {
+    if (observer) |observe| observe();
     if (@atomicRmw(u64, &steps, .Add, 1, .monotonic) + 1 == die_at) die();
 }
 

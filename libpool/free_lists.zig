@@ -258,12 +258,12 @@ pub fn coalesce(view: *const View) Corrupt!void {
 /// Forgets all lists.
 pub fn clear(view: *const View) void {
     const lists = view.lists;
-    for (&lists.quick) |*head| head.set(.none);
-    lists.quick_granules.set(0);
+    for (&lists.quick) |*head| head.update(.none);
+    lists.quick_granules.update(0);
     for ([_]*Runs{ &lists.unbacked, &lists.backed }) |runs| {
-        runs.first.set(0);
-        for (&runs.second) |*second| second.set(0);
-        for (&runs.heads) |*head| head.set(.none);
+        runs.first.update(0);
+        for (&runs.second) |*second| second.update(0);
+        for (&runs.heads) |*head| head.update(.none);
     }
 }
 

@@ -56,7 +56,7 @@ pub fn Cell(comptime T: type) type {
         raw: Raw,
 
         const Self = @This();
-        const Raw = switch (@typeInfo(T)) {
+        pub const Raw = switch (@typeInfo(T)) {
             .int => T,
             .@"enum" => |e| e.tag_type,
             .@"struct" => |s| s.backing_integer.?,
@@ -90,6 +90,10 @@ pub fn Cell(comptime T: type) type {
         pub inline fn set(cell: *Self, value: T) void {
             @atomicStore(Raw, &cell.raw, toRaw(value), .monotonic);
             crash.step();
+        }
+        /// Derived data that most likely is as it should be already: stores only what differs.
+        pub inline fn update(cell: *Self, value: T) void {
+            if (@atomicLoad(Raw, &cell.raw, .monotonic) != toRaw(value)) cell.set(value);
         }
         /// The one store that makes a change true. The compiler moves nothing across it, in either direction: a process
         /// that dies at any instruction leaves either all that came before it, or nothing of what comes after.
@@ -141,16 +145,16 @@ pub const Touching = packed struct(u64) {
 pub const Header = extern struct {
     // Written before the segment has a name, and never again. The first 64 bytes, `claims_until_ms` and the places of the
     // lock bytes (platform/linux.zig) are the same in every layout version: sweeping needs them.
-    magic: u64,
-    version: u32,
-    member_bytes: u32,
-    nonce: u64,
-    capacity_bytes: u64,
-    segment_bytes: u64,
-    claim_ttl_ms: u64,
-    created_at_ms: u64,
-    blocks_max: u32,
-    pins_max: u32,
+    magic: Cell(u64),
+    version: Cell(u32),
+    member_bytes: Cell(u32),
+    nonce: Cell(u64),
+    capacity_bytes: Cell(u64),
+    segment_bytes: Cell(u64),
+    claim_ttl_ms: Cell(u64),
+    created_at_ms: Cell(u64),
+    blocks_max: Cell(u32),
+    pins_max: Cell(u32),
 
     /// Monotonic milliseconds; no claim lives beyond it. 0: there is no claim.
     claims_until_ms: Cell(u64),
@@ -386,7 +390,11 @@ comptime {
     assert(@sizeOf(Links) == @sizeOf([holder_words]Cell(u64)));
 
     assert(@sizeOf(Pin) == 32);
-    for (.{ Header, Member, FreeLists, Runs, Block, Links, Pin }) |T| assertNoPadding(T);
+    for (.{ Header, Member, FreeLists, Block, Links, Pin }) |T| {
+        assertNoPadding(T);
+        assert(isCells(T));
+    }
+    assertNoPadding(Runs);
 }
 
 /// Shared structs say every byte: what the compiler puts between fields is nobody's.
@@ -394,6 +402,19 @@ fn assertNoPadding(comptime T: type) void {
     var bytes = 0;
     for (@typeInfo(T).@"struct".fields) |field| bytes += @sizeOf(field.type);
     assert(bytes == @sizeOf(T));
+}
+
+/// Shared structs hold nothing that could be written but through a cell: so no store escapes the crash points.
+fn isCells(comptime T: type) bool {
+    switch (@typeInfo(T)) {
+        .array => |array| return isCells(array.child),
+        .@"struct", .@"union" => {
+            if (@hasDecl(T, "Raw")) return true;
+            for (std.meta.fields(T)) |field| if (field.name[0] != '_' and !isCells(field.type)) return false;
+            return true;
+        },
+        else => return false,
+    }
 }
 
 test "capacities at both ends of the range have a geometry" {

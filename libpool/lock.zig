@@ -6,6 +6,7 @@
 //! go makes it give up after a deadline.
 
 const std = @import("std");
+const crash = @import("crash.zig");
 const layout = @import("layout.zig");
 const members = @import("members.zig");
 const recovery = @import("recovery.zig");
@@ -46,6 +47,10 @@ noinline fn releaseAndWake(lock: *layout.Cell(LockWord)) void {
     system.wakeOne(&lock.raw);
 }
 
+/// A critical section takes far less than a millisecond. Tests in which thousands of owners die have no patience at all.
+const probe_after_ms = if (crash.enabled) 0 else 3;
+const first_nap_ms = if (crash.enabled) 0 else 1;
+
 noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     const lock = &view.header.lock;
     for (0..patience.spins) |_| {
@@ -56,8 +61,8 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
     var mine = self.lock_word;
     mine.waiters = true;
     const begun_ms = system.monotonicMs();
-    var nap_ms: u64 = 1;
-    var probe_at_ms = begun_ms + 3; // a critical section takes far less than a millisecond
+    var nap_ms: u64 = first_nap_ms;
+    var probe_at_ms = begun_ms + probe_after_ms;
     while (true) {
         const word = lock.get();
         if (word == LockWord.unlocked) {
@@ -68,7 +73,7 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
         waited_for.waiters = true;
         if (!word.waiters and !lock.compareAndSwap(word, waited_for)) continue;
         system.wait(&lock.raw, @bitCast(waited_for), nap_ms);
-        nap_ms = @min(nap_ms * 2, 20);
+        nap_ms = @min(nap_ms * 2 + 1, 20);
 
         const now_ms = system.monotonicMs();
         if (now_ms < probe_at_ms) continue;

@@ -6,9 +6,7 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
-const blocks = @import("blocks.zig");
 const free_lists = @import("free_lists.zig");
-const pins = @import("pins.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
 const Holders = @import("view.zig").Holders;
@@ -43,16 +41,20 @@ fn putBackOrphan(view: *const View) Corrupt!void {
 fn rebuildChain(view: *const View) Corrupt!void {
     const header = view.header;
     const used = view.blocksUsed();
-    header.unused_blocks.set(.none);
-    header.unused_count.set(0);
+    var unused: BlockIndex = .none;
+    var unused_count: u32 = 0;
     var granules: u64 = 0;
     var ends: u32 = 0;
     for (0..used) |i| {
         const index: BlockIndex = .of(@intCast(i));
         const block = try view.block(index);
-        block.pins.set(0);
+        block.pins.update(0);
         switch (block.word.get().state) {
-            .unused => blocks.putUnused(view, index),
+            .unused => {
+                block.of.links.next.update(unused);
+                unused = index;
+                unused_count += 1;
+            },
             .end => {
                 ends += 1;
                 if (block.start.get() != view.geometry.heap_granules) return error.Corrupt;
@@ -60,20 +62,22 @@ fn rebuildChain(view: *const View) Corrupt!void {
             .free, .reserved, .used => {
                 const next = block.next.get();
                 if (next.int() >= used) return error.Corrupt;
-                (try view.block(next)).prev.set(index);
+                (try view.block(next)).prev.update(index);
                 granules += (try view.extent(block)).granules;
             },
             _ => return error.Corrupt,
         }
     }
     if (ends != 1 or granules != view.geometry.heap_granules) return error.Corrupt;
+    header.unused_blocks.update(unused);
+    header.unused_count.update(unused_count);
 }
 
 /// Pins that are over, or that name what is no longer there, end here; the others are counted.
 fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
     const header = view.header;
-    header.unused_pins.set(.none);
-    header.claims.set(0);
+    var unused: layout.PinIndex = .none;
+    var claims: u32 = 0;
     var until_ms: u64 = 0;
     for (0..view.pinsUsed()) |i| {
         const index: layout.PinIndex = @enumFromInt(@as(u32, @intCast(i)));
@@ -82,15 +86,18 @@ fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
         if (word.kind == .claim) {
             if (pin.deadline_ms.get() > now_ms) if (pinnedBlock(view, pin)) |block| {
                 block.pins.set(block.pins.get() +| 1);
-                header.claims.set(header.claims.get() +| 1);
+                claims += 1;
                 until_ms = @max(until_ms, pin.deadline_ms.get());
                 continue;
             };
         }
         if (word.kind != .vacant) pin.word.commit(.{ .serial = word.serial });
-        pins.putUnused(view, index);
+        pin.next_unused.update(unused);
+        unused = index;
     }
-    header.claims_until_ms.commit(until_ms);
+    header.unused_pins.update(unused);
+    header.claims.update(claims);
+    if (header.claims_until_ms.get() != until_ms) header.claims_until_ms.commit(until_ms);
 }
 
 fn pinnedBlock(view: *const View, pin: *const layout.Pin) ?*Block {
@@ -129,7 +136,7 @@ pub const Broken = struct {
 /// The first broken invariant, or null. Changes nothing; runs under the lock.
 pub fn firstBroken(view: *const View) ?Broken {
     const header = view.header;
-    if (header.magic != layout.magic) return .{ .what = "the header's magic number is wrong" };
+    if (header.magic.get() != layout.magic) return .{ .what = "the header's magic number is wrong" };
     if (header.blocks_backed.get() > view.geometry.blocks_max) return .{ .what = "more of the block table is backed than there is", .where = header.blocks_backed.get() };
     if (header.blocks_used.get() > header.blocks_backed.get()) return .{ .what = "entries of the block table are used that are not backed", .where = header.blocks_used.get() };
     if (header.pins_backed.get() > view.geometry.pins_max) return .{ .what = "more of the pin table is backed than there is", .where = header.pins_backed.get() };

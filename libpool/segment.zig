@@ -68,15 +68,15 @@ pub fn create(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Ent
     const header: *layout.Header = @ptrCast(base);
     var nonce: u64 = 0;
     system.random(std.mem.asBytes(&nonce));
-    header.version = layout.version;
-    header.member_bytes = @sizeOf(layout.Member);
-    header.nonce = nonce;
-    header.capacity_bytes = geometry.capacity_bytes;
-    header.segment_bytes = geometry.segment_bytes;
-    header.claim_ttl_ms = claim_ttl_ms;
-    header.created_at_ms = system.wallMs();
-    header.blocks_max = geometry.blocks_max;
-    header.pins_max = geometry.pins_max;
+    header.version.set(layout.version);
+    header.member_bytes.set(@sizeOf(layout.Member));
+    header.nonce.set(nonce);
+    header.capacity_bytes.set(geometry.capacity_bytes);
+    header.segment_bytes.set(geometry.segment_bytes);
+    header.claim_ttl_ms.set(claim_ttl_ms);
+    header.created_at_ms.set(system.wallMs());
+    header.blocks_max.set(geometry.blocks_max);
+    header.pins_max.set(geometry.pins_max);
     header.touching.set(.{});
     header.blocks_used.set(2);
     header.blocks_backed.set(blocks_backed_first);
@@ -95,7 +95,7 @@ pub fn create(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Ent
     const free_lists = @import("free_lists.zig");
     free_lists.clear(&view);
     free_lists.insert(&view, .of(0)) catch return error.Corrupt;
-    header.magic = layout.magic;
+    header.magic.commit(layout.magic);
     return .{ .fd = fd, .slot = 0, .geometry = geometry, .nonce = nonce, .claim_ttl_ms = claim_ttl_ms };
 }
 
@@ -117,13 +117,13 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
     defer system.leaveGate(fd);
     var header: layout.Header = undefined;
     try readHeader(fd, &header, report);
-    if (nonce) |expected| if (header.nonce != expected) return error.Nonce;
-    const geometry = layout.Geometry.of(header.capacity_bytes).?;
+    if (nonce) |expected| if (header.nonce.get() != expected) return error.Nonce;
+    const geometry = layout.Geometry.of(header.capacity_bytes.get()).?;
     const slot: u8 = for (0..layout.members_max) |slot| {
         if (system.takeSlot(fd, @intCast(slot))) break @intCast(slot);
     } else return error.Members;
     if (!system.hasName(fd, name)) return error.NotFound;
-    return .{ .fd = fd, .slot = slot, .geometry = geometry, .nonce = header.nonce, .claim_ttl_ms = header.claim_ttl_ms };
+    return .{ .fd = fd, .slot = slot, .geometry = geometry, .nonce = header.nonce.get(), .claim_ttl_ms = header.claim_ttl_ms.get() };
 }
 
 /// By reading, so that a hole stays a hole: our own, private, of a size that fits what it says of itself.
@@ -132,16 +132,16 @@ fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
     if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
     if (file.size_bytes < @sizeOf(layout.Header)) return error.Corrupt;
     if (!system.read(fd, std.mem.asBytes(header))) return error.Corrupt;
-    if (header.magic != layout.magic) return error.Corrupt;
-    if (header.version != layout.version) {
-        report.detail = header.version;
+    if (header.magic.get() != layout.magic) return error.Corrupt;
+    if (header.version.get() != layout.version) {
+        report.detail = header.version.get();
         return error.Version;
     }
-    const geometry = layout.Geometry.of(header.capacity_bytes) orelse return error.Corrupt;
-    const fits = header.member_bytes == @sizeOf(layout.Member) and
-        header.segment_bytes == geometry.segment_bytes and file.size_bytes == geometry.segment_bytes and
-        header.blocks_max == geometry.blocks_max and header.pins_max == geometry.pins_max and
-        header.capacity_bytes == geometry.capacity_bytes and header.claim_ttl_ms >= 1;
+    const geometry = layout.Geometry.of(header.capacity_bytes.get()) orelse return error.Corrupt;
+    const fits = header.member_bytes.get() == @sizeOf(layout.Member) and
+        header.segment_bytes.get() == geometry.segment_bytes and file.size_bytes == geometry.segment_bytes and
+        header.blocks_max.get() == geometry.blocks_max and header.pins_max.get() == geometry.pins_max and
+        header.capacity_bytes.get() == geometry.capacity_bytes and header.claim_ttl_ms.get() >= 1;
     if (!fits) return error.Corrupt;
 }
 
@@ -196,7 +196,7 @@ pub fn sweep() u32 {
         if (!file.regular or !file.owned) continue;
         // Only what says that it is ours, of whatever version: the lock bytes are where they always were.
         var header: layout.Header = undefined;
-        if (!system.read(fd, std.mem.asBytes(&header)) or header.magic != layout.magic) continue;
+        if (!system.read(fd, std.mem.asBytes(&header)) or header.magic.get() != layout.magic) continue;
         if (removeIfUnused(fd, name)) removed += 1;
     }
     return removed;

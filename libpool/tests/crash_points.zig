@@ -1,39 +1,31 @@
 //! Every crash point of every operation, one at a time (`zig build test-crash`, a build with `-Dcrash-points`).
 //!
 //! A victim joins, is told to die right after its n-th store to shared memory (or system call that others can see), and
-//! runs one operation; n goes up until the operation ends before it dies. After each death another member goes on: it
-//! reaps, and then the segment must be sound, every array that others hold must have its exact content, nothing may be
-//! lost, and the next operations must work.
+//! runs one operation; n goes up until the operation ends before it dies. After each death another member goes on. Then
+//! every array and every claim must be as it was before the operation or as it is after it; the segment must be sound,
+//! every array that others hold must have its exact content, nothing may be lost, and the next operations must work.
 //!
 //! Second level: where the victim died with the lock, a rescuer takes over and dies at every point of its recovery in
-//! turn, before the third one finishes. Recovery makes thousands of stores; all of them are tried for the first death of
-//! each operation when the environment has CRASH_POINTS=all, and every 37th otherwise.
+//! turn, before the third one finishes. Deaths that left the same chain, pins and members behind are rescued once, since
+//! recovery believes nothing else; with CRASH_POINTS=all in the environment, each of them is.
+//!
+//! A store that is not a crash point would be one that nobody died at: watch.zig sees to it that there is none.
 
 const std = @import("std");
+const linux = std.os.linux;
 const s = @import("support.zig");
+const operations = @import("operations.zig");
+const watch = @import("watch.zig");
 const crash = @import("../crash.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
+const Operation = operations.Operation;
+const Plan = operations.Plan;
+const capacity = operations.capacity;
+const release = operations.release;
 
-const capacity = 2 << 20;
-const large = 100 << 10; // beyond the quick lists
-
-/// What survivor and victim both know: in a page that they share.
-const Plan = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
-    blocks: [16]u32,
-    generations: [16]u64,
-    claims: [4]u64,
-    steps: u64,
-
-    fn join(plan: *const Plan) !*Pool {
-        var report: s.segment.Report = .{};
-        return Pool.open(plan.name[0..plan.name_bytes], plan.nonce, .{}, &report);
-    }
-};
+// ---------------------------------------------------------------- who survives
 
 /// Arrays of the survivor, with content that says which they are.
 const Kept = struct {
@@ -56,249 +48,184 @@ const Kept = struct {
     }
 };
 
-const Operation = struct {
-    name: []const u8,
-    /// By the survivor, before the victim starts.
-    prepare: *const fn (pool: *Pool, plan: *Plan) anyerror!void = nothing,
-    /// By the victim, before it is told to die; not where joining is what is tested.
-    set_up: ?*const fn (member: *Pool, plan: *Plan) anyerror!void = nothingMore,
-    run: *const fn (member: ?*Pool, plan: *Plan) anyerror!void,
-    /// How many arrays there may be besides the kept ones when the victim is reaped.
-    arrays_left: [2]u32 = .{ 0, 0 },
-};
+/// The survivor and its pool as they were when the operation could begin; taken up again for every death.
+const Ground = struct {
+    pool: *Pool,
+    plan: *Plan,
+    kept: Kept,
+    arrays: u32,
+    start: Copy,
 
-fn nothing(_: *Pool, _: *Plan) anyerror!void {}
-fn nothingMore(_: *Pool, _: *Plan) anyerror!void {}
+    /// Every byte of the survivor's mapping: its private part and the segment.
+    const Copy = struct {
+        bytes: []align(4096) u8,
+        plan: Plan,
+    };
 
-fn release(member: *Pool, block: u32) !void {
-    _ = try member.release(block, true);
-}
+    fn prepare(operation: *const Operation, plan: *Plan) !Ground {
+        const pool = try s.create(operation.capacity);
+        errdefer s.end(pool);
+        plan.* = std.mem.zeroes(Plan);
+        plan.name = pool.name_buffer;
+        plan.name_bytes = pool.name_bytes;
+        plan.nonce = pool.nonce;
+        var ground: Ground = .{ .pool = pool, .plan = plan, .kept = try .make(pool), .arrays = 0, .start = undefined };
+        ground.arrays = (try pool.stats()).arrays;
+        try operation.prepare(pool, plan);
+        ground.start = try ground.save();
+        return ground;
+    }
+    fn end(ground: *Ground) void {
+        ground.forget(ground.start);
+        s.end(ground.pool);
+    }
 
-/// n arrays of a size side by side, owned by the victim.
-fn row(comptime count: u32, comptime bytes: u64) *const fn (member: *Pool, plan: *Plan) anyerror!void {
-    return struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            for (plan.blocks[0..count]) |*block| block.* = (try s.alloc(member, bytes, false)).int();
-        }
-    }.f;
-}
+    fn mapping(ground: *const Ground) []u8 {
+        const segment = @intFromPtr(ground.pool.view.header) + ground.pool.view.geometry.segment_bytes;
+        return ground.pool.mapping[0 .. segment - @intFromPtr(ground.pool.mapping)];
+    }
+    fn save(ground: *const Ground) !Copy {
+        const bytes = ground.mapping();
+        const flags: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true };
+        const start = linux.mmap(null, bytes.len, .{ .READ = true, .WRITE = true }, flags, -1, 0);
+        if (linux.errno(start) != .SUCCESS) return error.Map;
+        const copy = @as([*]align(4096) u8, @ptrFromInt(start))[0..bytes.len];
+        _ = linux.madvise(copy.ptr, copy.len, linux.MADV.DONTFORK); // thousands of forks
+        @memcpy(copy, bytes);
+        return .{ .bytes = copy, .plan = ground.plan.* };
+    }
+    fn restore(ground: *const Ground, copy: Copy) void {
+        @memcpy(ground.mapping(), copy.bytes);
+        ground.plan.* = copy.plan;
+    }
+    fn forget(_: *const Ground, copy: Copy) void {
+        _ = linux.munmap(copy.bytes.ptr, copy.bytes.len);
+    }
 
-/// An array of the survivor with a claim good for `attaches`, which it holds itself no longer.
-fn claimed(comptime attaches: u24) *const fn (pool: *Pool, plan: *Plan) anyerror!void {
-    return struct {
-        fn f(pool: *Pool, plan: *Plan) anyerror!void {
-            const index = try s.alloc(pool, 5000, false);
-            plan.blocks[0] = index.int();
-            plan.generations[0] = s.generationOf(pool, index);
-            plan.claims[0] = try pool.createClaim(index.int(), attaches, 0);
+    fn survive(ground: *const Ground, operation: *const Operation) !void {
+        const pool = ground.pool;
+        _ = try pool.reap();
+        try s.expectSound(pool);
+        try ground.kept.verify(pool);
+        const stats = try pool.stats();
+        const left = stats.arrays - ground.arrays;
+        try s.expect(left >= operation.arrays_left[0] and left <= operation.arrays_left[1]);
+        try s.expectEqual(1, stats.members);
+        for ([_]u64{ 64, 1000, operations.large }) |bytes| {
+            const index = try s.alloc(pool, bytes, true);
+            try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, index), 0));
             try release(pool, index.int());
         }
-    }.f;
-}
-
-const operations = [_]Operation{
-    .{ .name = "join", .set_up = null, .run = struct {
-        fn f(_: ?*Pool, plan: *Plan) anyerror!void {
-            _ = try plan.join();
+        try ground.kept.verify(pool);
+        // Nothing is lost: all that is not used is one heap, and can be had.
+        if (operation.arrays_left[1] == 0) {
+            for (ground.kept.indexes) |index| try release(pool, index.int());
+            try release(pool, (try s.alloc(pool, operation.capacity, false)).int());
         }
-    }.f },
-    .{ .name = "join after a member that was killed", .prepare = struct {
-        fn f(_: *Pool, plan: *Plan) anyerror!void {
-            const child = try s.Child.start(struct {
-                fn body(at: *Plan) !void {
-                    const member = try at.join();
-                    for (0..5) |_| _ = try s.alloc(member, 700, false);
-                    s.die();
-                }
-            }.body, plan);
-            _ = try child.wait();
-        }
-    }.f, .set_up = null, .run = struct {
-        fn f(_: ?*Pool, plan: *Plan) anyerror!void {
-            _ = try plan.join();
-        }
-    }.f },
-    .{ .name = "alloc, from a quick list", .set_up = struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            try row(2, 1000)(member, plan);
-            try release(member, plan.blocks[0]);
-        }
-    }.f, .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = try s.alloc(member.?, 1000, true);
-        }
-    }.f },
-    .{ .name = "alloc, with a split", .set_up = row(1, 100), .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = try s.alloc(member.?, 4000, true);
-        }
-    }.f },
-    .{ .name = "alloc, with backing", .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = try s.alloc(member.?, 300 << 10, true);
-        }
-    }.f },
-    .{ .name = "alloc, with growth of the block table", .prepare = struct {
-        fn f(pool: *Pool, _: *Plan) anyerror!void {
-            while (@import("../blocks.zig").unusedEntries(&pool.view) > 2) _ = try s.alloc(pool, 64, false);
-        }
-    }.f, .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            for (0..8) |_| _ = try s.alloc(member.?, 128, false);
-        }
-    }.f, .arrays_left = .{ 1000, 1100 } },
-    .{ .name = "alloc, after everything was merged", .set_up = struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            var last: [2048]u32 = undefined;
-            var count: usize = 0;
-            while (count < last.len) : (count += 1) last[count] = (s.alloc(member, 8 << 10, false) catch break).int();
-            for (last[0..count], 0..) |block, i| if (i % 8 != 0) try release(member, block);
-            plan.blocks[0] = last[0];
-        }
-    }.f, .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = try s.alloc(member.?, 50 << 10, true);
-        }
-    }.f },
-    .{ .name = "alloc, when the pool is full", .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            if (member.?.alloc(capacity - 64, 1, false)) |_| return error.TestUnexpectedResult else |_| {}
-        }
-    }.f },
-    .{ .name = "release, to a quick list", .set_up = row(3, 1000), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try release(member.?, plan.blocks[1]);
-        }
-    }.f },
-    .{ .name = "release, between used neighbours", .set_up = row(3, large), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try release(member.?, plan.blocks[1]);
-        }
-    }.f },
-    .{ .name = "release, with merges to one side, the other and both", .set_up = row(7, large), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            for ([_]usize{ 1, 2, 5, 4, 3 }) |i| try release(member.?, plan.blocks[i]);
-        }
-    }.f },
-    .{ .name = "release, while somebody else holds it", .prepare = struct {
-        fn f(pool: *Pool, plan: *Plan) anyerror!void {
-            const index = try s.alloc(pool, 5000, false);
-            plan.blocks[0] = index.int();
-            plan.generations[0] = s.generationOf(pool, index);
-        }
-    }.f, .set_up = struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            _ = try member.attach(plan.blocks[0], plan.generations[0], 0);
-        }
-    }.f, .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try release(member.?, plan.blocks[0]);
-        }
-    }.f, .arrays_left = .{ 1, 1 } },
-    .{ .name = "attach, with the last of a claim", .prepare = claimed(1), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            _ = try member.?.attach(plan.blocks[0], plan.generations[0], plan.claims[0]);
-        }
-    }.f, .arrays_left = .{ 0, 1 } },
-    .{ .name = "attach, with one of a claim for several", .prepare = claimed(3), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            _ = try member.?.attach(plan.blocks[0], plan.generations[0], plan.claims[0]);
-        }
-    }.f, .arrays_left = .{ 1, 1 } },
-    .{ .name = "claim, and again in the same record", .set_up = row(1, 5000), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            const generation = s.generationOf(member.?, .of(plan.blocks[0]));
-            for (0..2) |_| {
-                const claim = try member.?.createClaim(plan.blocks[0], 2, 0);
-                try member.?.dropClaim(plan.blocks[0], generation, claim, 2);
-            }
-            _ = try member.?.createClaim(plan.blocks[0], 1, 0);
-        }
-    }.f, .arrays_left = .{ 0, 1 } },
-    .{
-        .name = "claim, with growth of the pin table",
-        .set_up = struct {
-            fn f(member: *Pool, plan: *Plan) anyerror!void {
-                try row(1, 64)(member, plan);
-                // All of them expired by the time the victim dies.
-                for (0..s.segment.pins_backed_first) |_| _ = try member.createClaim(plan.blocks[0], 1, 1);
-                s.system.sleep(5);
-            }
-        }.f,
-        .run = struct {
-            fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-                _ = try member.?.createClaim(plan.blocks[0], 1, 1);
-            }
-        }.f,
-        .arrays_left = .{ 0, 1 }, // that claim may not have expired yet
-    },
-    .{ .name = "drop of a claim that held the array alone", .prepare = claimed(2), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try member.?.dropClaim(plan.blocks[0], plan.generations[0], plan.claims[0], 2);
-        }
-    }.f, .arrays_left = .{ 0, 1 } },
-    .{
-        .name = "reap, of a killed member and an expired claim",
-        .prepare = struct {
-            fn f(pool: *Pool, plan: *Plan) anyerror!void {
-                const child = try s.Child.start(struct {
-                    fn body(at: *Plan) !void {
-                        const member = try at.join();
-                        for (0..4) |i| _ = try s.alloc(member, 700 + i * large, false);
-                        s.die();
-                    }
-                }.body, plan);
-                // Alive until the victim has joined, since joining reaps.
-                plan.blocks[15] = @intCast(child.pid);
-                const index = try s.alloc(pool, 5000, false);
-                _ = try pool.createClaim(index.int(), 1, 1);
-                try release(pool, index.int());
-                s.system.sleep(3);
-                _ = try child.wait();
-            }
-        }.f,
-        .run = struct {
-            fn f(member: ?*Pool, _: *Plan) anyerror!void {
-                _ = try member.?.reap();
-            }
-        }.f,
-    },
-    .{ .name = "trim", .set_up = struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            try row(7, large)(member, plan);
-            for ([_]usize{ 1, 3, 4 }) |i| try release(member, plan.blocks[i]);
-        }
-    }.f, .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = try member.?.trim();
-        }
-    }.f },
-    .{ .name = "leave, with arrays of its own and of others", .set_up = struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            try row(7, large)(member, plan);
-            _ = try member.createClaim(plan.blocks[3], 1, 1);
-            s.system.sleep(3);
-        }
-    }.f, .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = member.?.close(false);
-        }
-    }.f },
+        try s.expectSound(pool);
+    }
 };
 
-const Tally = struct { points: u64 = 0, runs: u64 = 0, rescues: u64 = 0 };
+// ---------------------------------------------------------------- what can be seen of an operation
 
-fn victim(at: struct { *const Operation, *Plan, u64 }) anyerror!void {
-    const operation, const plan, const die_at = at;
+/// Arrays with their holders, and claims: by number, 0 for what is not there.
+const Seen = struct {
+    blocks: [2048]u64,
+    pins: [8192]u64,
+
+    fn look(seen: *Seen, pool: *Pool) !void {
+        try s.expectSound(pool); // takes the lock over, and recovers
+        seen.* = .{ .blocks = @splat(0), .pins = @splat(0) };
+        for (seen.blocks[0..pool.view.blocksUsed()], 0..) |*it, i| {
+            const block = &pool.view.blocks[i];
+            const word = block.word.get();
+            if (word.state != .used) continue;
+            var hash = std.hash.Wyhash.init(1);
+            hash.update(std.mem.asBytes(&block.start));
+            hash.update(std.mem.asBytes(&word));
+            hash.update(std.mem.asBytes(&try pool.view.lengthBytes(block)));
+            hash.update(std.mem.asBytes(&block.of.holders));
+            it.* = hash.final();
+        }
+        for (seen.pins[0..pool.view.pinsUsed()], 0..) |*it, i| {
+            const pin = &pool.view.pins[i];
+            if (pin.word.get().kind == .vacant) continue;
+            var hash = std.hash.Wyhash.init(2);
+            hash.update(std.mem.asBytes(&pin.word));
+            hash.update(std.mem.asBytes(&pin.generation));
+            hash.update(std.mem.asBytes(&pin.block));
+            it.* = hash.final();
+        }
+    }
+};
+
+var before: Seen = undefined;
+var after: Seen = undefined;
+var now: Seen = undefined;
+
+/// Each array and each claim is as before or as after.
+fn expectAllOrNothing(operation: *const Operation) !void {
+    var some_block_before = false;
+    for (before.blocks, after.blocks, now.blocks, 0..) |was, will, is, i| {
+        errdefer std.debug.print("block {d}\n", .{i});
+        try s.expect(is == was or is == will);
+        if (is != will) some_block_before = true;
+    }
+    for (before.pins, after.pins, now.pins, 0..) |was, will, is, i| {
+        errdefer std.debug.print("pin {d}\n", .{i});
+        try s.expect(is == was or is == will);
+        if (operation.holds_before_claims and was != will and is == will) try s.expect(!some_block_before);
+    }
+}
+
+/// What recovery believes: the chain, words, holders, pins, members, `touching`.
+fn truthOf(pool: *Pool) u64 {
+    const view = &pool.view;
+    var hash = std.hash.Wyhash.init(3);
+    hash.update(std.mem.asBytes(&view.header.touching));
+    hash.update(std.mem.asBytes(&view.header.blocks_used));
+    hash.update(std.mem.asBytes(&view.header.pins_used));
+    for (view.members) |*member| hash.update(std.mem.asBytes(&member.word));
+    for (view.blocks[0..view.blocksUsed()]) |*block| {
+        const word = block.word.get();
+        hash.update(std.mem.asBytes(&word));
+        if (word.state == .unused) continue;
+        hash.update(std.mem.asBytes(&block.next));
+        hash.update(std.mem.asBytes(&block.start));
+        if (word.state == .free) continue;
+        hash.update(std.mem.asBytes(&block.tail_bytes));
+        hash.update(std.mem.asBytes(&block.of.holders));
+    }
+    for (view.pins[0..view.pinsUsed()]) |*pin| {
+        hash.update(std.mem.asBytes(&pin.word));
+        if (pin.word.get().kind == .vacant) continue;
+        hash.update(std.mem.asBytes(&pin.generation));
+        hash.update(std.mem.asBytes(&pin.block));
+    }
+    return hash.final();
+}
+
+// ---------------------------------------------------------------- who dies
+
+const Death = union(enum) { before, after, at: u64, watched };
+
+fn victim(at: struct { *const Operation, *Plan, Death }) anyerror!void {
+    const operation, const plan, const death = at;
     var member: ?*Pool = null;
     if (operation.set_up) |set_up| {
         member = try plan.join();
         try set_up(member.?, plan);
     }
-    crash.arm(die_at);
+    if (death == .before) s.die();
+    if (death == .at) crash.arm(death.at);
+    if (death == .watched) {
+        var failure: s.system.Failure = .{};
+        try watch.begin(try s.system.open(plan.name[0..plan.name_bytes], &failure), operation.capacity);
+    }
     try operation.run(member, plan);
-    plan.steps = crash.taken();
     crash.arm(0);
+    if (death == .watched and watch.end() == 0) return error.NoSteps;
+    if (death == .after) s.die();
 }
 
 fn rescuer(at: struct { *Plan, u64 }) anyerror!void {
@@ -306,127 +233,187 @@ fn rescuer(at: struct { *Plan, u64 }) anyerror!void {
     crash.arm(die_at);
     const member = try plan.join();
     _ = try member.reap();
-    plan.steps = crash.taken();
     crash.arm(0);
 }
 
-/// One death of the victim, and `rescue_at` > 0: then one of a rescuer. Returns whether each was still running by then.
-fn oneRun(operation: *const Operation, plan: *Plan, die_at: u64, rescue_at: u64) !struct { victim_died: bool, rescuer_died: bool, locked: bool } {
-    const pool = try s.create(capacity);
-    defer s.end(pool);
-    plan.* = std.mem.zeroes(Plan);
-    plan.name = pool.name_buffer;
-    plan.name_bytes = pool.name_bytes;
-    plan.nonce = pool.nonce;
-    const kept = try Kept.make(pool);
-    const before = (try pool.stats()).arrays;
-    try operation.prepare(pool, plan);
-
-    const code = try (try s.Child.start(victim, .{ operation, plan, die_at })).wait();
-    if (code != 0 and code != 128 + 9) return error.VictimFailed;
-    const locked = pool.view.header.lock.get() != layout.LockWord.unlocked;
-    var rescuer_died = false;
-    if (rescue_at > 0) {
-        const rescue_code = try (try s.Child.start(rescuer, .{ plan, rescue_at })).wait();
-        if (rescue_code != 0 and rescue_code != 128 + 9) return error.RescuerFailed;
-        rescuer_died = rescue_code != 0;
-    }
-    try survive(pool, &kept, before, operation);
-    return .{ .victim_died = code != 0, .rescuer_died = rescuer_died, .locked = locked };
+/// Whether it died, as it was told.
+fn died(child: s.Child) !bool {
+    return switch (try child.wait()) {
+        0 => false,
+        128 + 9 => true,
+        else => error.ChildFailed,
+    };
 }
 
-fn survive(pool: *Pool, kept: *const Kept, before: u32, operation: *const Operation) !void {
-    _ = try pool.reap();
-    try s.expectSound(pool);
-    try kept.verify(pool);
-    const stats = try pool.stats();
-    const left = stats.arrays - before;
-    try s.expect(left >= operation.arrays_left[0] and left <= operation.arrays_left[1]);
-    try s.expectEqual(1, stats.members);
-    // Nothing is lost: all that is not used is one heap, and can be had.
-    for ([_]u64{ 64, 1000, large }) |bytes| {
-        const index = try s.alloc(pool, bytes, true);
-        try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, index), 0));
-        try release(pool, index.int());
+const Tally = struct {
+    points: u64 = 0,
+    rescues: u64 = 0,
+    states: u64 = 0,
+};
+
+fn dieEverywhere(operation: *const Operation, plan: *Plan, all: bool) !Tally {
+    var tally: Tally = .{};
+    var ground: Ground = try .prepare(operation, plan);
+    defer ground.end();
+    for ([_]Death{ .before, .after }, [_]*Seen{ &before, &after }) |death, seen| {
+        ground.restore(ground.start);
+        if (!try died(try s.Child.start(victim, .{ operation, plan, death }))) return error.ChildFailed;
+        try seen.look(ground.pool);
     }
-    try kept.verify(pool);
-    if (operation.arrays_left[1] == 0) {
-        for (kept.indexes) |index| try release(pool, index.int());
-        try release(pool, (try s.alloc(pool, capacity, true)).int());
+    ground.restore(ground.start);
+    if (try died(try s.Child.start(victim, .{ operation, plan, Death.watched }))) return error.ChildFailed;
+
+    var rescued: std.AutoHashMapUnmanaged(u64, void) = .empty;
+    defer rescued.deinit(std.heap.page_allocator);
+    while (true) {
+        errdefer std.debug.print("crash point {d}\n", .{tally.points + 1});
+        ground.restore(ground.start);
+        if (!try died(try s.Child.start(victim, .{ operation, plan, Death{ .at = tally.points + 1 } }))) return tally;
+        tally.points += 1;
+        const locked = ground.pool.view.header.lock.get() != layout.LockWord.unlocked;
+        const is_new = locked and (all or !(try rescued.getOrPut(std.heap.page_allocator, truthOf(ground.pool))).found_existing);
+        const late: ?Ground.Copy = if (is_new) try ground.save() else null;
+        try now.look(ground.pool);
+        try expectAllOrNothing(operation);
+        try ground.survive(operation);
+        if (late) |copy| {
+            defer ground.forget(copy);
+            tally.states += 1;
+            tally.rescues += try rescueEverywhere(operation, &ground, copy);
+        }
     }
-    try s.expectSound(pool);
 }
 
-test "an operation that is stopped at any of its crash points leaves a sound pool, and costs nobody anything" {
+fn rescueEverywhere(operation: *const Operation, ground: *const Ground, copy: Ground.Copy) !u64 {
+    var deaths: u64 = 0;
+    while (true) : (deaths += 1) {
+        errdefer std.debug.print("rescuer's crash point {d}\n", .{deaths + 1});
+        ground.restore(copy);
+        if (!try died(try s.Child.start(rescuer, .{ ground.plan, deaths + 1 }))) return deaths;
+        try ground.survive(operation);
+    }
+}
+
+// ---------------------------------------------------------------- tests
+
+test "an operation that is stopped at any of its crash points happened or did not, and costs nobody anything" {
     if (!crash.enabled) return error.SkipZigTest;
     const plan = try s.sharedPage(Plan);
     const all = s.hasEnvironment("CRASH_POINTS=all");
-    var tally: Tally = .{};
-    for (&operations) |*operation| {
+    var sum: Tally = .{};
+    for (&operations.all) |*operation| {
         errdefer std.debug.print("in: {s}\n", .{operation.name});
-        var die_at: u64 = 1;
-        var locked: u32 = 0;
-        while (true) : (die_at += 1) {
-            errdefer std.debug.print("crash point {d}\n", .{die_at});
-            const result = try oneRun(operation, plan, die_at, 0);
-            tally.runs += 1;
-            if (!result.victim_died) break;
-            tally.points += 1;
-            if (!result.locked) continue;
-            locked += 1;
-            if (!all and locked > 3) continue;
-            var rescue_at: u64 = 1 + (if (all) 0 else die_at % 37);
-            while (true) : (rescue_at += if (all and locked == 1) 1 else 37) {
-                errdefer std.debug.print("rescuer's crash point {d}\n", .{rescue_at});
-                const rescue = try oneRun(operation, plan, die_at, rescue_at);
-                if (!rescue.rescuer_died) break;
-                tally.rescues += 1;
-            }
-        }
+        const tally = try dieEverywhere(operation, plan, all);
+        std.debug.print("{d:6} crash points, {d:6} deaths of a rescuer ({d} states): {s}\n", .{ tally.points, tally.rescues, tally.states, operation.name });
+        sum.points += tally.points;
+        sum.rescues += tally.rescues;
+        sum.states += tally.states;
+        try s.expect(tally.points > 0);
     }
-    std.debug.print("crash points: {d} in {d} operations, each died at; {d} deaths of a rescuer\n", .{ tally.points, operations.len, tally.rescues });
-    try s.expect(tally.points > 300);
-    try s.expect(tally.rescues > 300);
+    std.debug.print("crash points: {d} in {d} operations, each died at; {d} deaths of a rescuer, in {d} states of the pool\n", .{ sum.points, operations.all.len, sum.rescues, sum.states });
 }
 
-test "a creator that dies at any point leaves a name that is free at once, and nothing in /dev/shm" {
-    if (!crash.enabled) return error.SkipZigTest;
-    const Creator = struct {
-        die_at: u64,
-        steps: u64,
-        name: [32]u8,
-        name_bytes: usize,
+const Creator = struct {
+    die_at: u64,
+    steps: u64,
+    name: [32]u8,
+    name_bytes: usize,
 
-        fn run(creator: *@This()) anyerror!void {
-            var report: s.segment.Report = .{};
-            crash.arm(creator.die_at);
-            const pool = try Pool.create(creator.name[0..creator.name_bytes], capacity, 1000, .{}, &report);
-            _ = try s.alloc(pool, 1000, true);
-            _ = pool.close(false);
-            creator.steps = crash.taken();
-        }
-    };
-    const creator = try s.sharedPage(Creator);
-    creator.name_bytes = s.uniqueName("creator", &creator.name).len;
-    const name = creator.name[0..creator.name_bytes];
-    var die_at: u64 = 1;
-    while (true) : (die_at += if (die_at < 40) 1 else 97) { // most are the empty free lists
-        creator.die_at = die_at;
-        const code = try (try s.Child.start(Creator.run, creator)).wait();
+    fn make() !*Creator {
+        const creator = try s.sharedPage(Creator);
+        creator.name_bytes = s.uniqueName("creator", &creator.name).len;
+        return creator;
+    }
+    fn nameOf(creator: *const Creator) []const u8 {
+        return creator.name[0..creator.name_bytes];
+    }
+    fn run(creator: *Creator) anyerror!void {
         var report: s.segment.Report = .{};
-        const pool = try Pool.create(name, capacity, 1000, .{}, &report);
+        crash.arm(creator.die_at);
+        const pool = try Pool.create(creator.nameOf(), capacity, 1000, .{}, &report);
+        _ = try s.alloc(pool, 1000, true);
+        _ = pool.close(false);
+        creator.steps = crash.taken();
+        crash.arm(0);
+    }
+    fn watched(creator: *Creator) anyerror!void {
+        try watch.begin(null, capacity);
+        try creator.run();
+        if (watch.end() < 2000) return error.NothingSeen;
+    }
+};
+
+test "a creator that dies at any point, till the pool is gone again, leaves a name that is free at once" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const creator = try Creator.make();
+    try s.expectEqual(false, try died(try s.Child.start(Creator.watched, creator)));
+    var deaths: u64 = 0;
+    while (true) : (deaths += 1) {
+        errdefer std.debug.print("crash point {d}\n", .{deaths + 1});
+        creator.die_at = deaths + 1;
+        if (!try died(try s.Child.start(Creator.run, creator))) break;
+        var report: s.segment.Report = .{};
+        const pool = try Pool.create(creator.nameOf(), capacity, 1000, .{}, &report);
         try s.expectSound(pool);
         try s.expectEqual(0, (try pool.stats()).arrays);
         _ = pool.close(false);
-        try s.expect(!s.exists(name));
-        if (code == 0) break;
+        try s.expect(!s.exists(creator.nameOf()));
     }
-    // The end, where it publishes and leaves, point by point.
-    for (creator.steps - 150..creator.steps + 1) |at| {
-        creator.die_at = at;
-        _ = try (try s.Child.start(Creator.run, creator)).wait();
+    std.debug.print("crash points: {d} from create to unlink, each died at\n", .{deaths});
+    try s.expectEqual(creator.steps, deaths);
+}
+
+test "who sweeps a dead pool may die at any point" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const creator = try Creator.make();
+    const Left = struct {
+        fn make(of: *Creator) anyerror!void {
+            var report: s.segment.Report = .{};
+            _ = try Pool.create(of.nameOf(), capacity, 1000, .{}, &report);
+            s.die();
+        }
+        fn sweep(of: *Creator) anyerror!void {
+            crash.arm(of.die_at);
+            _ = s.segment.sweep();
+            crash.arm(0);
+        }
+    };
+    creator.die_at = 1;
+    while (true) : (creator.die_at += 1) {
+        try s.expect(try died(try s.Child.start(Left.make, creator)));
+        const finished = !try died(try s.Child.start(Left.sweep, creator));
+        if (finished) try s.expect(!s.exists(creator.nameOf()));
         var report: s.segment.Report = .{};
-        _ = (try Pool.create(name, capacity, 1000, .{}, &report)).close(false);
-        try s.expect(!s.exists(name));
+        _ = (try Pool.create(creator.nameOf(), capacity, 1000, .{}, &report)).close(false);
+        try s.expect(!s.exists(creator.nameOf()));
+        if (finished) break;
     }
+    std.debug.print("crash points: {d} in a sweep, each died at\n", .{creator.die_at - 1});
+}
+
+test "a store that is no crash point is noticed" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const Careless = struct {
+        fn between(pool: *Pool) anyerror!void {
+            const member = try joinWatched(pool);
+            member.view.blocks[0].tail_bytes.raw += 1;
+            _ = try s.alloc(member, 100, false);
+        }
+        fn atTheEnd(pool: *Pool) anyerror!void {
+            const member = try joinWatched(pool);
+            _ = try s.alloc(member, 100, false);
+            member.view.header.recoveries.raw += 1;
+            _ = watch.end();
+        }
+        fn joinWatched(pool: *Pool) !*Pool {
+            var report: s.segment.Report = .{};
+            const member = try Pool.open(s.nameOf(pool), pool.nonce, .{}, &report);
+            try watch.begin(member.self.fd, capacity);
+            return member;
+        }
+    };
+    const pool = try s.create(capacity);
+    defer s.end(pool);
+    try s.expectEqual(watch.caught, try (try s.Child.start(Careless.between, pool)).wait());
+    try s.expectEqual(watch.caught, try (try s.Child.start(Careless.atTheEnd, pool)).wait());
 }

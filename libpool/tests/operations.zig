@@ -1,0 +1,310 @@
+//! The operations in which the crash tests let a process die: each changes shared memory in one way, and is as small as
+//! it can be, so that at every moment it happened or did not. (crash_points.zig says how they are run.)
+
+const std = @import("std");
+const s = @import("support.zig");
+const blocks = @import("../blocks.zig");
+const layout = s.layout;
+const Pool = s.Pool;
+const BlockIndex = s.BlockIndex;
+
+pub const capacity = 1 << 20;
+pub const large = 100 << 10; // beyond the quick lists
+const hour_ms = 3_600_000;
+
+/// What survivor and victim both know: in a page that they share.
+pub const Plan = struct {
+    name: [32]u8,
+    name_bytes: u32,
+    nonce: u64,
+    blocks: [16]u32,
+    generations: [16]u64,
+    claims: [4]u64,
+
+    pub fn join(plan: *const Plan) !*Pool {
+        var report: s.segment.Report = .{};
+        return Pool.open(plan.name[0..plan.name_bytes], plan.nonce, .{}, &report);
+    }
+};
+
+pub const Operation = struct {
+    name: []const u8,
+    capacity: u64 = capacity,
+    /// By the survivor, before the victim starts.
+    prepare: *const fn (pool: *Pool, plan: *Plan) anyerror!void = nothing,
+    /// By the victim, before it is told to die; null where joining is what is tested.
+    set_up: ?*const fn (member: *Pool, plan: *Plan) anyerror!void = nothing,
+    run: *const fn (member: ?*Pool, plan: *Plan) anyerror!void,
+    /// How many arrays there may be besides the kept ones when the victim is reaped.
+    arrays_left: [2]u32 = .{ 0, 0 },
+    /// No claim may be as after the operation while a block is as before it.
+    holds_before_claims: bool = false,
+};
+
+fn nothing(_: *Pool, _: *Plan) anyerror!void {}
+
+pub fn release(member: *Pool, block: u32) !void {
+    _ = try member.release(block, true);
+}
+
+/// With bytes that are not zero, which nobody may take for zeros later.
+fn written(member: *Pool, bytes: u64) !u32 {
+    const index = try s.alloc(member, bytes, false);
+    @memset(try s.bytesOf(member, index), 0xa5);
+    return index.int();
+}
+
+const SetUp = *const fn (member: *Pool, plan: *Plan) anyerror!void;
+const Run = *const fn (member: ?*Pool, plan: *Plan) anyerror!void;
+
+/// n arrays of a size side by side, owned by the victim, of which some are released again, in that order.
+fn row(comptime count: u32, comptime bytes: u64, comptime released: []const usize) SetUp {
+    return struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            for (plan.blocks[0..count]) |*block| block.* = try written(member, bytes);
+            for (released) |i| try release(member, plan.blocks[i]);
+        }
+    }.f;
+}
+
+fn releases(comptime i: usize) Run {
+    return struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try release(member.?, plan.blocks[i]);
+        }
+    }.f;
+}
+
+fn allocates(comptime bytes: u64) Run {
+    return struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = try s.alloc(member.?, bytes, true);
+        }
+    }.f;
+}
+
+/// An array of the survivor with a claim good for `attaches`, which it holds itself no longer.
+fn claimed(comptime attaches: u24) SetUp {
+    return struct {
+        fn f(pool: *Pool, plan: *Plan) anyerror!void {
+            plan.blocks[0] = try written(pool, 5000);
+            plan.generations[0] = s.generationOf(pool, .of(plan.blocks[0]));
+            plan.claims[0] = try pool.createClaim(plan.blocks[0], attaches, hour_ms);
+            try release(pool, plan.blocks[0]);
+        }
+    }.f;
+}
+
+/// A member that allocates and is killed: it can be reaped.
+fn killed(plan: *Plan) !void {
+    const child = try s.Child.start(struct {
+        fn body(at: *Plan) !void {
+            const member = try at.join();
+            for (0..4) |i| _ = try written(member, 700 + i * large);
+            s.die();
+        }
+    }.body, plan);
+    _ = try child.wait();
+}
+
+/// An array that only an expired claim holds.
+fn expired(member: *Pool) !void {
+    const block = try written(member, 5000);
+    _ = try member.createClaim(block, 1, 1);
+    try release(member, block);
+    s.system.sleep(3);
+}
+
+fn joins(_: ?*Pool, plan: *Plan) anyerror!void {
+    _ = try plan.join();
+}
+
+pub const all = [_]Operation{
+    .{ .name = "join", .set_up = null, .run = joins },
+    .{ .name = "join after a member that was killed", .prepare = struct {
+        fn f(_: *Pool, plan: *Plan) anyerror!void {
+            try killed(plan);
+        }
+    }.f, .set_up = null, .run = joins },
+    .{ .name = "open or create, of a pool that is there", .set_up = null, .run = struct {
+        fn f(_: ?*Pool, plan: *Plan) anyerror!void {
+            var report: s.segment.Report = .{};
+            _ = try Pool.openOrCreate(plan.name[0..plan.name_bytes], capacity, 1000, .{}, &report);
+        }
+    }.f },
+    .{ .name = "alloc, from a quick list", .set_up = row(2, 1000, &.{0}), .run = allocates(1000) },
+    .{ .name = "alloc, with a split", .set_up = row(1, 100, &.{}), .run = allocates(4000) },
+    .{ .name = "alloc, of a whole run", .set_up = row(3, large, &.{1}), .run = allocates(large) },
+    .{ .name = "alloc, with backing", .run = allocates(300 << 10) },
+    .{ .name = "alloc, with growth of the block table", .prepare = struct {
+        fn f(pool: *Pool, _: *Plan) anyerror!void {
+            while (blocks.unusedEntries(&pool.view) > 2) _ = try s.alloc(pool, 64, false);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            for (0..8) |_| _ = try s.alloc(member.?, 128, false);
+        }
+    }.f, .arrays_left = .{ 1000, 1100 } },
+    .{ .name = "alloc, after quick lists were merged", .capacity = 2 << 20, .set_up = struct {
+        fn f(member: *Pool, _: *Plan) anyerror!void {
+            var quick: [36]u32 = undefined;
+            for (&quick) |*block| block.* = try written(member, 32 << 10);
+            for (quick[0 .. quick.len - 1]) |block| try release(member, block);
+        }
+    }.f, .run = allocates(large) },
+    .{ .name = "alloc, after everything was merged", .set_up = struct {
+        fn f(member: *Pool, _: *Plan) anyerror!void {
+            var quick: [32]u32 = undefined;
+            var count: usize = 0;
+            while (count < quick.len) : (count += 1) quick[count] = written(member, 32 << 10) catch break;
+            while (true) _ = written(member, 8 << 10) catch break;
+            for (quick[0..count], 0..) |block, i| if (i % 4 != 0) try release(member, block);
+        }
+    }.f, .run = allocates(80 << 10) },
+    .{ .name = "alloc, after a killed member was reaped", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            const child = try s.Child.start(struct {
+                fn body(at: *Plan) !void {
+                    const other = try at.join();
+                    while (true) _ = written(other, 64 << 10) catch break;
+                    while (true) _ = written(other, 8 << 10) catch break;
+                    s.die();
+                }
+            }.body, plan);
+            _ = try child.wait();
+            _ = member;
+        }
+    }.f, .run = allocates(300 << 10) },
+    .{ .name = "alloc, after a claim expired", .set_up = struct {
+        fn f(member: *Pool, _: *Plan) anyerror!void {
+            const most = try written(member, 6 * large);
+            _ = try member.createClaim(most, 1, 1);
+            try release(member, most);
+            s.system.sleep(3);
+        }
+    }.f, .run = allocates(7 * large) },
+    .{ .name = "alloc, when the pool is full", .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (member.?.alloc(capacity - 64, 1, false)) |_| return error.TestUnexpectedResult else |_| {}
+        }
+    }.f },
+    .{ .name = "release, to a quick list", .set_up = row(3, 1000, &.{}), .run = releases(1) },
+    .{ .name = "release, between used neighbours", .set_up = row(3, large, &.{}), .run = releases(1) },
+    .{ .name = "release, with a merge to the left", .set_up = row(4, large, &.{1}), .run = releases(2) },
+    .{ .name = "release, with a merge to the right", .set_up = row(4, large, &.{2}), .run = releases(1) },
+    .{ .name = "release, with a merge to both sides", .set_up = row(5, large, &.{ 1, 3 }), .run = releases(2) },
+    .{ .name = "release, while somebody else holds it", .prepare = struct {
+        fn f(pool: *Pool, plan: *Plan) anyerror!void {
+            plan.blocks[0] = try written(pool, 5000);
+            plan.generations[0] = s.generationOf(pool, .of(plan.blocks[0]));
+        }
+    }.f, .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            _ = try member.attach(plan.blocks[0], plan.generations[0], 0);
+        }
+    }.f, .run = releases(0), .arrays_left = .{ 1, 1 } },
+    .{ .name = "release, while a claim holds it", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try row(1, 5000, &.{})(member, plan);
+            _ = try member.createClaim(plan.blocks[0], 1, hour_ms);
+        }
+    }.f, .run = releases(0), .arrays_left = .{ 1, 1 } },
+    .{
+        .name = "release, with somebody waiting for the lock",
+        .set_up = row(1, 5000, &.{}),
+        .run = struct {
+            fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+                const self = &member.?.self;
+                const lock = &member.?.view.header.lock;
+                if (!lock.compareAndSwap(.unlocked, self.lock_word)) return error.TestUnexpectedResult;
+                // As one who waits would do it.
+                var waited_for = self.lock_word;
+                waited_for.waiters = true;
+                if (!lock.compareAndSwap(self.lock_word, waited_for)) return error.TestUnexpectedResult;
+                @import("../lock.zig").release(&member.?.view, self);
+                try release(member.?, plan.blocks[0]);
+            }
+        }.f,
+    },
+    .{ .name = "attach, with the last of a claim", .prepare = claimed(1), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            _ = try member.?.attach(plan.blocks[0], plan.generations[0], plan.claims[0]);
+        }
+    }.f, .arrays_left = .{ 0, 1 }, .holds_before_claims = true },
+    .{ .name = "attach, with one of a claim for several", .prepare = claimed(3), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            _ = try member.?.attach(plan.blocks[0], plan.generations[0], plan.claims[0]);
+        }
+    }.f, .arrays_left = .{ 1, 1 }, .holds_before_claims = true },
+    .{ .name = "claim", .set_up = row(1, 5000, &.{}), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            _ = try member.?.createClaim(plan.blocks[0], 2, hour_ms);
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
+    .{ .name = "claim, in a record that was used before", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try row(1, 5000, &.{})(member, plan);
+            const generation = s.generationOf(member, .of(plan.blocks[0]));
+            const claim = try member.createClaim(plan.blocks[0], 2, hour_ms);
+            try member.dropClaim(plan.blocks[0], generation, claim, 2);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            _ = try member.?.createClaim(plan.blocks[0], 1, hour_ms);
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
+    .{ .name = "claim, with growth of the pin table", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try row(1, 64, &.{})(member, plan);
+            for (0..s.segment.pins_backed_first) |_| _ = try member.createClaim(plan.blocks[0], 1, hour_ms);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            _ = try member.?.createClaim(plan.blocks[0], 1, hour_ms);
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "drop of one attach of a claim", .prepare = claimed(2), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try member.?.dropClaim(plan.blocks[0], plan.generations[0], plan.claims[0], 1);
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "drop of a claim that held the array alone", .prepare = claimed(2), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try member.?.dropClaim(plan.blocks[0], plan.generations[0], plan.claims[0], 2);
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
+    .{ .name = "reap, of a killed member", .set_up = struct {
+        fn f(_: *Pool, plan: *Plan) anyerror!void {
+            try killed(plan);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if ((try member.?.reap()).members != 1) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "reap, of an expired claim", .set_up = struct {
+        fn f(member: *Pool, _: *Plan) anyerror!void {
+            try expired(member);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if ((try member.?.reap()).freed.blocks != 1) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "trim", .set_up = row(7, large, &.{ 1, 3, 4 }), .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (try member.?.trim() < 3 * large - (16 << 10)) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "leave, with arrays of its own and of others", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try row(7, large, &.{})(member, plan);
+            try expired(member);
+            _ = try member.createClaim(plan.blocks[3], 1, hour_ms);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = member.?.close(false);
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+};

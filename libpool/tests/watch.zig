@@ -1,0 +1,98 @@
+//! Sees to it that every store to shared memory is a crash point: compares the metadata with a copy of it at every step.
+//! One step, one word: if more differs, or something after the last step, a store was made without one.
+
+const std = @import("std");
+const linux = std.os.linux;
+const s = @import("support.zig");
+const crash = @import("../crash.zig");
+const layout = s.layout;
+
+/// Exit code of a process that was seen to make a store without a crash point.
+pub const caught = 77;
+
+var segment: ?[]align(4096) const u8 = null;
+var shadow: []align(8) u8 = &.{};
+var geometry: layout.Geometry = undefined;
+var steps: u64 = 0;
+
+/// Watches this process from now on. `fd`: the segment's; null: the next one without a name that it makes.
+pub fn begin(fd: ?i32, of_capacity: u64) !void {
+    geometry = layout.Geometry.of(of_capacity).?;
+    shadow = try std.heap.page_allocator.alignedAlloc(u8, .@"8", geometry.heap_start);
+    @memset(shadow, 0);
+    if (fd) |of| {
+        segment = try mapped(of);
+        copyAll();
+    }
+    crash.observer = observe;
+}
+
+/// No store since the last step?
+pub fn end() u64 {
+    crash.observer = null;
+    if (differences() > 0) fail("after the last step");
+    return steps;
+}
+
+fn observe() void {
+    steps += 1;
+    if (segment == null) segment = findNew() orelse return;
+    if (differences() > 1) fail("between two steps");
+}
+
+fn fail(when: []const u8) noreturn {
+    std.debug.print("a store without a crash point, {s} ({d} steps)\n", .{ when, steps });
+    linux.exit_group(caught);
+}
+
+/// Only what has memory behind it.
+fn ranges() [2][2]u64 {
+    const header: *const layout.Header = @ptrCast(segment.?.ptr);
+    const blocks = @min(header.blocks_backed.get(), geometry.blocks_max);
+    const pins = @min(header.pins_backed.get(), geometry.pins_max);
+    return .{
+        .{ 0, layout.blocks_start + @as(u64, blocks) * @sizeOf(layout.Block) },
+        .{ geometry.pins_start, geometry.pins_start + @as(u64, pins) * @sizeOf(layout.Pin) },
+    };
+}
+
+fn copyAll() void {
+    for (ranges()) |range| @memcpy(shadow[range[0]..range[1]], segment.?[range[0]..range[1]]);
+}
+
+/// Words that changed since the last look; the copy is then up to date.
+fn differences() u32 {
+    var count: u32 = 0;
+    for (ranges()) |range| {
+        const now: []const u64 = @ptrCast(@alignCast(segment.?[range[0]..range[1]]));
+        const before: []u64 = @ptrCast(@alignCast(shadow[range[0]..range[1]]));
+        if (std.mem.eql(u64, now, before)) continue;
+        for (now, before, 0..) |word, *known, i| if (word != known.*) {
+            count += 1;
+            if (count > 1) std.debug.print("also changed: the word at {d}\n", .{range[0] + i * 8});
+            known.* = word;
+        };
+    }
+    return count;
+}
+
+fn mapped(fd: i32) ![]align(4096) const u8 {
+    const bytes = geometry.heap_start;
+    const start = linux.mmap(null, bytes, .{ .READ = true }, .{ .TYPE = .SHARED }, fd, 0);
+    if (linux.errno(start) != .SUCCESS) return error.Map;
+    return @as([*]align(4096) const u8, @ptrFromInt(start))[0..bytes];
+}
+
+/// A file of /dev/shm without a name that this process has open, as soon as it has its size.
+fn findNew() ?[]align(4096) const u8 {
+    var path: [64]u8 = undefined;
+    var link: [256]u8 = undefined;
+    for (3..64) |fd| {
+        const name = std.fmt.bufPrintZ(&path, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+        const length = linux.readlink(name.ptr, &link, link.len);
+        if (linux.errno(length) != .SUCCESS or !std.mem.startsWith(u8, link[0..length], "/dev/shm/#")) continue;
+        const file = s.system.info(@intCast(fd)) orelse continue;
+        if (file.size_bytes == geometry.segment_bytes) return mapped(@intCast(fd)) catch null;
+    }
+    return null;
+}
