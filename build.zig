@@ -41,6 +41,7 @@ pub fn build(b: *std.Build) void {
             }),
         });
         library.root_module.addOptions("options", options);
+        library.linker_allow_shlib_undefined = true; // Node-API is the host's
         const install = b.addInstallArtifact(library, .{
             .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },
         });

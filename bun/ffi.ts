@@ -1,7 +1,7 @@
 /** Bun: the symbol table of the C library, and the interface of `core/native.ts` over `bun:ffi`. */
 
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
-import type { Library, Native, Pointer } from "../core/native.ts";
+import type { Library, Native } from "../core/native.ts";
 
 // What is used of Bun, written out: so that neither Deno nor a program's own compiler needs Bun's types.
 interface BunFfi {
@@ -10,7 +10,7 @@ interface BunFfi {
     symbols: Record<string, { args: string[]; returns: string }>,
   ): { symbols: Record<string, { ptr: number }> };
   toArrayBuffer(
-    pointer: Pointer,
+    address: number,
     byteOffset: number,
     byteLength: number,
     context?: number,
@@ -57,6 +57,8 @@ const symbols = {
   ap_block_release: { args: ["ptr", "u32", "u32"], returns: "i32" },
   // int32_t ap_block_settle(ap_pool *pool, uint32_t block);
   ap_block_settle: { args: ["ptr", "u32"], returns: "i32" },
+  // int32_t ap_block_shown(ap_pool *pool, uint32_t block);
+  ap_block_shown: { args: ["ptr", "u32"], returns: "i32" },
   // void ap_buffer_gone(void *bytes, void *context);
   ap_buffer_gone: { args: ["ptr", "ptr"], returns: "void" },
   // int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double ttl_ms);
@@ -89,15 +91,14 @@ export function loadBun(folder: URL): Native {
   return {
     library: library as unknown as Library,
     runtime: AP_RUNTIME_BUN,
-    countsBuffers: true,
     largestBufferBytes: 2 ** 32,
     isMainThread: (globalThis as unknown as { Bun: { isMainThread: boolean } }).Bun.isMainThread,
     // In Bun a pointer is the address itself.
-    pointer: (address) => address as unknown as Pointer,
-    buffer: (pointer, offset, byteLength, context) =>
+    address: (pointer) => pointer as unknown as number,
+    buffer: (address, byteLength, context) =>
       context === 0
-        ? ffi.toArrayBuffer(pointer, offset, byteLength)
-        : ffi.toArrayBuffer(pointer, offset, byteLength, context, bufferGone),
+        ? ffi.toArrayBuffer(address, 0, byteLength)
+        : ffi.toArrayBuffer(address, 0, byteLength, context, bufferGone),
     // Bun's collector feels every ArrayBuffer by itself.
     weigh: () => {},
     later: (callback, delayMs) => setTimeout(callback, delayMs).unref(),

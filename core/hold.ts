@@ -4,13 +4,11 @@
  *     held ──release()──> detached ──> let go
  *       │                    │
  *       │                    └ a native call pins the buffer, or the pool is busy: tried again later
- *       ├─ its owner is garbage: let go
- *       └─ its buffer was transferred away: lent. Somebody else sees the memory, so the block stays held: until the
- *          library hears that the last buffer is gone, or where nobody tells it, until this member leaves.
+ *       └─ its owner is garbage, or its buffer was transferred away: let go
  *
- * What the collector watches is the owner, the SharedArray, which its slices keep. But a plain view on `array.buffer` does
- * not keep it, and a transfer shows only in the buffer itself. Where the library does not count buffers, the hold therefore
- * keeps the buffer, and looks at it when the owner has gone (`abandoned`).
+ * What the collector watches is the owner, the SharedArray, which its slices keep. Its memory may be seen longer than that:
+ * by a plain view on `array.buffer`, by the new owner of a transferred buffer, by a native call in flight. The runtime tells
+ * the library when a buffer's memory is not seen any more, wherever it went; until then the library keeps the block (lent).
  */
 
 import type { Member } from "./member.ts";
@@ -49,7 +47,7 @@ export class Hold implements Place {
   /** Bytes of the buffer, also after it was detached. */
   readonly byteLength: number;
 
-  /** The buffer, and the array, where they must not be garbage; see `watch`. */
+  /** The buffer, and the array, as long as they must not be garbage; see `watch`. */
   buffer: ArrayBuffer | undefined;
   owner: object | undefined = undefined;
   /** The array, where it may be garbage. */
@@ -60,8 +58,8 @@ export class Hold implements Place {
   released = false;
   /** No array shows the memory any more. */
   ended = false;
-  /** Somebody took `array.buffer`, and may keep it longer than the array. */
-  exposed = false;
+  /** Its buffer was detached here: whoever still sees the memory is a native call in flight. */
+  detached = false;
   /** Where it was made, with ARRAYPOOL_TRACE=1. */
   origin: string | undefined = undefined;
 
@@ -103,15 +101,14 @@ export class Hold implements Place {
   end(): void {
     if (this.ended) return;
     const buffer = this.#bufferNow();
-    const transferred = buffer?.detached;
-    if (transferred === false) {
-      buffer!.transfer(0);
+    if (buffer?.detached === false) {
+      buffer.transfer(0);
       // A native call that has pinned the buffer can make the engine ignore the transfer, without a word.
-      if (!buffer!.detached) return this.member.postpone(this);
+      if (!buffer.detached) return this.member.postpone(this);
+      this.detached = true;
     }
     this.#finish();
-    if (transferred && this.#isUncounted()) this.member.lend(this);
-    else this.member.letGo(this);
+    this.member.letGo(this);
   }
 
   /** Whether an array may still show the memory. */
@@ -122,14 +119,8 @@ export class Hold implements Place {
   /** The array is garbage. */
   abandoned(): void {
     if (this.ended) return;
-    const { buffer } = this;
     this.#finish();
-    if (!this.#isUncounted()) return this.member.letGo(this);
-    // A plain view may still use the buffer, so then the collector watches that. If it was given out by `array.buffer`,
-    // it may yet be transferred unseen: only keeping the block is safe.
-    if (buffer!.detached || this.exposed) return this.member.lend(this);
-    this.member.mayBeSeen = true;
-    abandonedBuffers.register(buffer!, this);
+    this.member.letGo(this);
   }
 
   /**
@@ -149,7 +140,7 @@ export class Hold implements Place {
     this.watched = new WeakRef(owner);
     owners.register(owner, this, this);
     if (this.uses === 0) this.owner = undefined;
-    if (!this.#isUncounted()) this.buffer = undefined;
+    this.buffer = undefined;
     weigh(this.byteLength);
   }
 
@@ -157,10 +148,6 @@ export class Hold implements Place {
     if (this.buffer !== undefined) return this.buffer;
     const owner = this.watched?.deref();
     return owner === undefined ? undefined : bufferOf(owner);
-  }
-
-  #isUncounted(): boolean {
-    return this.byteLength > 0 && !native().countsBuffers;
   }
 
   #finish(): void {
@@ -174,7 +161,6 @@ export class Hold implements Place {
 }
 
 const owners = new FinalizationRegistry<Hold>((hold) => hold.abandoned());
-const abandonedBuffers = new FinalizationRegistry<Hold>((hold) => hold.member.letGo(hold));
 
 const nextJob = Promise.resolve();
 const YOUNG_MAX = 64;

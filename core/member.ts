@@ -4,8 +4,8 @@
  *
  *     open ──close()──> closed ──every array is detached──> left
  *
- * A member that is closed takes nothing new. It leaves when no buffer shows its memory any more: at once, or when the uses
- * of `holdUntil` have settled and the native calls that pinned a buffer are done. Nothing native is called after that.
+ * A member that is closed takes nothing new. It leaves when no array shows its memory any more: at once, or when the uses
+ * of `holdUntil` have settled and the native calls in flight are done. Nothing native is called after that.
  */
 
 import {
@@ -71,9 +71,9 @@ let leavesAtExit = false;
 
 /** Joins a pool. @throws {PoolError} */
 export function join(way: Way): Member {
-  const { library, runtime, countsBuffers } = native();
+  const { library, runtime } = native();
   const report = new Float64Array(AP_REPORT_LENGTH);
-  const options = countsBuffers ? runtime | AP_COUNTS_BUFFERS : runtime;
+  const options = runtime | AP_COUNTS_BUFFERS;
   const name = way.name === undefined ? null : cString(way.name);
   const pool = way.how === "create"
     ? library.ap_pool_create(name, way.capacityBytes, way.claimTtlMs, options, report)
@@ -94,10 +94,8 @@ export function join(way: Way): Member {
 }
 
 function leaveAll(): void {
-  for (const member of members) {
-    member.close();
-    member.leave();
-  }
+  // A member whose memory is still in use does not leave: it ends with the process.
+  for (const member of members) member.close();
   const { isMainThread, library } = native();
   if (!isMainThread) return;
   // Workers end with the process, and those that were terminated have not left: none of them is the last one out.
@@ -115,14 +113,12 @@ export class Member {
   /** Joined only for what descriptors name: leaves by itself when it holds nothing and nobody else is there. */
   passing = false;
   closed = false;
-  /** Something that this realm cannot detach may show the memory: zeros must stay there when it leaves. */
-  mayBeSeen = false;
   /** The Pool that stands for it. */
   pool: Pool | undefined = undefined;
 
   readonly #library: Library;
   #pool: Pointer | undefined;
-  readonly #heap: Pointer;
+  readonly #heap: number;
   readonly #gone: number;
 
   #first: Hold | undefined = undefined;
@@ -133,18 +129,17 @@ export class Member {
   // To be done later: buffers to detach, blocks to let go of, blocks that somebody else sees.
   #pinned: Hold[] = [];
   #owed: Hold[] = [];
-  #lent: number[] = [];
-  #lentForGoodBytes = 0;
+  #lent: Hold[] = [];
   #tending = false;
   #tendMs = TEND_FIRST_MS;
 
   constructor(pool: Pointer) {
-    const { library, buffer, pointer } = native();
+    const { library, buffer, address } = native();
     this.#library = library;
     this.#pool = pool;
-    this.record = new Float64Array(buffer(library.ap_pool_record(pool), 0, AP_RECORD_LENGTH * 8, 0));
+    this.record = new Float64Array(buffer(address(library.ap_pool_record(pool)), AP_RECORD_LENGTH * 8, 0));
     library.ap_pool_info(pool);
-    this.#heap = pointer(this.record[AP_INFO_HEAP_ADDRESS]!);
+    this.#heap = this.record[AP_INFO_HEAP_ADDRESS]!;
     this.#gone = this.record[AP_INFO_GONE_ADDRESS]!;
     this.capacityBytes = this.record[AP_INFO_CAPACITY]!;
     this.claimTtlMs = this.record[AP_INFO_CLAIM_TTL_MS]!;
@@ -207,7 +202,9 @@ export class Member {
   letGo(hold: Hold): void {
     if (this.#pool === undefined) return;
     if (this.closed) {
+      // The library lets go of all blocks at once when this member leaves.
       this.#unlink(hold);
+      if (this.#isInFlight(hold)) this.#lent.push(hold);
       return this.#leaveIfDone();
     }
     const result = this.#library.ap_block_release(this.#pool, hold.block, hold.byteLength > 0 ? 1 : 0);
@@ -218,18 +215,9 @@ export class Member {
     // Whatever else the library says, there is nothing left to let go of; and a release must not throw.
     this.#unlink(hold);
     if (result === LENT) {
-      this.#lent.push(hold.block);
+      this.#lent.push(hold);
       this.#tendSoon();
     } else this.#forgetClaims(hold.block, result);
-  }
-
-  /** Keeps the block of a buffer that was transferred away where nobody will say that it is gone: until this member leaves. */
-  lend(hold: Hold): void {
-    if (this.#pool === undefined) return;
-    this.mayBeSeen = true;
-    this.#unlink(hold);
-    this.#lentForGoodBytes += hold.byteLength;
-    this.#leaveIfDone();
   }
 
   /** Detaches the buffer of `hold` later: a native call has pinned it. */
@@ -243,8 +231,7 @@ export class Member {
     const generation = record[AP_RECORD_GENERATION]!;
     // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
     const buffer = byteLength === 0 ? new ArrayBuffer(0) : native().buffer(
-      this.#heap,
-      record[AP_RECORD_OFFSET]! + offset,
+      this.#heap + record[AP_RECORD_OFFSET]! + offset,
       byteLength,
       this.#gone + block * AP_GONE_STRIDE,
     );
@@ -327,7 +314,7 @@ export class Member {
 
   /** Bytes that somebody else sees though this realm has let go; after ap_pool_stats. */
   get lentBytes(): number {
-    return this.record[AP_STATS_LENT]! + this.#lentForGoodBytes;
+    return this.record[AP_STATS_LENT]!;
   }
 
   /** What every call of the library needs. */
@@ -366,7 +353,7 @@ export class Member {
     this.#retry();
     if (this.closed) return this.#leaveIfDone();
     this.#settle();
-    const idle = this.passing && this.#count === 0 && this.#lent.length === 0 && this.#lentForGoodBytes === 0;
+    const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
     if (idle && this.#isAlone()) return this.close();
     if (idle || this.#pinned.length + this.#owed.length + this.#lent.length > 0) this.#tendLater();
   }
@@ -383,10 +370,10 @@ export class Member {
   #settle(): void {
     const lent = this.#lent;
     this.#lent = [];
-    for (const block of lent) {
-      const result = this.#library.ap_block_settle(this.#pool!, block);
-      if (result === LENT || result === AP_ERR_BUSY) this.#lent.push(block);
-      else this.#forgetClaims(block, result);
+    for (const hold of lent) {
+      const result = this.#library.ap_block_settle(this.#pool!, hold.block);
+      if (result === LENT || result === AP_ERR_BUSY) this.#lent.push(hold);
+      else this.#forgetClaims(hold.block, result);
     }
   }
 
@@ -420,25 +407,25 @@ export class Member {
     this.#leaveIfDone();
   }
 
+  /** What was transferred away, or a plain view on an array that is garbage, does not count: it shows zeros from here on. */
   #leaveIfDone(): void {
-    if (!this.closed || this.#pool === undefined) return;
+    const pool = this.#pool;
+    if (!this.closed || pool === undefined) return;
     for (const hold of this.#holds()) {
       if (hold.isShown) return this.#pinned.length > 0 ? this.#tendLater() : undefined;
     }
-    this.leave();
-  }
-
-  /** Leaves now, whatever still shows its memory: that shows zeros from here on. */
-  leave(): void {
-    const pool = this.#pool;
-    if (pool === undefined) return;
+    this.#lent = this.#lent.filter((hold) => this.#isInFlight(hold));
+    if (this.#lent.length > 0) return this.#tendLater();
     this.#pool = undefined;
     members.delete(this);
-    for (const hold of this.#holds()) this.mayBeSeen ||= hold.isShown;
     // The record lies in memory that goes away, too.
     (this.record.buffer as ArrayBuffer).transfer(0);
-    // Addresses are given back only when nothing can show what is there; the library adds what it knows of buffers.
-    if (this.#library.ap_pool_close(pool, this.mayBeSeen ? 1 : 0) === 1) joined.delete(this.name);
+    if (this.#library.ap_pool_close(pool, 0) === 1) joined.delete(this.name);
+  }
+
+  /** Whether a native call still uses the memory of a hold that has ended. */
+  #isInFlight(hold: Hold): boolean {
+    return hold.detached && this.#library.ap_block_shown(this.#pool!, hold.block) === 1;
   }
 }
 

@@ -38,6 +38,7 @@ export interface Library {
   ap_block_retain(pool: Pointer, block: number): number;
   ap_block_release(pool: Pointer, block: number, shown: number): number;
   ap_block_settle(pool: Pointer, block: number): number;
+  ap_block_shown(pool: Pointer, block: number): number;
   ap_claim_create(pool: Pointer, block: number, attaches: number, ttlMs: number): number;
   ap_claim_drop(pool: Pointer, block: number, generation: number, claim: number, attaches: number): number;
   ap_pool_reap(pool: Pointer): number;
@@ -53,17 +54,18 @@ export interface Native {
   readonly library: Library;
   /** `AP_RUNTIME_*`, as other members see it. */
   readonly runtime: number;
-  /** Whether the library hears of the end of every buffer that `buffer()` made, wherever it was transferred to. */
-  readonly countsBuffers: boolean;
   /** The most that `buffer()` can show. */
   readonly largestBufferBytes: number;
   /** Whether this realm is that of the process, and no Worker's. */
   readonly isMainThread: boolean;
 
-  /** `address` as a pointer. */
-  pointer(address: number): Pointer;
-  /** The memory at `pointer + offset` as an ArrayBuffer; `context` is what the library is told when it is gone. */
-  buffer(pointer: Pointer, offset: number, byteLength: number, context: number): ArrayBuffer;
+  /** A pointer as a number. */
+  address(pointer: Pointer): number;
+  /**
+   * The memory at `address` as an ArrayBuffer. When nothing sees it through that any more, wherever the buffer was
+   * transferred to and whatever native call uses it, `ap_buffer_gone(address, context)` is called; not if `context` is 0.
+   */
+  buffer(address: number, byteLength: number, context: number): ArrayBuffer;
   /** Lets the garbage collector feel that `bytes` of foreign memory wait for it. */
   weigh(bytes: number): void;
   /** Calls `callback` once after `delayMs`, without keeping the process alive for it. */

@@ -60,9 +60,8 @@ export interface PoolStats {
   /** Held by nothing but unattached claims. */
   readonly claimedBytes: number;
   /**
-   * Of arrays that this realm has let go of while somebody may still see their memory: their buffers were transferred away,
-   * or (where the runtime does not tell when such a buffer ends) taken by `array.buffer` and left to the collector. The
-   * memory is kept until that buffer is gone, or where nobody can tell, until this realm leaves.
+   * Of arrays that this realm has let go of while somebody still sees their memory: the new owner of a buffer that was
+   * transferred away, a plain view, a native call in flight. It is kept until nobody does, or this realm leaves.
    */
   readonly lentBytes: number;
   /** How many arrays. */
@@ -437,7 +436,8 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Detaches every array of this realm and leaves. Arrays under a `holdUntil` end when that is done.
+   * Detaches every array of this realm and leaves. Arrays under a `holdUntil`, and native calls in flight, put the
+   * leaving off until they are done.
    */
   close(): void {
     // Not if another pool has taken the name in the meantime.

@@ -208,12 +208,6 @@ function sharedClass(type: ElementType): SharedClass {
       return this.#place.hold.released;
     }
 
-    // To see that somebody may hold the buffer without the array: see Hold.abandoned().
-    override get buffer(): ArrayBuffer {
-      this.#place.hold.exposed = true;
-      return super.buffer;
-    }
-
     override subarray(begin = 0, end = this.length): SharedView<Uint8Array> {
       const from = clamp(begin, this.length);
       return this.#slice(from, Math.max(0, clamp(end, this.length) - from), undefined);
@@ -260,7 +254,7 @@ function sharedClass(type: ElementType): SharedClass {
 
     #slice(from: number, length: number, shape: readonly number[] | undefined): SharedView<Uint8Array> {
       const place = new Slice(this.#live().hold, this.base, length, shape);
-      return new View(super.buffer, this.byteOffset + from * type.bytes, place) as unknown as SharedView<Uint8Array>;
+      return new View(this.buffer, this.byteOffset + from * type.bytes, place) as unknown as SharedView<Uint8Array>;
     }
 
     #live(): Place {

@@ -8,13 +8,19 @@ interface DenoFfi {
   readonly build: { readonly os: string; readonly arch: string };
   readonly env: { get(name: string): string | undefined };
   readonly permissions: { querySync(descriptor: { name: "env"; variable: string }): { readonly state: string } };
-  readonly UnsafePointer: { create(address: bigint): Pointer };
-  readonly UnsafePointerView: { getArrayBuffer(pointer: Pointer, byteLength: number, offset: number): ArrayBuffer };
+  readonly UnsafePointer: { value(pointer: Pointer): bigint };
   dlopen(
     path: URL,
     symbols: Record<string, { parameters: string[]; result: string }>,
   ): { symbols: Record<string, unknown> };
   unrefTimer(id: unknown): void;
+}
+interface DenoProcess {
+  dlopen(module: { exports: object }, path: string): void;
+}
+/** The library as a Node-API module: see libpool/node_api.zig. */
+interface Module {
+  buffer(address: number, byteLength: number, context: number): ArrayBuffer;
 }
 declare function setTimeout(callback: () => void, delayMs: number): unknown;
 declare function addEventListener(type: "unload", listener: () => void): void;
@@ -50,6 +56,8 @@ const symbols = {
   ap_block_release: { parameters: ["pointer", "u32", "u32"], result: "i32" },
   // int32_t ap_block_settle(ap_pool *pool, uint32_t block);
   ap_block_settle: { parameters: ["pointer", "u32"], result: "i32" },
+  // int32_t ap_block_shown(ap_pool *pool, uint32_t block);
+  ap_block_shown: { parameters: ["pointer", "u32"], result: "i32" },
   // int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double ttl_ms);
   ap_claim_create: { parameters: ["pointer", "u32", "u32", "f64"], result: "i32" },
   // int32_t ap_claim_drop(ap_pool *pool, uint32_t block, double generation, double claim, uint32_t attaches);
@@ -73,17 +81,20 @@ export function loadDeno(folder: URL): Native {
   const Deno = (globalThis as unknown as { Deno: DenoFfi }).Deno;
   const suffix = Deno.build.os === "darwin" ? "dylib" : "so";
   const arch = Deno.build.arch === "x86_64" ? "x64" : "arm64";
-  const library = Deno.dlopen(new URL(`${Deno.build.os}-${arch}/libarraypool.${suffix}`, folder), symbols).symbols;
+  const path = new URL(`${Deno.build.os}-${arch}/libarraypool.${suffix}`, folder);
+  const library = Deno.dlopen(path, symbols).symbols;
+  // Not Deno.UnsafePointerView: it does not tell when its buffers are gone, and Node-API does.
+  const module = { exports: {} };
+  (globalThis as unknown as { process: DenoProcess }).process.dlopen(module, decodeURIComponent(path.pathname));
+  const { buffer } = module.exports as Module;
 
   return {
     library: library as unknown as Library,
     runtime: AP_RUNTIME_DENO,
-    // Deno has no deallocator for foreign memory.
-    countsBuffers: false,
     largestBufferBytes: Infinity,
     isMainThread: !("WorkerGlobalScope" in globalThis),
-    pointer: (address) => Deno.UnsafePointer.create(BigInt(address)),
-    buffer: (pointer, offset, byteLength) => Deno.UnsafePointerView.getArrayBuffer(pointer, byteLength, offset),
+    address: (pointer) => Number(Deno.UnsafePointer.value(pointer)),
+    buffer,
     // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same. It costs no
     // memory if its pages are never touched: from 32 MiB on, calloc() always maps fresh ones.
     weigh: (bytes) => void new ArrayBuffer(bytes),

@@ -63,7 +63,8 @@ enum {
 enum { AP_RUNTIME_NATIVE = 0, AP_RUNTIME_BUN = 1, AP_RUNTIME_DENO = 2, AP_RUNTIME_NODE = 3 };
 
 /* Or'ed to the runtime of create and open: the host calls ap_buffer_gone() for every buffer it made on a block, and a
- * block stays held until it did. Bun can (the deallocator of an ArrayBuffer), Deno cannot. */
+ * block stays held until it did. Bun does so by the deallocator of an
+ * ArrayBuffer, Deno by way of Node-API: the library is a Node-API module, too (node_api.zig). */
 #define AP_COUNTS_BUFFERS 256u
 
 #define AP_MEMBERS_MAX 256u
@@ -206,6 +207,9 @@ int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
 
 /* Lets go of a lent block if its last buffer is gone. Returns 0: let go, or not lent any more; 2: still lent. */
 int32_t ap_block_settle(ap_pool *pool, uint32_t block);
+
+/* Returns 1 if a buffer that the host made on that block, for any hold, is not gone (AP_COUNTS_BUFFERS), else 0. */
+int32_t ap_block_shown(ap_pool *pool, uint32_t block);
 
 /* The host's buffer on a block is gone. Any thread, any time. `context`: see AP_INFO_GONE_ADDRESS. */
 void ap_buffer_gone(void *bytes, void *context);

@@ -265,6 +265,10 @@ pub export fn ap_block_settle(pool: *Pool, block: u32) i32 {
     return @intFromEnum(released);
 }
 
+pub export fn ap_block_shown(pool: *Pool, block: u32) i32 {
+    return @intFromBool(pool.isShown(block));
+}
+
 pub export fn ap_buffer_gone(bytes: ?*anyopaque, context: *u32) void {
     _ = bytes;
     // Pairs with the acquire in Hold.buffersAlive: what the buffer's users did is done.
@@ -379,6 +383,7 @@ pub export fn ap_member_list(pool: *Pool, infos: [*]MemberInfo, max: u32) i32 {
 }
 
 comptime {
+    _ = @import("node_api.zig"); // it has an export of its own
     layout.assert(@sizeOf(BlockInfo) == 72);
     layout.assert(@sizeOf(MemberInfo) == 32);
 }

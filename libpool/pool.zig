@@ -585,6 +585,11 @@ pub const Pool = struct {
         return .gone;
     }
 
+    /// Whether a buffer on the block is still there. Only private memory is read.
+    pub fn isShown(pool: *const Pool, number: u32) bool {
+        return number < pool.view.geometry.blocks_max and pool.holds[number].buffersAlive();
+    }
+
     inline fn dropBit(pool: *Pool, number: u32) Error!void {
         try pool.acquireHot();
         defer pool.unlockHot();

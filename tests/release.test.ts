@@ -314,7 +314,7 @@ for (const drop of [false, true]) {
     overwriteFreeMemory(pool);
     assert.ok(new Uint8Array(taken.buffer!).every((byte) => byte === 7));
     taken.buffer = undefined;
-    if (runtime === "bun") await untilCollected(() => pool.stats().arrays === 0, "the new owner is gone");
+    await untilCollected(() => pool.stats().arrays === 0, "the new owner is gone");
     pool.close();
     throwsPoolError(() => Pool.open(pool.name), "ERR_NOT_FOUND");
   });

@@ -6,7 +6,6 @@ import {
   assert,
   newName,
   poolsLeft,
-  runtime,
   runtimes,
   start,
   test,
@@ -147,11 +146,9 @@ for (const drop of [false, true]) {
     using all = pool.alloc(Uint8Array, pool.stats().largestFreeBytes).fill(0xee);
     assert.ok(all.length <= 3 * 2 ** 20);
     assert.equal(await helper.ask({ do: "sum" }), 2 ** 20);
-    if (runtime === "bun") {
-      helper.worker.terminate();
-      await untilCollected(() => pool.stats().lentBytes === 0, "the new owner is gone");
-      assert.equal(pool.stats().arrays, 1);
-    }
+    helper.worker.terminate();
+    await untilCollected(() => pool.stats().lentBytes === 0, "the new owner is gone");
+    assert.equal(pool.stats().arrays, 1);
   });
 }
 

@@ -1,0 +1,57 @@
+//! The library as a Node-API module, beside its C interface: for hosts whose FFI makes buffers on foreign memory, but
+//! does not tell when they are gone (Deno). It exports one function:
+//!
+//!     buffer(address: number, byteLength: number, context: number): ArrayBuffer
+//!
+//! The ArrayBuffer shows that memory. When nothing sees it any more, which is after the last transfer of the buffer and
+//! after the last native call that uses it, `ap_buffer_gone(address, context)` is called, on any thread; not for context 0.
+//!
+//! The functions of Node-API are the host's own. They are weak: other hosts load the library without them.
+
+const exports = @import("exports.zig");
+
+const Env = ?*anyopaque;
+const Value = ?*anyopaque;
+const CallbackInfo = ?*anyopaque;
+const Callback = *const fn (Env, CallbackInfo) callconv(.c) Value;
+const Finalize = *const fn (Env, ?*anyopaque, ?*anyopaque) callconv(.c) void;
+const ok = 0;
+
+fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
+    return @extern(?*const Function, .{ .name = name, .linkage = .weak });
+}
+
+pub export fn napi_register_module_v1(env: Env, module: Value) Value {
+    const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
+    const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return null;
+    var function: Value = null;
+    const name = "buffer";
+    if (createFunction(env, name, name.len, buffer, null, &function) != ok) return null;
+    if (setProperty(env, module, name, function) != ok) return null;
+    return module;
+}
+
+fn buffer(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const getArguments = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
+    const getNumber = host("napi_get_value_double", fn (Env, Value, *f64) callconv(.c) i32) orelse return null;
+    const create = host("napi_create_external_arraybuffer", fn (Env, ?*anyopaque, usize, Finalize, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
+    var arguments: [3]Value = @splat(null);
+    var count: usize = arguments.len;
+    if (getArguments(env, info, &count, &arguments, null, null) != ok) return null;
+    var numbers: [3]usize = undefined;
+    for (arguments, &numbers) |argument, *number| {
+        var value: f64 = 0;
+        if (getNumber(env, argument, &value) != ok) return null;
+        // Up to 2^53: an address, or a length.
+        if (!(value >= 0 and value <= 1 << 53)) return null;
+        number.* = @intFromFloat(value);
+    }
+    var result: Value = null;
+    const made = create(env, @ptrFromInt(numbers[0]), numbers[1], gone, @ptrFromInt(numbers[2]), &result);
+    return if (made == ok) result else null;
+}
+
+fn gone(_: Env, bytes: ?*anyopaque, context: ?*anyopaque) callconv(.c) void {
+    const counter: *u32 = @ptrCast(@alignCast(context orelse return));
+    exports.ap_buffer_gone(bytes, counter);
+}
