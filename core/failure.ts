@@ -4,6 +4,7 @@ import {
   AP_CAUSE_BLOCKS,
   AP_CAUSE_CLAIMS,
   AP_CAUSE_DEVICE,
+  AP_CAUSE_FILES,
   AP_ERR_ADDRESS_SPACE,
   AP_ERR_ARGUMENT,
   AP_ERR_BUSY,
@@ -39,6 +40,8 @@ export interface Facts {
   readonly pid?: number;
   /** The layout version of a segment that has another one; what /dev/shm has left for a new one. */
   readonly detail?: number;
+  /** With AP_ERR_FULL, for a pool that was not made: AP_CAUSE_*. */
+  readonly cause?: number;
   readonly capacityBytes?: number;
   /** The member's record, with AP_ERR_FULL. */
   readonly record?: Float64Array;
@@ -58,9 +61,7 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_FULL:
       return new PoolError(
         "ERR_POOL_FULL",
-        facts.record === undefined
-          ? noRoomMessage(pool, facts.detail ?? 0)
-          : fullMessage(pool, facts.record, facts.origins),
+        facts.record === undefined ? noRoomMessage(pool, facts) : fullMessage(pool, facts.record, facts.origins),
       );
     case AP_ERR_BUSY:
       return new PoolError(
@@ -139,8 +140,15 @@ export function staleDescriptor(message: string): PoolError {
 }
 
 /** For a pool that cannot even be made. */
-function noRoomMessage(pool: string, freeBytes: number): string {
-  return `/dev/shm has only ${formatBytes(freeBytes)} left, and ${pool} needs 192 KiB before its first array. ` +
+function noRoomMessage(pool: string, facts: Facts): string {
+  if (facts.cause === AP_CAUSE_FILES) {
+    return `/dev/shm takes no more files, so there is no place for ${pool}. ` +
+      "What helps: end programs that use other pools, delete files there that nobody uses, a /dev/shm with more inodes " +
+      "(mount -o remount,nr_inodes=... /dev/shm)";
+  }
+  return `/dev/shm has only ${
+    formatBytes(facts.detail ?? 0)
+  } left, and ${pool} needs 192 KiB before its first array. ` +
     "What helps: end programs that use other pools, trim() them, a larger /dev/shm (Docker: --shm-size)";
 }
 

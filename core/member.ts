@@ -27,6 +27,7 @@ import {
   AP_RECORD_LENGTH,
   AP_RECORD_OFFSET,
   AP_RECORD_PID,
+  AP_REPORT_CAUSE,
   AP_REPORT_CODE,
   AP_REPORT_DETAIL,
   AP_REPORT_ERRNO,
@@ -85,6 +86,7 @@ export function join(way: Way): Member {
       pool: way.name,
       errno: report[AP_REPORT_ERRNO]!,
       detail: report[AP_REPORT_DETAIL]!,
+      cause: report[AP_REPORT_CAUSE]!,
       pid: report[AP_REPORT_PID]!,
     });
   }

@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a signature or a constant in this file does. */
-#define AP_ABI_VERSION 1u
+#define AP_ABI_VERSION 2u
 
 typedef struct ap_pool ap_pool;
 
@@ -84,7 +84,8 @@ enum {
   AP_REPORT_CODE = 0,   /* AP_ERR_*, or 0 */
   AP_REPORT_ERRNO = 1,  /* the system's error number, or 0 */
   AP_REPORT_DETAIL = 2, /* see the error */
-  AP_REPORT_PID = 3     /* with AP_ERR_BUSY */
+  AP_REPORT_PID = 3,    /* with AP_ERR_BUSY */
+  AP_REPORT_CAUSE = 4   /* with AP_ERR_FULL: AP_CAUSE_DEVICE or AP_CAUSE_FILES */
 };
 
 /* The member's record. Which places a call writes is said at the call. */
@@ -114,7 +115,8 @@ enum {
   AP_CAUSE_HEAP = 1,   /* the pool's capacity is used up, or too fragmented */
   AP_CAUSE_DEVICE = 2, /* /dev/shm is full */
   AP_CAUSE_BLOCKS = 3, /* the block table is full */
-  AP_CAUSE_CLAIMS = 4  /* the pin table is full */
+  AP_CAUSE_CLAIMS = 4, /* the pin table is full */
+  AP_CAUSE_FILES = 5   /* /dev/shm takes no more files */
 };
 
 /* ap_pool_info */

@@ -59,7 +59,7 @@ pub fn split(view: *const View, index: BlockIndex, granules: u32) SplitError!Blo
 }
 
 /// Joins a free block with its free right neighbour; both are in no list. What the result says of its memory is what both
-/// said.
+/// said; zero, where one is backed and the other is not, would say that there is no memory behind either.
 pub fn mergeRight(view: *const View, index: BlockIndex) Corrupt!void {
     const left = try view.block(index);
     const right_index = left.next.get();
@@ -72,7 +72,7 @@ pub fn mergeRight(view: *const View, index: BlockIndex) Corrupt!void {
 
     var both = left_word;
     both.backed = left_word.backed and right_word.backed;
-    both.zero = left_word.zero and right_word.zero;
+    both.zero = left_word.zero and right_word.zero and left_word.backed == right_word.backed;
     if (both != left_word) left.word.commit(both);
 
     view.header.touching.commit(.{ .left = index.int(), .entry = right_index.int() });

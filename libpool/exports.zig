@@ -9,7 +9,7 @@ const members = @import("members.zig");
 const Holders = @import("view.zig").Holders;
 const Pool = pool_file.Pool;
 
-pub const abi_version: u32 = 1;
+pub const abi_version: u32 = 2;
 
 pub const Code = enum(i32) {
     stale = -1,
@@ -103,11 +103,13 @@ fn openOrCreateFrom(name: ?[*:0]const u8, capacity_bytes: f64, claim_ttl_ms: f64
 
 fn opened(result: segment.Error!*Pool, why: *const segment.Report, report: ?*[8]f64) ?*Pool {
     const pool = result catch |err| {
-        if (report) |r| r[0..4].* = .{
+        const cause: pool_file.Cause = if (err != error.Full) .none else if (why.files_are_full) .files else .device;
+        if (report) |r| r[0..5].* = .{
             @floatFromInt(@intFromEnum(codeOf(err))),
             @floatFromInt(why.failure.errno),
             @floatFromInt(why.detail),
             @floatFromInt(why.pid),
+            @floatFromInt(@intFromEnum(cause)),
         };
         return null;
     };
@@ -280,7 +282,7 @@ pub export fn ap_buffer_gone(bytes: ?*anyopaque, context: *u32) void {
 pub export fn ap_claim_create(pool: *Pool, block: u32, attaches: u32, ttl_ms: f64) i32 {
     const ttl = wholeNumber(ttl_ms) catch |err| return failed(pool, err);
     const times = std.math.cast(u24, attaches) orelse return failed(pool, error.Argument);
-    const number = pool.createClaim(block, times, ttl) catch |err| return failedShort(pool, err, 0);
+    const number = pool.createClaim(block, times, ttl) catch |err| return failedShort(pool, err, @sizeOf(layout.Pin));
     pool.record[generation_at] = @floatFromInt(pool.view.blocks[block].word.get().generation);
     pool.record[claim_at] = @floatFromInt(number);
     return 0;

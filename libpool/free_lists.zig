@@ -46,7 +46,8 @@ pub fn takeQuick(view: *const View, granules: u32) Corrupt!?BlockIndex {
     if (index == .none) return null;
     const block = try view.block(index);
     const extent = try view.extent(block);
-    if (block.word.get().state != .free or extent.granules != granules) return error.Corrupt;
+    const word = block.word.get();
+    if (word.state != .free or !word.backed or extent.granules != granules) return error.Corrupt;
     head.set(block.of.links.next.get());
     view.lists.quick_granules.set(view.lists.quick_granules.get() -| granules);
     return index;
@@ -97,18 +98,18 @@ fn runsFor(view: *const View, backed: bool) *Runs {
     return if (backed) &view.lists.backed else &view.lists.unbacked;
 }
 
-/// Puts a free block into the runs, joined with free neighbours of its kind (backed or not).
+/// Puts a free block into the runs, joined with free neighbours of its kind.
 pub fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
     var merged = index;
     const block = try view.block(index);
-    const backed = block.word.get().backed;
-    if (try joinable(view, block.next.get(), backed)) {
+    const word = block.word.get();
+    if (try joinable(view, block.next.get(), word)) {
         try remove(view, block.next.get());
         try blocks.mergeRight(view, merged);
     }
     if (index != layout.BlockIndex.of(0)) {
         const left = block.prev.get();
-        if (try joinable(view, left, backed)) {
+        if (try joinable(view, left, word)) {
             if ((try view.block(left)).next.get() != index) return error.Corrupt;
             try remove(view, left);
             try blocks.mergeRight(view, left);
@@ -118,10 +119,13 @@ pub fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
     try insert(view, merged);
 }
 
-fn joinable(view: *const View, index: BlockIndex, backed: bool) Corrupt!bool {
+/// Whether the run `index` is of the same kind as one that says `word`: both backed, or both unbacked and alike in
+/// whether trim() would find memory there.
+fn joinable(view: *const View, index: BlockIndex, word: layout.BlockWord) Corrupt!bool {
     const block = try view.block(index);
-    const word = block.word.get();
-    return word.state == .free and word.backed == backed and block.of.links.list.get() == .runs;
+    const its = block.word.get();
+    if (its.state != .free or block.of.links.list.get() != .runs) return false;
+    return its.backed == word.backed and (its.backed or its.zero == word.zero);
 }
 
 /// Puts a free block into the runs as it is.
@@ -200,31 +204,6 @@ fn firstAtOrAbove(runs: *const Runs, class: Class) ?Class {
     if (first >= layout.first_levels) return null;
     const second = runs.second[first].get();
     return if (second == 0) null else .{ .first = first, .second = @ctz(second) };
-}
-
-/// The largest run of one kind.
-pub fn largest(view: *const View, backed: bool) Corrupt!?BlockIndex {
-    const runs = runsFor(view, backed);
-    const firsts = runs.first.get() & ((1 << layout.first_levels) - 1);
-    if (firsts == 0) return null;
-    const first: u32 = 31 - @clz(firsts);
-    const seconds = runs.second[first].get();
-    if (seconds == 0) return null;
-    const class: Class = .{ .first = first, .second = 31 - @clz(seconds) };
-    var best: ?BlockIndex = null;
-    var best_granules: u32 = 0;
-    var index = runs.heads[class.list()].get();
-    for (0..view.geometry.blocks_max) |_| {
-        if (index == .none) return best;
-        const block = try view.block(index);
-        const granules = (try view.extent(block)).granules;
-        if (granules > best_granules) {
-            best = index;
-            best_granules = granules;
-        }
-        index = block.of.links.next.get();
-    }
-    return error.Corrupt;
 }
 
 inline fn bit(number: u32) u32 {

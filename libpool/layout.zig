@@ -259,7 +259,8 @@ pub const BlockWord = packed struct(u64) {
     state: BlockState = .unused,
     /// There is memory behind every byte. Safe when it says no.
     backed: bool = false,
-    /// Every byte is zero. Safe when it says no.
+    /// Every byte is zero; of free memory that is not backed: and no whole page of it has memory behind it, so there is
+    /// nothing for trim() to give back. Safe when it says no.
     zero: bool = false,
     _pad: u6 = 0,
 };

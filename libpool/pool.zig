@@ -39,7 +39,7 @@ pub const Hold = extern struct {
     }
 };
 
-pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4 };
+pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4, files = 5 };
 
 pub const Shortage = struct {
     cause: Cause = .none,
@@ -367,7 +367,8 @@ pub const Pool = struct {
             if (try pool.takeOrGrow(request)) |array| return array;
         }
         // /dev/shm is full, but this pool may keep some of it behind runs that are too small.
-        if (pool.cause == .device and try pool.trim() > 0) {
+        if (pool.cause == .device) {
+            _ = try pool.trim();
             try pool.coalesce();
             if (try pool.takeOrGrow(request)) |array| return array;
         }
@@ -413,51 +414,63 @@ pub const Pool = struct {
         const whole_pages = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
         const generous: u32 = @intCast(@min(whole_pages, geometry.heap_granules));
         for ([_]u32{ generous, request.granules }) |wanted| {
-            if (try pool.reserve(wanted)) |index| {
-                if (try pool.backReserved(index)) return try pool.publishGrown(index, request);
+            if (try pool.reserve(wanted)) |reserved| {
+                if (try pool.backReserved(reserved)) return try pool.publishGrown(reserved, request);
                 pool.cause = .device;
             }
         }
         return null;
     }
 
-    /// Takes unbacked free memory to this member, so that it can be backed outside the lock.
-    fn reserve(pool: *Pool, granules: u32) Error!?BlockIndex {
+    /// Taken from unbacked free memory, to be backed outside the lock.
+    const Reserved = struct {
+        index: BlockIndex,
+        /// What the block said before. While somebody may be backing it, it says no: should he die, trim() looks there.
+        was_zero: bool,
+    };
+
+    pub fn reserve(pool: *Pool, granules: u32) Error!?Reserved {
         try pool.acquire();
         defer pool.unlock();
         if (blocks.unusedEntries(&pool.view) < 2) return null;
         const index = try pool.takeRun(false, granules) orelse return null;
-        try pool.markReserved(index, (try pool.view.block(index)).word.get().zero);
-        return index;
+        const was_zero = (try pool.view.block(index)).word.get().zero;
+        try pool.markReserved(index);
+        return .{ .index = index, .was_zero = was_zero };
     }
 
-    fn markReserved(pool: *Pool, index: BlockIndex, is_zero: bool) Error!void {
+    fn markReserved(pool: *Pool, index: BlockIndex) Error!void {
         const block = try pool.view.block(index);
         pool.holdAlone(block);
-        block.word.commit(.{
-            .generation = block.word.get().generation +% 1,
-            .state = .reserved,
-            .backed = false,
-            .zero = is_zero,
-        });
+        block.word.commit(.{ .generation = block.word.get().generation +% 1, .state = .reserved });
     }
 
     /// Puts memory behind a reserved block. When there is none left, the block is free again, and false is returned.
-    fn backReserved(pool: *Pool, index: BlockIndex) Error!bool {
-        const extent = try pool.view.extent(try pool.view.block(index));
+    fn backReserved(pool: *Pool, reserved: Reserved) Error!bool {
+        const extent = try pool.view.extent(try pool.view.block(reserved.index));
+        // What cannot fit does not take, for as long as it tries, what others could have. Pages at the ends may be backed.
+        if (reserved.was_zero and !system.hasRoom(extent.bytes() -| 2 * system.pageBytes())) {
+            try pool.freeReserved(reserved.index, true);
+            return false;
+        }
         const offset = pool.view.geometry.heap_start + extent.offsetBytes();
         var failure: system.Failure = .{};
         if (system.back(pool.self.fd, offset, extent.bytes(), &failure)) |_| return true else |err| {
             pool.errno = failure.errno;
-            pool.punchInside(extent); // what was backed before it failed
-            try pool.freeReserved(index);
+            const pages = Pages.inside(extent);
+            if (pages.granules > 0) _ = pool.punch(pages); // what was backed before it failed
+            try pool.freeReserved(reserved.index, reserved.was_zero and pages.granules == extent.granules);
             return if (err == error.NoSpace) false else error.System;
         }
     }
 
-    fn freeReserved(pool: *Pool, index: BlockIndex) Error!void {
+    fn freeReserved(pool: *Pool, index: BlockIndex, is_zero: bool) Error!void {
         try pool.acquireOrStrand();
         defer pool.unlock();
+        const block = try pool.view.block(index);
+        var word = block.word.get();
+        word.zero = is_zero;
+        block.word.commit(word);
         try pool.freeBlock(index);
     }
 
@@ -467,17 +480,18 @@ pub const Pool = struct {
         try pool.acquire();
     }
 
-    fn publishGrown(pool: *Pool, index: BlockIndex, request: Request) Error!Array {
+    fn publishGrown(pool: *Pool, reserved: Reserved, request: Request) Error!Array {
         try pool.acquireOrStrand();
         defer pool.unlock();
-        const block = try pool.view.block(index);
+        const block = try pool.view.block(reserved.index);
         var word = block.word.get();
         word.backed = true;
+        word.zero = reserved.was_zero;
         block.word.commit(word);
         // Without an entry for the rest, the array keeps it.
         const larger = (try pool.view.extent(block)).granules > request.granules;
-        if (larger and blocks.unusedEntries(&pool.view) > 0) try pool.cut(index, request.granules);
-        return pool.publishAt(index, request);
+        if (larger and blocks.unusedEntries(&pool.view) > 0) try pool.cut(reserved.index, request.granules);
+        return pool.publishAt(reserved.index, request);
     }
 
     /// Backs more of the block table when it is nearly used up.
@@ -651,29 +665,38 @@ pub const Pool = struct {
     pub fn createClaim(pool: *Pool, number: u32, attaches: u24, ttl_ms: u64) Error!u64 {
         _ = try pool.held(number);
         if (attaches == 0) return error.Argument;
-        const view = &pool.view;
         const now_ms = system.monotonicMs();
         const deadline_ms = now_ms +| (if (ttl_ms == 0) pool.claim_ttl_ms else ttl_ms);
-        var expired = false;
         while (true) {
-            {
-                try pool.acquire();
-                defer pool.unlock();
-                if (pins.createClaim(view, .of(number), attaches, deadline_ms)) |claim| {
-                    return layout.claimNumber(claim.pin, claim.serial);
-                } else |err| if (err == error.Corrupt) return error.Corrupt;
-                if (view.pinsBacked() == view.geometry.pins_max) {
-                    if (!expired) {
-                        _ = try pool.expireClaims(now_ms);
-                        expired = true;
-                        continue;
-                    }
-                    pool.cause = .claims;
-                    return error.Full;
+            if (try pool.claimRecord(number, attaches, deadline_ms)) |claim| return claim;
+            pool.growPins() catch |err| {
+                if (err != error.Full) return err;
+                {
+                    try pool.acquire();
+                    defer pool.unlock();
+                    _ = try pool.expireClaims(now_ms);
                 }
-            }
-            try pool.backTable(view.geometry.pins_start, @sizeOf(layout.Pin), &view.header.pins_backed, view.geometry.pins_max);
+                return try pool.claimRecord(number, attaches, deadline_ms) orelse error.Full;
+            };
         }
+    }
+
+    /// Null when every record that is backed is in use.
+    fn claimRecord(pool: *Pool, number: u32, attaches: u24, deadline_ms: u64) Error!?u64 {
+        try pool.acquire();
+        defer pool.unlock();
+        const claim = pins.createClaim(&pool.view, .of(number), attaches, deadline_ms) catch |err|
+            return if (err == error.NoEntry) null else error.Corrupt;
+        return layout.claimNumber(claim.pin, claim.serial);
+    }
+
+    fn growPins(pool: *Pool) Error!void {
+        const geometry = pool.view.geometry;
+        if (pool.view.pinsBacked() == geometry.pins_max) {
+            pool.cause = .claims;
+            return error.Full;
+        }
+        try pool.backTable(geometry.pins_start, @sizeOf(layout.Pin), &pool.view.header.pins_backed, geometry.pins_max);
     }
 
     /// Takes `attaches` off a claim that will not be used for them.
@@ -780,61 +803,75 @@ pub const Pool = struct {
 
     /// Gives the memory behind free runs back to the system. Returns bytes.
     pub fn trim(pool: *Pool) Error!u64 {
-        const page_granules: u32 = @intCast(system.pageBytes() / layout.granule_bytes);
         {
             try pool.acquire();
             defer pool.unlock();
             try free_lists.flush(&pool.view);
         }
         var bytes: u64 = 0;
-        for (0..pool.view.geometry.blocks_max) |_| {
+        var from: u32 = 0;
+        while (true) {
             try pool.backTables();
-            const index = try pool.reserveForTrim(page_granules) orelse break;
-            const extent = try pool.view.extent(try pool.view.block(index));
-            const offset = pool.view.geometry.heap_start + extent.offsetBytes();
-            const punched = system.punch(pool.self.fd, offset, extent.bytes());
-            if (punched) bytes += extent.bytes();
-            try pool.acquireOrStrand();
-            defer pool.unlock();
-            const block = try pool.view.block(index);
-            var word = block.word.get();
-            word.zero = punched;
-            block.word.commit(word);
-            try pool.freeBlock(index);
+            const trimming = try pool.reserveForTrim(&from) orelse return bytes;
+            const extent = try pool.view.extent(try pool.view.block(trimming.index));
+            const pages = Pages.inside(extent);
+            const before = system.info(pool.self.fd) orelse return error.System;
+            const punched = pool.punch(pages);
+            const after = system.info(pool.self.fd) orelse return error.System;
+            // Of a run that is not backed as a whole, only the system knows how much there was.
+            if (punched) bytes += if (trimming.was_backed) pages.bytes() else @min(pages.bytes(), before.backed_bytes -| after.backed_bytes);
+            try pool.freeReserved(trimming.index, punched and pages.granules == extent.granules);
             if (!punched) return error.System;
         }
-        return bytes;
     }
 
-    /// The whole pages of the largest backed run, taken to this member.
-    fn reserveForTrim(pool: *Pool, page_granules: u32) Error!?BlockIndex {
+    const Trimming = struct { index: BlockIndex, was_backed: bool };
+
+    /// The whole pages of the next free run that may have memory, taken to this member. `from`: the entry to look at next.
+    fn reserveForTrim(pool: *Pool, from: *u32) Error!?Trimming {
         const view = &pool.view;
         try pool.acquire();
         defer pool.unlock();
-        if (blocks.unusedEntries(view) < 2) return null;
-        var index = try free_lists.largest(view, true) orelse return null;
-        const extent = try view.extent(try view.block(index));
-        const first = std.mem.alignForward(u64, extent.start, page_granules);
-        const end = std.mem.alignBackward(u64, @as(u64, extent.start) + extent.granules, page_granules);
-        if (end <= first) return null;
-        try free_lists.remove(view, index);
-        if (first > extent.start) {
-            const head = index;
-            index = blocks.split(view, head, @intCast(first - extent.start)) catch return error.Corrupt;
-            try free_lists.insert(view, head);
+        const used = view.blocksUsed();
+        while (from.* < used) {
+            var index: BlockIndex = .of(from.*);
+            from.* += 1;
+            const block = try view.block(index);
+            const word = block.word.get();
+            if (word.state != .free or (!word.backed and word.zero)) continue;
+            if (block.of.links.list.get() != .runs) continue; // freed a moment ago
+            const extent = try view.extent(block);
+            const pages = Pages.inside(extent);
+            if (pages.granules == 0) continue;
+            try free_lists.remove(view, index);
+            // Without entries for the ends, the run is punched as a whole.
+            if (blocks.unusedEntries(view) >= 2) {
+                if (pages.start > extent.start) {
+                    const head = index;
+                    index = blocks.split(view, head, pages.start - extent.start) catch return error.Corrupt;
+                    try free_lists.insert(view, head);
+                }
+                if (pages.granules < (try view.extent(try view.block(index))).granules) try pool.cut(index, pages.granules);
+            }
+            try pool.markReserved(index);
+            return .{ .index = index, .was_backed = word.backed };
         }
-        if (end - first < (try view.extent(try view.block(index))).granules) try pool.cut(index, @intCast(end - first));
-        try pool.markReserved(index, false);
-        return index;
+        return null;
     }
 
-    /// Whole pages inside an extent that this member has reserved.
-    fn punchInside(pool: *Pool, extent: View.Extent) void {
-        const page = system.pageBytes();
-        const start = pool.view.geometry.heap_start + extent.offsetBytes();
-        const first = layout.alignUp(start, page);
-        const end = (start + extent.bytes()) & ~(page - 1);
-        if (end > first) _ = system.punch(pool.self.fd, first, end - first);
+    /// The whole pages in an extent of the heap.
+    const Pages = struct {
+        fn inside(extent: View.Extent) View.Extent {
+            const page_granules = system.pageBytes() / layout.granule_bytes;
+            const first = std.mem.alignForward(u64, extent.start, page_granules);
+            const end = std.mem.alignBackward(u64, @as(u64, extent.start) + extent.granules, page_granules);
+            return .{ .start = @intCast(first), .granules = @intCast(end -| first) };
+        }
+    };
+
+    /// Takes the memory from behind whole pages that this member has reserved.
+    fn punch(pool: *Pool, pages: View.Extent) bool {
+        return system.punch(pool.self.fd, pool.view.geometry.heap_start + pages.offsetBytes(), pages.bytes());
     }
 
     /// The first broken invariant of the whole segment, or null.

@@ -31,6 +31,8 @@ pub const Report = struct {
     failure: system.Failure = .{},
     detail: u64 = 0,
     pid: u32 = 0,
+    /// With error.Full: it was not memory that was missing.
+    files_are_full: bool = false,
 };
 
 /// A descriptor of a segment whose slot byte it owns, before it is mapped.
@@ -210,7 +212,10 @@ pub fn translated(err: platform.Error, report: *Report) Error {
         error.AddressSpace => error.AddressSpace,
         error.System => error.System,
         error.NoSpace => {
-            if (system.deviceSpace()) |space| report.detail = space.free_bytes;
+            if (system.deviceSpace()) |space| {
+                report.detail = space.free_bytes;
+                report.files_are_full = space.files_are_full;
+            }
             return error.Full;
         },
     };

@@ -207,6 +207,12 @@ pub fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
     }
 }
 
+/// False when /dev/shm certainly has no such room.
+pub fn hasRoom(bytes: u64) bool {
+    const space = deviceSpace() orelse return true;
+    return space.free_bytes >= bytes;
+}
+
 /// Takes the memory from behind a range of whole pages; it reads as zeros when it is backed again.
 pub fn punch(fd: Fd, offset: u64, bytes: u64) bool {
     const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
@@ -256,7 +262,7 @@ pub fn pageBytes() u64 {
 /// 4 KiB on x86-64; arm64 kernels use up to 64 KiB, and a larger figure is always safe for punching.
 const page_bytes: u64 = if (@import("builtin").cpu.arch == .x86_64) 4096 else 65536;
 
-pub const DeviceSpace = struct { total_bytes: u64, free_bytes: u64 };
+pub const DeviceSpace = struct { total_bytes: u64, free_bytes: u64, files_are_full: bool };
 
 const Statfs = extern struct {
     type: i64,
@@ -264,16 +270,23 @@ const Statfs = extern struct {
     blocks: u64,
     blocks_free: u64,
     blocks_available: u64,
-    rest: [80]u8,
+    files: u64,
+    files_free: u64,
+    rest: [64]u8,
 };
 
+/// Null when it cannot be told, or has no limit of its own.
 pub fn deviceSpace() ?DeviceSpace {
     var buffer: Statfs = undefined;
     const path: [*:0]const u8 = directory;
     const result = linux.syscall2(.statfs, @intFromPtr(path), @intFromPtr(&buffer));
-    if (linux.errno(result) != .SUCCESS or buffer.block_bytes <= 0) return null;
+    if (linux.errno(result) != .SUCCESS or buffer.block_bytes <= 0 or buffer.blocks == 0) return null;
     const block: u64 = @intCast(buffer.block_bytes);
-    return .{ .total_bytes = buffer.blocks *| block, .free_bytes = buffer.blocks_available *| block };
+    return .{
+        .total_bytes = buffer.blocks *| block,
+        .free_bytes = buffer.blocks_available *| block,
+        .files_are_full = buffer.files > 0 and buffer.files_free == 0,
+    };
 }
 
 /// The least of the machine's memory, the cgroup's limit and the size of /dev/shm.

@@ -130,3 +130,54 @@ pub fn waitUntil(word: *u32, value: u32) void {
 pub fn signal(word: *u32) void {
     _ = @atomicRmw(u32, word, .Add, 1, .acq_rel);
 }
+
+/// Runs `body(argument)` in a process that has a /dev/shm of its own, mounted with `options` ("size=1m"). Returns its
+/// exit code, as Child.wait(). Skips the test where this user may not mount, and says so.
+pub fn inSmallDevice(options: [:0]const u8, comptime body: anytype, argument: anytype) !u32 {
+    const cannot_mount = 77;
+    const code = try (try Child.start(struct {
+        fn run(at: struct { [:0]const u8, @TypeOf(argument) }) !void {
+            mountDevice(at[0]) catch linux.exit_group(cannot_mount);
+            try body(at[1]);
+        }
+    }.run, .{ options, argument })).wait();
+    if (code != cannot_mount) return code;
+    std.debug.print("skipped: this user cannot mount a small /dev/shm (needs root, or user namespaces)\n", .{});
+    return error.SkipZigTest;
+}
+
+fn mountDevice(options: [:0]const u8) !void {
+    const uid = linux.geteuid();
+    const gid = linux.getegid();
+    if (linux.errno(linux.unshare(linux.CLONE.NEWNS)) != .SUCCESS) {
+        if (linux.errno(linux.unshare(linux.CLONE.NEWNS | linux.CLONE.NEWUSER)) != .SUCCESS) return error.Unshare;
+        var buffer: [64]u8 = undefined;
+        try writeFile("/proc/self/setgroups", "deny");
+        try writeFile("/proc/self/uid_map", try std.fmt.bufPrint(&buffer, "0 {d} 1", .{uid}));
+        try writeFile("/proc/self/gid_map", try std.fmt.bufPrint(&buffer, "0 {d} 1", .{gid}));
+    }
+    // What is mounted here stays here.
+    if (linux.errno(linux.mount("none", "/", null, linux.MS.REC | linux.MS.PRIVATE, 0)) != .SUCCESS) return error.Mount;
+    if (linux.errno(linux.mount("none", "/dev/shm", "tmpfs", 0, @intFromPtr(options.ptr))) != .SUCCESS) return error.Mount;
+}
+
+fn writeFile(path: [*:0]const u8, text: []const u8) !void {
+    const fd = linux.open(path, .{ .ACCMODE = .WRONLY }, 0);
+    if (linux.errno(fd) != .SUCCESS) return error.Open;
+    defer _ = linux.close(@intCast(fd));
+    if (linux.write(@intCast(fd), text.ptr, text.len) != text.len) return error.Write;
+}
+
+/// A file in /dev/shm that takes what another program would: all but `leave_bytes`.
+pub fn fillDevice(leave_bytes: u64) !linux.fd_t {
+    const fd = linux.open("/dev/shm/filler", .{ .ACCMODE = .RDWR, .CREAT = true, .TRUNC = true }, 0o600);
+    if (linux.errno(fd) != .SUCCESS) return error.Open;
+    const bytes = system.deviceSpace().?.free_bytes -| leave_bytes;
+    if (bytes > 0 and linux.errno(linux.fallocate(@intCast(fd), 0, 0, @intCast(bytes))) != .SUCCESS) return error.Fill;
+    return @intCast(fd);
+}
+
+pub fn emptyDevice(filler: linux.fd_t) void {
+    _ = linux.ftruncate(filler, 0);
+    _ = linux.close(filler);
+}
