@@ -97,7 +97,11 @@ export function loadDeno(folder: URL): Native {
     buffer,
     // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same. It costs no
     // memory if its pages are never touched: from 32 MiB on, calloc() always maps fresh ones.
-    weigh: (bytes) => void new ArrayBuffer(bytes),
+    weigh: (bytes) => {
+      try {
+        void new ArrayBuffer(bytes);
+      } catch { /* without the address space for it (ulimit -v) V8 has collected all it could before it gave up */ }
+    },
     later: (callback, delayMs) => Deno.unrefTimer(setTimeout(callback, delayMs)),
     // Fires at every end but an uncaught error: the program's own, `Deno.exit` and `process.exit`.
     atExit: (callback) => addEventListener("unload", callback),

@@ -9,5 +9,6 @@ test {
     _ = @import("tests/small_device.zig");
     _ = @import("tests/checker.zig");
     _ = @import("tests/header.zig");
+    _ = @import("tests/in_flight.zig");
     _ = @import("tests/crash_points.zig");
 }

@@ -17,6 +17,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { Pool, PoolError, type PoolErrorCode, type PoolOptions } from "arraypool";
+import { inSmallShm } from "./small_shm.ts";
 
 export { assert };
 
@@ -174,13 +175,17 @@ export interface ChildOptions {
   ipc?: boolean;
   /** Instead of `-A`. */
   permissions?: string[];
+  /** With a /dev/shm of its own, mounted with these options, such as "size=4m". Only where `mayMount`. */
+  shm?: string;
 }
 
 /** Starts a script of tests/support in `wanted`. Its lines of JSON are read with `next`. */
 export function start(wanted: Runtime, script: string, options: ChildOptions = {}): Child {
   const path = fileURLToPath(new URL(script, import.meta.url));
   const flags = wanted === "bun" ? [] : ["run", "--no-check", "--no-prompt", ...(options.permissions ?? ["-A"])];
-  const child = spawn(programOf(wanted), [...flags, path, ...(options.args ?? [])], {
+  const command = [programOf(wanted), ...flags, path, ...(options.args ?? [])];
+  const [program, ...args] = options.shm === undefined ? command : inSmallShm(options.shm, command);
+  const child = spawn(program!, args, {
     cwd: root,
     env: { ...process.env, ...options.env },
     stdio: ["pipe", "pipe", "pipe", ...(options.ipc ? ["ipc" as const] : [])],
