@@ -406,14 +406,20 @@ pub const Pool = struct {
         return pool.takeAny(request);
     }
 
-    /// Backs more of the heap: somewhat more than is asked for, as long as there is room.
+    /// Backs more of the heap: somewhat more than is asked for, as long as there is room; or else its pages; or else, where
+    /// its page is there already, just what is asked for.
     fn grow(pool: *Pool, request: Request) Error!?Array {
         const geometry = pool.view.geometry;
         const step_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
         const step: u32 = @intCast(step_bytes / layout.granule_bytes);
-        const whole_pages = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
-        const generous: u32 = @intCast(@min(whole_pages, geometry.heap_granules));
-        for ([_]u32{ generous, request.granules }) |wanted| {
+        const sections = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
+        const generous: u32 = @intCast(@min(sections, geometry.heap_granules));
+        const pages = layout.alignUp(request.granules, system.pageBytes() / layout.granule_bytes);
+        var tried: u32 = 0;
+        for ([_]u32{ generous, @intCast(@min(pages, geometry.heap_granules)), request.granules }, 0..) |wanted, i| {
+            if (wanted == tried) continue;
+            if (i == 0 and !system.hasRoom(@as(u64, wanted) * layout.granule_bytes)) continue;
+            tried = wanted;
             if (try pool.reserve(wanted)) |reserved| {
                 if (try pool.backReserved(reserved)) return try pool.publishGrown(reserved, request);
                 pool.cause = .device;
@@ -803,11 +809,7 @@ pub const Pool = struct {
 
     /// Gives the memory behind free runs back to the system. Returns bytes.
     pub fn trim(pool: *Pool) Error!u64 {
-        {
-            try pool.acquire();
-            defer pool.unlock();
-            try free_lists.flush(&pool.view);
-        }
+        try pool.coalesce(); // or a page that lies in two runs would stay
         var bytes: u64 = 0;
         var from: u32 = 0;
         while (true) {

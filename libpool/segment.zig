@@ -57,6 +57,14 @@ pub fn nameIsValid(name: []const u8) bool {
 
 /// A segment that has no name yet, all but its first member initialised, its slot 0 taken.
 pub fn create(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Entered {
+    return createIn(capacity_bytes, claim_ttl_ms, report) catch |err| {
+        // Once more, without what the attempt itself took.
+        if (err == error.Full) noteSpace(report);
+        return err;
+    };
+}
+
+fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Entered {
     const geometry = layout.Geometry.of(capacity_bytes) orelse return error.Argument;
     const fd = system.createUnnamed(&report.failure) catch |err| return translated(err, report);
     errdefer system.close(fd);
@@ -212,11 +220,14 @@ pub fn translated(err: platform.Error, report: *Report) Error {
         error.AddressSpace => error.AddressSpace,
         error.System => error.System,
         error.NoSpace => {
-            if (system.deviceSpace()) |space| {
-                report.detail = space.free_bytes;
-                report.files_are_full = space.files_are_full;
-            }
+            noteSpace(report);
             return error.Full;
         },
     };
+}
+
+fn noteSpace(report: *Report) void {
+    const space = system.deviceSpace() orelse return;
+    report.detail = space.free_bytes;
+    report.files_are_full = space.files_are_full;
 }

@@ -179,12 +179,21 @@ export interface ChildOptions {
   shm?: string;
 }
 
+/** What runs a script of tests/support in `wanted`. */
+export function commandOf(wanted: Runtime, script: string, permissions = ["-A"]): string[] {
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  const flags = wanted === "bun" ? [] : ["run", "--no-check", "--no-prompt", ...permissions];
+  return [programOf(wanted), ...flags, path];
+}
+
 /** Starts a script of tests/support in `wanted`. Its lines of JSON are read with `next`. */
 export function start(wanted: Runtime, script: string, options: ChildOptions = {}): Child {
-  const path = fileURLToPath(new URL(script, import.meta.url));
-  const flags = wanted === "bun" ? [] : ["run", "--no-check", "--no-prompt", ...(options.permissions ?? ["-A"])];
-  const command = [programOf(wanted), ...flags, path, ...(options.args ?? [])];
-  const [program, ...args] = options.shm === undefined ? command : inSmallShm(options.shm, command);
+  const command = [...commandOf(wanted, script, options.permissions), ...(options.args ?? [])];
+  return spawnCommand(options.shm === undefined ? command : inSmallShm(options.shm, command), options);
+}
+
+/** Starts any command. */
+export function spawnCommand([program, ...args]: string[], options: ChildOptions = {}): Child {
   const child = spawn(program!, args, {
     cwd: root,
     env: { ...process.env, ...options.env },
@@ -220,10 +229,24 @@ export class Child {
     });
   }
 
+  /** What it has written to its standard error. */
+  get errors(): string {
+    return this.#errors;
+  }
+
   /** The next line that the child writes. */
   async next<T>(): Promise<T> {
     await until(() => this.#lines.length > 0 || this.#ended, "the child answers");
     if (this.#lines.length === 0) assert.fail(`the child ended:\n${this.#errors}`);
+    return this.#lines.shift() as T;
+  }
+
+  /** As next(), without a limit; undefined when the child has ended. */
+  async nextOrEnd<T>(): Promise<T | undefined> {
+    while (this.#lines.length === 0) {
+      if (this.#ended) return undefined;
+      await sleep(2);
+    }
     return this.#lines.shift() as T;
   }
 
