@@ -1,10 +1,13 @@
 //! A /dev/shm with too little room: what does not fit is an error, nothing that fits is ever touched without memory behind
 //! it (that would be a SIGBUS), and what others give back can be used.
 //!
-//! Each test runs in a process with a /dev/shm of its own (support.inSmallDevice).
+//! Each test runs in a process with a /dev/shm of its own (support.inSmallDevice). With `-Dcrash-points` members die at every
+//! store of what backs memory and gives it back, and then not a page is left for others to touch by mistake.
 
 const std = @import("std");
 const s = @import("support.zig");
+const crash = @import("../crash.zig");
+const blocks = @import("../blocks.zig");
 const Pool = s.Pool;
 
 const KiB = 1 << 10;
@@ -89,7 +92,6 @@ test "trim() works when there is no entry left for a split, and no page for more
             const large = try s.alloc(pool, 5 * MiB, false);
             _ = try pool.release((try s.alloc(pool, MiB, false)).int(), true);
             const filler = try s.fillDevice(0);
-            const blocks = @import("../blocks.zig");
             while (blocks.unusedEntries(&pool.view) > 1) _ = try s.alloc(pool, 64, false);
             _ = try pool.release(large.int(), true);
             try s.expect(try pool.trim() >= 4 * MiB);
@@ -118,4 +120,101 @@ test "a claim that finds the pin table used up and /dev/shm full takes the place
         }
     }.body, {});
     try expectDone(code);
+}
+
+/// One operation of a member that dies at its `die_at`-th store; then /dev/shm is full, and nothing may be missing.
+const Death = struct {
+    run: *const fn (member: *Pool) anyerror!void,
+    die_at: u64,
+    completed: bool = false,
+
+    const kept_count = 12;
+
+    fn body(death: *Death) !void {
+        const pool = try s.create(16 * MiB);
+        // Untouched so far, next to free memory of any kind; ends in the middle of pages.
+        var kept: [kept_count]s.BlockIndex = undefined;
+        var freed: [kept_count]s.BlockIndex = undefined;
+        for (&kept, &freed, 1..) |*a, *b, i| {
+            a.* = try s.alloc(pool, 3000 * i, false);
+            b.* = try s.alloc(pool, 9000 * i, false);
+        }
+        for (freed) |index| _ = try pool.release(index.int(), true);
+        const code = try (try s.Child.start(victim, .{ death, pool })).wait();
+        if (code != 0 and code != 128 + 9) return error.VictimFailed;
+
+        const filler = try s.fillDevice(0);
+        _ = try pool.reap();
+        try s.expectSound(pool);
+        for (kept, 1..) |index, i| @memset(try s.bytesOf(pool, index), @truncate(i));
+        for (0..20) |i| if (s.alloc(pool, 2000 * i, true)) |index| {
+            const bytes = try s.bytesOf(pool, index);
+            try s.expect(std.mem.allEqual(u8, bytes, 0));
+            @memset(bytes, 0xff);
+        } else |err| try s.expectEqual(error.Full, err);
+        s.emptyDevice(filler);
+        const more = try s.alloc(pool, MiB, true);
+        try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, more), 0));
+        for (kept, 1..) |index, i| try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, index), @truncate(i)));
+        try s.expectSound(pool);
+    }
+
+    fn victim(at: struct { *Death, *Pool }) !void {
+        const member = try s.join(at[1]);
+        crash.arm(at[0].die_at);
+        try at[0].run(member);
+        crash.arm(0);
+        at[0].completed = true;
+    }
+};
+
+test "wherever a member dies while it backs memory or gives it back, nobody touches what is not there" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const operations = [_]*const fn (*Pool) anyerror!void{
+        struct {
+            fn trim(member: *Pool) !void {
+                _ = try member.trim();
+            }
+        }.trim,
+        struct {
+            fn grow(member: *Pool) !void {
+                _ = try s.alloc(member, 300 * KiB, true);
+            }
+        }.grow,
+        struct {
+            fn growWhenFull(member: *Pool) !void {
+                _ = try s.fillDevice(50 * KiB);
+                if (s.alloc(member, 15 * MiB, false)) |_| return error.TestUnexpectedResult else |_| {}
+                _ = try s.alloc(member, 30 * KiB, true);
+            }
+        }.growWhenFull,
+        struct {
+            fn growBlocks(member: *Pool) !void {
+                while (blocks.unusedEntries(&member.view) > 0) _ = try s.alloc(member, 64, false);
+                for (0..100) |_| _ = try s.alloc(member, 64, false);
+            }
+        }.growBlocks,
+        struct {
+            fn growPins(member: *Pool) !void {
+                const index = (try s.alloc(member, 64, false)).int();
+                for (0..s.segment.pins_backed_first + 10) |_| _ = try member.createClaim(index, 1, 1);
+            }
+        }.growPins,
+    };
+    const death = try s.sharedPage(Death);
+    var deaths: u32 = 0;
+    for (operations, 0..) |run, number| {
+        errdefer std.debug.print("operation {d}, crash point {d}\n", .{ number, death.die_at });
+        // Most points of the later ones are those of allocations and claims that back nothing.
+        const stride: u64 = if (s.hasEnvironment("CRASH_POINTS=all")) 1 else ([_]u64{ 3, 1, 11, 199, 199 })[number];
+        var die_at: u64 = 1;
+        while (true) : (die_at += stride) {
+            death.* = .{ .run = run, .die_at = die_at };
+            try expectDone(try s.inSmallDevice("size=6m", Death.body, death));
+            if (death.completed) break;
+            deaths += 1;
+        }
+    }
+    std.debug.print("small device: {d} deaths while memory was backed or given back\n", .{deaths});
+    try s.expect(deaths > 100);
 }
