@@ -234,9 +234,11 @@ pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
     const rw: linux.PROT = .{ .READ = true, .WRITE = true };
     const all = private_bytes + segment_bytes;
-    const start = try call(linux.mmap(null, all, rw, anonymous, -1, 0), failure);
+    // First the addresses only: private memory of that size would count against `ulimit -d` and strict overcommit.
+    const start = try call(linux.mmap(null, all, .{}, anonymous, -1, 0), failure);
     const base: [*]align(4096) u8 = @ptrFromInt(start);
     errdefer unmap(base, all);
+    if (private_bytes > 0) _ = try call(linux.mprotect(base, private_bytes, rw), failure);
     const segment = base + private_bytes;
     const shared: linux.MAP = .{ .TYPE = .SHARED, .FIXED = true, .NORESERVE = true };
     _ = try call(linux.mmap(segment, segment_bytes, rw, shared, fd, 0), failure);
@@ -253,7 +255,11 @@ pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
 /// Zeros instead of what is mapped there: a view that somebody still has reads and writes nobody's memory.
 pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) void {
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true, .FIXED = true };
-    _ = linux.mmap(base, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0);
+    const result = linux.mmap(base, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0);
+    if (linux.errno(result) == .SUCCESS) return;
+    // No more memory may be promised to this process (ulimit -d, strict overcommit). Zeros that cannot be written need no
+    // promise: a write ends the process, which is better than reaching another one's array.
+    _ = linux.mmap(base, bytes, .{ .READ = true }, anonymous, -1, 0);
 }
 
 pub fn pageBytes() u64 {

@@ -218,3 +218,24 @@ test "wherever a member dies while it backs memory or gives it back, nobody touc
     std.debug.print("small device: {d} deaths while memory was backed or given back\n", .{deaths});
     try s.expect(deaths > 100);
 }
+
+test "a view of a pool that was left shows zeros also where no more memory may be promised (ulimit -d)" {
+    const pool = try s.create(64 * MiB);
+    defer s.end(pool);
+    const index = try s.alloc(pool, 10_000, false);
+    @memset(try s.bytesOf(pool, index), 1);
+    const at = .{ pool, index, s.generationOf(pool, index) };
+    const code = try (try s.Child.start(struct {
+        fn body(given: @TypeOf(at)) !void {
+            const member = try s.join(given[0]);
+            _ = try member.attach(given[1].int(), given[2], 0);
+            const bytes = try s.bytesOf(member, given[1]);
+            try s.expect(std.mem.allEqual(u8, bytes, 1));
+            const none: std.os.linux.rlimit = .{ .cur = 0, .max = 0 };
+            try s.expectEqual(0, std.os.linux.setrlimit(.DATA, &none));
+            _ = member.close(true);
+            try s.expect(std.mem.allEqual(u8, bytes, 0));
+        }
+    }.body, at)).wait();
+    try expectDone(code);
+}
