@@ -3,6 +3,7 @@
 //! zig build test                           the native tests
 //! zig build test-crash                     those in which processes die at every crash point
 //! zig build test-arm64 -fqemu              the native tests for arm64, under qemu-aarch64
+//! zig build fuzz -- --seconds N --seed S   hostile segments, guided by coverage
 
 const std = @import("std");
 
@@ -62,6 +63,35 @@ pub fn build(b: *std.Build) void {
         .{ .step = "test-arm64", .what = "run the native tests for arm64 under qemu-aarch64", .target = arm64 },
     };
     for (kinds) |kind| kind.add(b, header, test_optimize);
+    addFuzzer(b, options);
+}
+
+/// Built as the library is shipped, with the compiler's coverage counters.
+fn addFuzzer(b: *std.Build, options: *std.Build.Step.Options) void {
+    const optimize = b.option(std.builtin.OptimizeMode, "fuzz-optimize", "how the fuzzer is built (default ReleaseFast)") orelse .ReleaseFast;
+    const fuzzer = b.addExecutable(.{
+        .name = "fuzz",
+        .use_llvm = true,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("libpool/fuzz.zig"),
+            .target = b.graph.host,
+            .optimize = optimize,
+            .fuzz = true,
+        }),
+    });
+    fuzzer.root_module.addOptions("options", options);
+    fuzzer.root_module.addObject(b.addObject(.{
+        .name = "coverage",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("libpool/tests/coverage.zig"),
+            .target = b.graph.host,
+            .optimize = .ReleaseFast,
+        }),
+    }));
+    const run = b.addRunArtifact(fuzzer);
+    run.has_side_effects = true;
+    run.addArgs(b.args orelse &.{});
+    b.step("fuzz", "fuzz the library with hostile segments: -- --seconds N --seed S").dependOn(&run.step);
 }
 
 const Tests = struct {

@@ -128,7 +128,7 @@ enum {
   AP_INFO_GONE_ADDRESS = 4, /* context of ap_buffer_gone for block b: this + b * AP_GONE_STRIDE */
   AP_INFO_BLOCKS_MAX = 5
 };
-#define AP_GONE_STRIDE 16u
+#define AP_GONE_STRIDE 32u
 
 /* ap_pool_stats */
 enum {

@@ -19,7 +19,6 @@ const Corrupt = @import("view.zig").Corrupt;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 const BlockWord = layout.BlockWord;
-const assert = layout.assert;
 
 pub const SplitError = Corrupt || error{
     /// The block table has no backed entry left: back more, then try again.
@@ -31,7 +30,8 @@ pub const SplitError = Corrupt || error{
 pub fn split(view: *const View, index: BlockIndex, granules: u32) SplitError!BlockIndex {
     const left = try view.block(index);
     const extent = try view.extent(left);
-    assert(granules > 0 and granules < extent.granules);
+    if (granules == 0 or granules >= extent.granules) return error.Corrupt;
+    try view.expectApart(index, left, extent);
     const next_index = left.next.get();
     const next = try view.block(next_index);
 
@@ -68,7 +68,9 @@ pub fn mergeRight(view: *const View, index: BlockIndex) Corrupt!void {
     const after = try view.block(after_index);
     const left_word = left.word.get();
     const right_word = right.word.get();
-    assert(left_word.state == .free and right_word.state == .free);
+    if (left_word.state != .free or right_word.state != .free) return error.Corrupt;
+    // Linked both ways: or what lies between would be swallowed.
+    if (right.prev.get() != index or after.prev.get() != right_index) return error.Corrupt;
 
     var both = left_word;
     both.backed = left_word.backed and right_word.backed;

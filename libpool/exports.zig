@@ -158,7 +158,7 @@ pub export fn ap_pool_info(pool: *Pool) i32 {
         @floatFromInt(@intFromPtr(pool.view.heap)),
         @floatFromInt(pool.self.slot),
         @floatFromInt(pool.claim_ttl_ms),
-        @floatFromInt(@intFromPtr(&pool.holds[0].gone)),
+        @floatFromInt(@intFromPtr(&pool.view.holds[0].gone)),
         @floatFromInt(geometry.blocks_max),
     };
     return 0;
@@ -220,10 +220,11 @@ pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u3
     const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
     if (dtype > 255 or how > 1) return failed(pool, error.Argument);
     const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
+    const hold = &pool.view.holds[array.index.int()];
     pool.record[0..4].* = .{
-        @floatFromInt(array.generation),
-        @floatFromInt(array.offset_bytes),
-        @floatFromInt(@intFromPtr(pool.view.heap) + array.offset_bytes),
+        @floatFromInt(hold.generation),
+        @floatFromInt(hold.offsetBytes()),
+        @floatFromInt(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
         length_bytes,
     };
     return @bitCast(array.index.int());
@@ -233,27 +234,25 @@ pub export fn ap_block_attach(pool: *Pool, block: u32, generation: f64, claim: f
     const wanted = wholeNumber(generation) catch |err| return failed(pool, err);
     const claim_number = wholeNumber(claim) catch |err| return failed(pool, err);
     const attached = pool.attach(block, wanted, claim_number) catch |err| return failed(pool, err);
-    describe(pool, block) catch |err| return failed(pool, err);
+    describe(pool, block);
     return @intFromEnum(attached);
 }
 
 pub export fn ap_block_retain(pool: *Pool, block: u32) i32 {
     pool.retain(block) catch |err| return failed(pool, err);
-    describe(pool, block) catch |err| return failed(pool, err);
+    describe(pool, block);
     return 0;
 }
 
-/// What the caller needs to show a block that it holds, so that it cannot change underneath.
-fn describe(pool: *Pool, number: u32) pool_file.Error!void {
-    const block = try pool.view.block(.of(number));
-    const extent = try pool.view.extent(block);
-    const length_bytes = try pool.view.lengthBytes(block);
+/// What the caller needs to show a block that it holds: from the member's own memory, not as the segment has it by now.
+fn describe(pool: *Pool, number: u32) void {
+    const hold = &pool.view.holds[number];
     pool.record[0..5].* = .{
-        @floatFromInt(block.word.get().generation),
-        @floatFromInt(extent.offsetBytes()),
-        @floatFromInt(@intFromPtr(pool.view.heap) + extent.offsetBytes()),
-        @floatFromInt(length_bytes),
-        @floatFromInt(block.content.get().dtype),
+        @floatFromInt(hold.generation),
+        @floatFromInt(hold.offsetBytes()),
+        @floatFromInt(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
+        @floatFromInt(hold.lengthBytes()),
+        @floatFromInt(pool.view.blocks[number].content.get().dtype),
     };
 }
 
@@ -283,7 +282,7 @@ pub export fn ap_claim_create(pool: *Pool, block: u32, attaches: u32, ttl_ms: f6
     const ttl = wholeNumber(ttl_ms) catch |err| return failed(pool, err);
     const times = std.math.cast(u24, attaches) orelse return failed(pool, error.Argument);
     const number = pool.createClaim(block, times, ttl) catch |err| return failedShort(pool, err, @sizeOf(layout.Pin));
-    pool.record[generation_at] = @floatFromInt(pool.view.blocks[block].word.get().generation);
+    pool.record[generation_at] = @floatFromInt(pool.view.holds[block].generation);
     pool.record[claim_at] = @floatFromInt(number);
     return 0;
 }

@@ -14,7 +14,6 @@ const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
 const BlockIndex = layout.BlockIndex;
 const Runs = layout.Runs;
-const assert = layout.assert;
 
 // ---------------------------------------------------------------- quick lists
 
@@ -46,11 +45,16 @@ pub fn takeQuick(view: *const View, granules: u32) Corrupt!?BlockIndex {
     if (index == .none) return null;
     const block = try view.block(index);
     const extent = try view.extent(block);
-    const word = block.word.get();
-    if (word.state != .free or !word.backed or extent.granules != granules) return error.Corrupt;
+    if (!isFree(view, index, block, .quick) or !block.word.get().backed or extent.granules != granules) return error.Corrupt;
     head.set(block.of.links.next.get());
+    block.of.links.list.set(.none);
     view.lists.quick_granules.set(view.lists.quick_granules.get() -| granules);
     return index;
+}
+
+/// In that list, by what the block says of itself, and not held by this member.
+fn isFree(view: *const View, index: BlockIndex, block: *const layout.Block, list: layout.Links.List) bool {
+    return block.word.get().state == .free and block.of.links.list.get() == list and !view.isHeld(index);
 }
 
 /// Moves all quick blocks to the runs, merged.
@@ -148,7 +152,7 @@ pub fn insert(view: *const View, index: BlockIndex) Corrupt!void {
 pub fn remove(view: *const View, index: BlockIndex) Corrupt!void {
     const block = try view.block(index);
     const word = block.word.get();
-    if (word.state != .free or block.of.links.list.get() != .runs) return error.Corrupt;
+    if (!isFree(view, index, block, .runs)) return error.Corrupt;
     const runs = runsFor(view, word.backed);
     const class = Class.of((try view.extent(block)).granules);
     const next = block.of.links.next.get();

@@ -63,7 +63,10 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
     const begun_ms = system.monotonicMs();
     var nap_ms: u64 = first_nap_ms;
     var probe_at_ms = begun_ms + probe_after_ms;
-    while (true) {
+    var tries: u32 = 0;
+    while (true) : (tries +%= 1) {
+        // However often others are faster, or somebody writes there who should not, the deadline counts.
+        if (tries % 64 == 63 and system.monotonicMs() - begun_ms >= patience.timeout_ms) return busy(view, patience, lock.get());
         const word = lock.get();
         if (word == LockWord.unlocked) {
             if (lock.compareAndSwap(word, mine)) return;
@@ -85,16 +88,18 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
             recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
             return;
         }
-        if (now_ms - begun_ms >= patience.timeout_ms) {
-            patience.owner_pid = view.members[owner.slot].pid.get();
-            return error.Busy;
-        }
+        if (now_ms - begun_ms >= patience.timeout_ms) return busy(view, patience, owner);
     }
+}
+
+fn busy(view: *const View, patience: *Patience, owner: LockWord) Error {
+    patience.owner_pid = view.members[owner.slot].pid.get();
+    return error.Busy;
 }
 
 fn ownerIsDead(view: *const View, self: *const members.Self, owner: LockWord) bool {
     const word = view.members[owner.slot].word.acquire();
     if (word.incarnation != owner.incarnation) return true; // its slot has a new owner already
-    if (owner.slot == self.slot) return false;
+    if (owner.slot == self.slot) return true; // we wait, so we do not have it: nobody has
     return members.isDead(view, self, owner.slot, word);
 }

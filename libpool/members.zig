@@ -22,6 +22,41 @@ pub const Self = struct {
     thread: system.Thread,
 };
 
+/// What a member says of itself in its own, private memory, at a fixed place of its mapping: for siblings in the same
+/// process that look after what it left open. The segment says it too, but there anybody writes.
+pub const Stamp = extern struct {
+    mark: u64,
+    mapping: u64,
+    started_ticks: u64,
+    fd: Fd,
+    slot: u32,
+    tid: u32,
+    _pad: u32,
+
+    pub const at = 4096 - 64;
+    const mark_value: u64 = 0x706d_6174_732e_7061; // "ap.stamp"
+
+    pub fn put(base: [*]align(4096) u8, self: *const Self) void {
+        const stamp: *Stamp = @ptrCast(@alignCast(base + at));
+        stamp.* = .{
+            .mark = mark_value,
+            .mapping = @intFromPtr(base),
+            .started_ticks = self.thread.started_ticks,
+            .fd = self.fd,
+            .slot = self.slot,
+            .tid = self.thread.tid,
+            ._pad = 0,
+        };
+    }
+
+    /// The stamp of the member whose mapping starts there, if there is one.
+    fn get(mapping: u64) ?Stamp {
+        var stamp: Stamp = undefined;
+        if (!system.readOwnMemory(mapping +% at, std.mem.asBytes(&stamp))) return null;
+        return if (stamp.mark == mark_value and stamp.mapping == mapping) stamp else null;
+    }
+};
+
 /// Takes the slot whose byte this descriptor owns: with a new incarnation, and not yet as a member. Returns the state in
 /// which its last owner left it.
 pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) layout.MemberState {
@@ -89,7 +124,8 @@ pub fn findDead(view: *const View, self: *const Self) Dead {
 }
 
 /// Closes what terminated Workers of this process left open, so that their slots become free. `bytes` and
-/// `private_bytes`: the size of a member's mapping, and of its part before the segment.
+/// `private_bytes`: the size of a member's mapping, and of its part before the segment. The segment only says where to look:
+/// what is there must say itself that it is a member's whose thread is gone.
 pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.Thread, bytes: usize, private_bytes: usize) void {
     if (thread.pid_namespace == 0) return;
     for (0..layout.members_max) |i| {
@@ -98,12 +134,10 @@ pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.T
         const word = member.word.acquire();
         if (slot == own_slot or member.pid.get() != thread.pid) continue;
         if (word.state == .joining or member.pid_namespace.get() != thread.pid_namespace) continue;
-        const leftover: Fd = @bitCast(member.fd.get());
         const mapping = member.mapping.get();
-        const tid = member.tid.get();
-        const started_ticks = member.started_ticks.get();
-        if (member.word.acquire() != word) continue;
-        if (!system.slotTaken(fd, slot) or !system.threadIsDead(thread.pid, tid, started_ticks)) continue;
-        system.closeLeftovers(fd, slot, leftover, mapping, bytes, private_bytes);
+        if (member.word.acquire() != word or !system.slotTaken(fd, slot)) continue;
+        const stamp = Stamp.get(mapping) orelse continue;
+        if (stamp.slot != slot or !system.threadIsDead(thread.pid, stamp.tid, stamp.started_ticks)) continue;
+        system.closeLeftovers(fd, slot, stamp.fd, mapping, bytes, private_bytes);
     }
 }

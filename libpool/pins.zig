@@ -17,22 +17,23 @@ pub fn unusedPins(view: *const View) bool {
     return view.header.unused_pins.get() != .none or view.pinsUsed() < view.pinsBacked();
 }
 
-pub fn createClaim(view: *const View, index: BlockIndex, attaches: u24, deadline_ms: u64) (Corrupt || error{NoEntry})!Claim {
+pub fn createClaim(view: *const View, index: BlockIndex, generation: u64, attaches: u24, deadline_ms: u64) (Corrupt || error{NoEntry})!Claim {
     const block = try view.block(index);
     const pin_index = try takeUnused(view);
     const pin = try view.pin(pin_index);
-    const serial = pin.word.get().serial +% 1;
+    const next_serial = pin.word.get().serial +% 1;
+    const serial = if (next_serial == 0) 1 else next_serial;
     pin.block.set(index);
-    pin.generation.set(block.word.get().generation);
+    pin.generation.set(generation);
     pin.deadline_ms.set(deadline_ms);
     // Before the claim itself: a leaver that sees the claim must see how long it may wait for it.
     const header = view.header;
     if (deadline_ms > header.claims_until_ms.get()) header.claims_until_ms.commit(deadline_ms);
-    pin.word.commit(.{ .serial = if (serial == 0) 1 else serial, .attaches = attaches, .kind = .claim });
+    pin.word.commit(.{ .serial = serial, .attaches = attaches, .kind = .claim });
 
     block.pins.set(block.pins.get() +| 1);
     header.claims.set(header.claims.get() +| 1);
-    return .{ .pin = pin_index, .serial = pin.word.get().serial };
+    return .{ .pin = pin_index, .serial = serial };
 }
 
 /// The record of a claim's number, if that claim is still there and is one on this very array.

@@ -21,23 +21,12 @@ const platform = @import("platform.zig");
 const system = platform.system;
 const View = @import("view.zig").View;
 const Holders = @import("view.zig").Holders;
+pub const Hold = @import("view.zig").Hold;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 const assert = layout.assert;
 
 pub const Error = error{ Stale, Full, Busy, Corrupt, Argument, TooLarge, NotHeld, System };
-
-/// How often this member holds a block, and what its buffers on it are. Only `gone` is touched by other threads.
-pub const Hold = extern struct {
-    holds: u32,
-    shown: u32,
-    gone: u32,
-    _pad: u32,
-
-    pub fn buffersAlive(hold: *const Hold) bool {
-        return hold.shown != @atomicLoad(u32, &hold.gone, .acquire);
-    }
-};
 
 pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4, files = 5 };
 
@@ -72,7 +61,6 @@ pub const Pool = struct {
     cause: Cause,
     /// Blocks that stayed reserved because the lock could not be had: to be freed by the next reap.
     stranded: u32,
-    holds: [*]Hold,
     mapping: [*]align(4096) u8,
 
     // ------------------------------------------------------------ joining and leaving
@@ -80,13 +68,15 @@ pub const Pool = struct {
     /// The private part of a member's mapping: this struct, and a `Hold` for each entry of the block table.
     const holds_start = 4096;
     comptime {
-        assert(@sizeOf(Pool) <= holds_start);
+        assert(@sizeOf(Pool) <= members.Stamp.at);
+        assert(members.Stamp.at + @sizeOf(members.Stamp) <= holds_start);
+        assert(@sizeOf(Hold) == 32);
     }
 
     fn privateBytes(geometry: layout.Geometry) usize {
         return layout.alignUp(holds_start + @as(u64, geometry.blocks_max) * @sizeOf(Hold), layout.section_bytes);
     }
-    fn mappingBytes(geometry: layout.Geometry) usize {
+    pub fn mappingBytes(geometry: layout.Geometry) usize {
         return privateBytes(geometry) + geometry.segment_bytes;
     }
 
@@ -146,9 +136,10 @@ pub const Pool = struct {
             return segment.translated(err, report);
         errdefer system.unmap(base, all_bytes);
         const pool: *Pool = @ptrCast(base);
+        const holds: [*]Hold = @ptrCast(@alignCast(base + holds_start));
         pool.* = .{
             .record = @splat(0),
-            .view = .of(entered.geometry, @alignCast(base + private_bytes)),
+            .view = .of(entered.geometry, @alignCast(base + private_bytes), entered.fd, holds[0..entered.geometry.blocks_max]),
             .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
             .patience = .{ .spins = if (system.processors() > 1) 200 else 0, .timeout_ms = 2000 },
             .options = options,
@@ -159,10 +150,10 @@ pub const Pool = struct {
             .errno = 0,
             .cause = .none,
             .stranded = 0,
-            .holds = @ptrCast(@alignCast(base + holds_start)),
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
+        members.Stamp.put(base, &pool.self);
         const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
         pool.finishJoin(before) catch |err| {
             report.pid = pool.patience.owner_pid;
@@ -211,13 +202,15 @@ pub const Pool = struct {
     }
 
     fn anyBufferAlive(pool: *Pool) bool {
-        for (0..pool.view.blocksUsed()) |i| if (pool.holds[i].buffersAlive()) return true;
+        // Not as far as the segment says that entries are used: it is ours to know.
+        for (pool.view.holds[0..pool.view.blocks_known]) |*hold| if (hold.buffersAlive()) return true;
         return false;
     }
 
     fn giveUpHolds(pool: *Pool) lock.Error!void {
         try pool.acquire();
         defer pool.unlock();
+        for (pool.view.holds[0..pool.view.blocks_known]) |*hold| if (hold.isLive()) hold.end();
         _ = try pool.expireClaims(system.monotonicMs());
         _ = try pool.takeBack(Holders.only(pool.self.slot));
         pool.view.members[pool.self.slot].word.commit(.{ .incarnation = pool.self.incarnation });
@@ -247,10 +240,9 @@ pub const Pool = struct {
         dtype: u8,
     };
 
+    /// The rest is in its hold.
     pub const Array = struct {
         index: BlockIndex,
-        generation: u64,
-        offset_bytes: u64,
         /// Its bytes are zeros already.
         is_zero: bool,
     };
@@ -262,9 +254,7 @@ pub const Pool = struct {
         const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
         const request: Request = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
         const array = try pool.takeBacked(request) orelse try pool.allocSlowly(request);
-        const hold = &pool.holds[array.index.int()];
-        hold.* = .{ .holds = 1, .shown = @intFromBool(pool.options.counts_buffers), .gone = 0, ._pad = 0 };
-        if (zeroed and !array.is_zero) zero(pool.view.heap + array.offset_bytes, length_bytes);
+        if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array;
     }
 
@@ -275,8 +265,8 @@ pub const Pool = struct {
         return pool.takeWarm(request) orelse try pool.takeAny(request);
     }
 
-    /// The way most allocations go: a block of just that size was freed a moment ago. Everything is read once, into
-    /// registers; whatever is not as usual is for takeAny() to find out.
+    /// The way most allocations go: a block of just that size was freed a moment ago, and is where this member saw it last.
+    /// Everything is read once, into registers; whatever is not as usual is for takeAny() to find out.
     inline fn takeWarm(pool: *Pool, request: Request) ?Array {
         if (request.granules > layout.quick_granules_max) return null;
         const lists = pool.view.lists;
@@ -290,8 +280,10 @@ pub const Pool = struct {
         const next = block.next.get();
         if (word.state != .free or !word.backed or next.int() >= known) return null;
         const start = block.start.get();
-        if (start > pool.view.geometry.heap_granules - request.granules) return null;
         if (table[next.int()].start.get() -% start != request.granules) return null;
+        const hold = &pool.view.holds[index.int()];
+        if (hold.isLive() or hold.start != start or hold.granules != request.granules) return null;
+        if (block.of.links.list.get() != .quick) return null;
 
         head.set(block.of.links.next.get());
         lists.quick_granules.set(lists.quick_granules.get() -| request.granules);
@@ -308,19 +300,30 @@ pub const Pool = struct {
     fn publishAt(pool: *Pool, index: BlockIndex, request: Request) Error!Array {
         const block = try pool.view.block(index);
         const extent = try pool.view.extent(block);
-        if (extent.granules < request.granules) return error.Corrupt;
-        return pool.publish(index, block, extent, block.word.get(), request);
+        const word = block.word.get();
+        if (extent.granules < request.granules or (word.state != .free and word.state != .reserved)) return error.Corrupt;
+        try pool.view.expectApart(index, block, extent);
+        return pool.publish(index, block, extent, word, request);
     }
 
     /// The end of an allocation: the block becomes this member's array with one store.
     inline fn publish(pool: *Pool, index: BlockIndex, block: *Block, extent: View.Extent, word: layout.BlockWord, request: Request) Array {
         const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
         // Nobody reads these of a block that is not in use.
-        block.tail_bytes.set(@truncate(extent.bytes() - request.length_bytes));
+        const tail_bytes: u32 = @truncate(extent.bytes() - request.length_bytes);
+        block.tail_bytes.set(tail_bytes);
         block.content.set(.{ .dtype = request.dtype });
         pool.holdAlone(block);
         block.word.commit(.{ .generation = generation, .state = .used, .backed = true });
-        return .{ .index = index, .generation = generation, .offset_bytes = extent.offsetBytes(), .is_zero = word.zero };
+        const hold = &pool.view.holds[index.int()];
+        hold.holds = 1;
+        hold.shown = @intFromBool(pool.options.counts_buffers);
+        hold.gone = 0;
+        hold.tail_bytes = tail_bytes;
+        hold.start = extent.start;
+        hold.granules = extent.granules;
+        hold.generation = generation;
+        return .{ .index = index, .is_zero = word.zero };
     }
 
     /// Takes exactly `granules` off a free run; null when there is none, or no entry for a split.
@@ -428,32 +431,37 @@ pub const Pool = struct {
         return null;
     }
 
-    /// Taken from unbacked free memory, to be backed outside the lock.
+    /// A block that this member works on outside the lock: where it was when that was known to be sound, and what it said
+    /// before. While somebody may be backing it, it says no: should he die, trim() looks there.
     const Reserved = struct {
         index: BlockIndex,
-        /// What the block said before. While somebody may be backing it, it says no: should he die, trim() looks there.
+        extent: View.Extent,
+        was_backed: bool,
         was_zero: bool,
     };
 
+    /// Takes unbacked free memory to this member, so that it can be backed outside the lock.
     pub fn reserve(pool: *Pool, granules: u32) Error!?Reserved {
         try pool.acquire();
         defer pool.unlock();
         if (blocks.unusedEntries(&pool.view) < 2) return null;
         const index = try pool.takeRun(false, granules) orelse return null;
-        const was_zero = (try pool.view.block(index)).word.get().zero;
-        try pool.markReserved(index);
-        return .{ .index = index, .was_zero = was_zero };
+        return try pool.markReserved(index);
     }
 
-    fn markReserved(pool: *Pool, index: BlockIndex) Error!void {
+    fn markReserved(pool: *Pool, index: BlockIndex) Error!Reserved {
         const block = try pool.view.block(index);
+        const extent = try pool.view.extent(block);
+        try pool.view.expectApart(index, block, extent);
         pool.holdAlone(block);
-        block.word.commit(.{ .generation = block.word.get().generation +% 1, .state = .reserved });
+        const word = block.word.get();
+        block.word.commit(.{ .generation = word.generation +% 1, .state = .reserved });
+        return .{ .index = index, .extent = extent, .was_backed = word.backed, .was_zero = word.zero };
     }
 
     /// Puts memory behind a reserved block. When there is none left, the block is free again, and false is returned.
     fn backReserved(pool: *Pool, reserved: Reserved) Error!bool {
-        const extent = try pool.view.extent(try pool.view.block(reserved.index));
+        const extent = reserved.extent;
         // What cannot fit does not take, for as long as it tries, what others could have. Pages at the ends may be backed.
         if (reserved.was_zero and !system.hasRoom(extent.bytes() -| 2 * system.pageBytes())) {
             try pool.freeReserved(reserved.index, true);
@@ -475,6 +483,7 @@ pub const Pool = struct {
         defer pool.unlock();
         const block = try pool.view.block(index);
         var word = block.word.get();
+        if (word.state != .reserved) return error.Corrupt;
         word.zero = is_zero;
         block.word.commit(word);
         try pool.freeBlock(index);
@@ -491,6 +500,7 @@ pub const Pool = struct {
         defer pool.unlock();
         const block = try pool.view.block(reserved.index);
         var word = block.word.get();
+        if (word.state != .reserved) return error.Corrupt;
         word.backed = true;
         word.zero = reserved.was_zero;
         block.word.commit(word);
@@ -508,13 +518,12 @@ pub const Pool = struct {
             pool.cause = .blocks;
             return;
         }
-        pool.backTable(layout.blocks_start, @sizeOf(Block), &view.header.blocks_backed, view.geometry.blocks_max) catch |err|
+        pool.backTable(layout.blocks_start, @sizeOf(Block), &view.header.blocks_backed, view.blocksBacked(), view.geometry.blocks_max) catch |err|
             if (err != error.Full) return err; // a few entries may do
     }
 
     /// Outside the lock; backing twice does no harm.
-    fn backTable(pool: *Pool, table_start: u64, entry_bytes: u64, backed: *layout.Cell(u32), entries_max: u32) Error!void {
-        const now = @min(backed.get(), entries_max);
+    fn backTable(pool: *Pool, table_start: u64, entry_bytes: u64, backed: *layout.Cell(u32), now: u32, entries_max: u32) Error!void {
         // A quarter more each time, within 64 KiB and 4 MiB.
         const more = std.math.clamp(@as(u64, now) * entry_bytes / 4, layout.section_bytes, 4 << 20);
         const more_entries: u32 = @intCast(layout.alignUp(more, layout.section_bytes) / entry_bytes);
@@ -545,16 +554,27 @@ pub const Pool = struct {
         const block = try view.block(index);
         const word = block.word.get();
         if (word.state != .used or word.generation != generation) return error.Stale;
-        const hold = &pool.holds[number];
-        const cell = &block.of.holders[pool.self.slot / 64];
-        const bits = cell.get();
-        const newly = bits & Holders.bit(pool.self.slot) == 0;
+        const hold = &view.holds[number];
+        const newly = !hold.isLive();
         if (newly) {
-            hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
+            const extent = try view.extent(block);
+            const length_bytes = try View.lengthIn(block, extent);
+            try view.expectApart(index, block, extent);
+            hold.* = .{
+                .holds = 0,
+                .shown = 0,
+                .gone = 0,
+                .tail_bytes = @truncate(extent.bytes() - length_bytes),
+                .start = extent.start,
+                .granules = extent.granules,
+                .generation = generation,
+            };
             // Bit first, then claim: a crash between leaks a claim, which expires.
-            cell.commit(bits | Holders.bit(pool.self.slot));
-            if (claim != 0) if (pins.findClaim(view, claim, index, word.generation)) |pin| try pins.takeOff(view, pin, 1);
-        }
+            const cell = &block.of.holders[pool.self.slot / 64];
+            cell.commit(cell.get() | Holders.bit(pool.self.slot));
+            // A broken claim is no reason to refuse what is held now; it expires.
+            if (claim != 0) if (pins.findClaim(view, claim, index, word.generation)) |pin| pins.takeOff(view, pin, 1) catch {};
+        } else try view.expectAsHeld(index);
         hold.holds += 1;
         if (pool.options.counts_buffers) hold.shown += 1;
         return if (newly) .newly else .again;
@@ -569,7 +589,7 @@ pub const Pool = struct {
 
     fn held(pool: *Pool, number: u32) Error!*Hold {
         if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
-        const hold = &pool.holds[number];
+        const hold = &pool.view.holds[number];
         return if (hold.holds == 0) error.NotHeld else hold;
     }
 
@@ -590,18 +610,18 @@ pub const Pool = struct {
             return .lent;
         }
         try pool.dropBit(number);
-        hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
+        hold.end();
         return .gone;
     }
 
     /// Lets go of a lent block when the last buffer on it is gone.
     pub fn settle(pool: *Pool, number: u32) Error!Released {
         if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
-        const hold = &pool.holds[number];
+        const hold = &pool.view.holds[number];
         if (hold.holds > 0 or hold.shown == 0) return .gone; // held again, or settled before
         if (hold.buffersAlive()) return .lent;
         try pool.dropBitLocked(number);
-        hold.* = .{ .holds = 0, .shown = 0, .gone = 0, ._pad = 0 };
+        hold.end();
         return .gone;
     }
 
@@ -632,7 +652,10 @@ pub const Pool = struct {
         const word = block.word.get();
         const next = block.next.get();
         if (word.state != .used or block.pins.get() != 0 or pool.heldByOthers(block) or next.int() >= known) return false;
-        const granules = table[next.int()].start.get() -% block.start.get();
+        const hold = &pool.view.holds[number];
+        const start = block.start.get();
+        const granules = table[next.int()].start.get() -% start;
+        if (word.generation != hold.generation or start != hold.start or granules != hold.granules) return false;
         if (granules > layout.quick_granules_max) return false;
         const quick_granules = lists.quick_granules.get() +| granules;
         if (quick_granules > free_lists.quickLimit(&pool.view)) return false;
@@ -649,8 +672,8 @@ pub const Pool = struct {
     }
 
     noinline fn dropBitAny(pool: *Pool, number: u32) Error!void {
+        try pool.view.expectAsHeld(.of(number));
         const block = try pool.view.block(.of(number));
-        if (block.word.get().state != .used) return error.Corrupt;
         if (block.pins.get() == 0 and !pool.heldByOthers(block)) return pool.freeBlock(.of(number));
         const cell = &block.of.holders[pool.self.slot / 64];
         cell.commit(cell.get() & ~Holders.bit(pool.self.slot));
@@ -669,12 +692,13 @@ pub const Pool = struct {
     // ------------------------------------------------------------ claims
 
     pub fn createClaim(pool: *Pool, number: u32, attaches: u24, ttl_ms: u64) Error!u64 {
-        _ = try pool.held(number);
+        const hold = try pool.held(number);
         if (attaches == 0) return error.Argument;
         const now_ms = system.monotonicMs();
         const deadline_ms = now_ms +| (if (ttl_ms == 0) pool.claim_ttl_ms else ttl_ms);
-        while (true) {
-            if (try pool.claimRecord(number, attaches, deadline_ms)) |claim| return claim;
+        // What was backed may be used up by others at once; not for ever.
+        for (0..1000) |_| {
+            if (try pool.claimRecord(number, hold.generation, attaches, deadline_ms)) |claim| return claim;
             pool.growPins() catch |err| {
                 if (err != error.Full) return err;
                 {
@@ -682,16 +706,18 @@ pub const Pool = struct {
                     defer pool.unlock();
                     _ = try pool.expireClaims(now_ms);
                 }
-                return try pool.claimRecord(number, attaches, deadline_ms) orelse error.Full;
+                return try pool.claimRecord(number, hold.generation, attaches, deadline_ms) orelse error.Full;
             };
         }
+        return error.Corrupt;
     }
 
     /// Null when every record that is backed is in use.
-    fn claimRecord(pool: *Pool, number: u32, attaches: u24, deadline_ms: u64) Error!?u64 {
+    fn claimRecord(pool: *Pool, number: u32, generation: u64, attaches: u24, deadline_ms: u64) Error!?u64 {
         try pool.acquire();
         defer pool.unlock();
-        const claim = pins.createClaim(&pool.view, .of(number), attaches, deadline_ms) catch |err|
+        try pool.view.expectAsHeld(.of(number));
+        const claim = pins.createClaim(&pool.view, .of(number), generation, attaches, deadline_ms) catch |err|
             return if (err == error.NoEntry) null else error.Corrupt;
         return layout.claimNumber(claim.pin, claim.serial);
     }
@@ -702,7 +728,7 @@ pub const Pool = struct {
             pool.cause = .claims;
             return error.Full;
         }
-        try pool.backTable(geometry.pins_start, @sizeOf(layout.Pin), &pool.view.header.pins_backed, geometry.pins_max);
+        try pool.backTable(geometry.pins_start, @sizeOf(layout.Pin), &pool.view.header.pins_backed, pool.view.pinsBacked(), geometry.pins_max);
     }
 
     /// Takes `attaches` off a claim that will not be used for them.
@@ -718,6 +744,7 @@ pub const Pool = struct {
     fn freeIfUnheld(pool: *Pool, index: BlockIndex) Error!bool {
         const block = try pool.view.block(index);
         if (block.word.get().state != .used or block.pins.get() != 0 or !Holders.of(block).isEmpty()) return false;
+        if (pool.view.isHeld(index)) return error.Corrupt;
         try pool.freeBlock(index);
         return true;
     }
@@ -784,6 +811,8 @@ pub const Pool = struct {
             const is_stranded = state == .reserved and holders.has(pool.self.slot); // we are not at it
             const rest = if (is_stranded) Holders.nobody else holders.without(slots);
             if (rest.isEmpty() and (state == .reserved or block.pins.get() == 0)) {
+                // Nobody's, says the segment, and this member knows better.
+                if (pool.view.isHeld(index) and !slots.has(pool.self.slot)) continue;
                 freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
                 pool.freeBlock(index) catch return error.Corrupt;
                 continue;
@@ -814,23 +843,20 @@ pub const Pool = struct {
         var from: u32 = 0;
         while (true) {
             try pool.backTables();
-            const trimming = try pool.reserveForTrim(&from) orelse return bytes;
-            const extent = try pool.view.extent(try pool.view.block(trimming.index));
-            const pages = Pages.inside(extent);
+            const reserved = try pool.reserveForTrim(&from) orelse return bytes;
+            const pages = Pages.inside(reserved.extent);
             const before = system.info(pool.self.fd) orelse return error.System;
             const punched = pool.punch(pages);
             const after = system.info(pool.self.fd) orelse return error.System;
             // Of a run that is not backed as a whole, only the system knows how much there was.
-            if (punched) bytes += if (trimming.was_backed) pages.bytes() else @min(pages.bytes(), before.backed_bytes -| after.backed_bytes);
-            try pool.freeReserved(trimming.index, punched and pages.granules == extent.granules);
+            if (punched) bytes += if (reserved.was_backed) pages.bytes() else @min(pages.bytes(), before.backed_bytes -| after.backed_bytes);
+            try pool.freeReserved(reserved.index, punched and pages.granules == reserved.extent.granules);
             if (!punched) return error.System;
         }
     }
 
-    const Trimming = struct { index: BlockIndex, was_backed: bool };
-
     /// The whole pages of the next free run that may have memory, taken to this member. `from`: the entry to look at next.
-    fn reserveForTrim(pool: *Pool, from: *u32) Error!?Trimming {
+    fn reserveForTrim(pool: *Pool, from: *u32) Error!?Reserved {
         const view = &pool.view;
         try pool.acquire();
         defer pool.unlock();
@@ -855,8 +881,7 @@ pub const Pool = struct {
                 }
                 if (pages.granules < (try view.extent(try view.block(index))).granules) try pool.cut(index, pages.granules);
             }
-            try pool.markReserved(index);
-            return .{ .index = index, .was_backed = word.backed };
+            return try pool.markReserved(index);
         }
         return null;
     }
@@ -936,7 +961,7 @@ pub const Pool = struct {
                 const holders: Holders = .of(block);
                 if (holders.isEmpty()) result.claimed_bytes += bytes;
                 if (holders.has(pool.self.slot)) {
-                    const hold = &pool.holds[index.int()];
+                    const hold = &pool.view.holds[index.int()];
                     if (hold.holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
                 }
             }
@@ -957,12 +982,13 @@ pub const Pool = struct {
             const block = &view.blocks[number];
             const word = block.word.get();
             if (word.state != .used) continue;
+            const extent = try view.extent(block);
             into[count] = .{
                 .block = number,
                 .dtype = block.content.get().dtype,
                 .generation = @floatFromInt(word.generation),
-                .length_bytes = @floatFromInt(try view.lengthBytes(block)),
-                .offset = @floatFromInt((try view.extent(block)).offsetBytes()),
+                .length_bytes = @floatFromInt(try View.lengthIn(block, extent)),
+                .offset = @floatFromInt(extent.offsetBytes()),
                 .claims = block.pins.get(),
                 .kind = block.content.get().kind,
                 .holders = Holders.of(block).words,

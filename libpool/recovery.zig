@@ -118,7 +118,9 @@ fn rebuildLists(view: *const View) Corrupt!void {
         if (word.state == .unused or word.state == .end) continue;
         const next = try view.block(block.next.get());
         if (next.prev.get() != index) return error.Corrupt;
-        if (word.state != .free and Holders.of(block).isEmpty() and block.pins.get() == 0) {
+        if (view.isHeld(index)) {
+            try view.expectAsHeld(index);
+        } else if (word.state != .free and Holders.of(block).isEmpty() and block.pins.get() == 0) {
             word.state = .free;
             block.word.commit(word);
         }
@@ -147,7 +149,8 @@ pub fn firstBroken(view: *const View) ?Broken {
         brokenBlocks(view, &census) orelse
         brokenQuick(view, &census) orelse
         brokenRuns(view, &census) orelse
-        brokenCounts(view, &census);
+        brokenCounts(view, &census) orelse
+        brokenHolds(view);
 }
 
 const Census = struct {
@@ -282,6 +285,14 @@ fn brokenCounts(view: *const View, census: *const Census) ?Broken {
     if (census.quick_granules != view.lists.quick_granules.get()) return .{ .what = "the quick lists' size is wrong", .where = view.lists.quick_granules.get() };
     if (census.claims != header.claims.get()) return .{ .what = "the count of claims is wrong", .where = header.claims.get() };
     return brokenUnused(view, census.in_chain);
+}
+
+fn brokenHolds(view: *const View) ?Broken {
+    for (0..@min(view.blocks_known, view.holds.len)) |i| {
+        const index: BlockIndex = .of(@intCast(i));
+        if (view.isHeld(index)) view.expectAsHeld(index) catch return .{ .what = "a block is not as this member holds it", .where = i };
+    }
+    return null;
 }
 
 fn brokenUnused(view: *const View, in_chain: u32) ?Broken {

@@ -68,7 +68,8 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Enter
     const geometry = layout.Geometry.of(capacity_bytes) orelse return error.Argument;
     const fd = system.createUnnamed(&report.failure) catch |err| return translated(err, report);
     errdefer system.close(fd);
-    initialise(fd, geometry, report) catch |err| return translated(err, report);
+    system.setSize(fd, geometry.segment_bytes, &report.failure) catch |err| return translated(err, report);
+    backFirst(fd, geometry, report) catch |err| return translated(err, report);
     if (!system.takeSlot(fd, 0)) return error.System;
 
     // Through a mapping of its own, since the header's fields are the compiler's to place.
@@ -94,7 +95,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Enter
     header.unused_blocks.set(.none);
     header.unused_pins.set(.none);
 
-    const view = @import("view.zig").View.of(geometry, base);
+    const view = @import("view.zig").View.of(geometry, base, fd, &.{});
     view.blocks[0].next.set(.of(1));
     view.blocks[0].prev.set(.none);
     view.blocks[0].word.set(.{ .state = .free, .zero = true });
@@ -109,8 +110,8 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Enter
     return .{ .fd = fd, .slot = 0, .geometry = geometry, .nonce = nonce, .claim_ttl_ms = claim_ttl_ms };
 }
 
-fn initialise(fd: Fd, geometry: layout.Geometry, report: *Report) platform.Error!void {
-    try system.setSize(fd, geometry.segment_bytes, &report.failure);
+/// What every segment has memory for.
+fn backFirst(fd: Fd, geometry: layout.Geometry, report: *Report) platform.Error!void {
     try system.back(fd, 0, layout.blocks_start + layout.section_bytes, &report.failure);
     try system.back(fd, geometry.pins_start, layout.section_bytes, &report.failure);
 }
@@ -129,6 +130,8 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
     try readHeader(fd, &header, report);
     if (nonce) |expected| if (header.nonce.get() != expected) return error.Nonce;
     const geometry = layout.Geometry.of(header.capacity_bytes.get()).?;
+    // Its maker has done that; a file that only looks like it may have holes, and a hole can be a SIGBUS.
+    backFirst(fd, geometry, report) catch |err| return translated(err, report);
     const slot: u8 = for (0..layout.members_max) |slot| {
         if (system.takeSlot(fd, @intCast(slot))) break @intCast(slot);
     } else return error.Members;

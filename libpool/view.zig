@@ -1,13 +1,48 @@
 //! One member's view of the segment: where its parts are mapped, and checked access to them. What stands in the segment
 //! may be anything, since any process of the user can write there: an index is compared with the table before it is
 //! followed, a size is computed only between blocks in order. A broken one is `error.Corrupt`, never a wild access.
+//!
+//! What a member holds it also keeps in memory of its own (`Hold`). Where the segment says something else, the segment is
+//! wrong: a held block is not taken for free, not freed, and not shown at another place.
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const platform = @import("platform.zig");
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 
 pub const Corrupt = error{Corrupt};
+
+/// How often this member holds a block, what its buffers on it are, and where it is. Private; only `gone` is touched by
+/// other threads. After the last release `start` and `granules` stay: where the member saw the entry last.
+pub const Hold = extern struct {
+    holds: u32,
+    shown: u32,
+    gone: u32,
+    tail_bytes: u32,
+    start: u32,
+    granules: u32,
+    generation: u64,
+
+    /// Held, or lent: the member's bit is set.
+    pub inline fn isLive(hold: *const Hold) bool {
+        return hold.holds != 0 or hold.shown != 0;
+    }
+    pub fn buffersAlive(hold: *const Hold) bool {
+        return hold.shown != @atomicLoad(u32, &hold.gone, .acquire);
+    }
+    pub inline fn end(hold: *Hold) void {
+        hold.holds = 0;
+        hold.shown = 0;
+        hold.gone = 0;
+    }
+    pub inline fn offsetBytes(hold: *const Hold) u64 {
+        return @as(u64, hold.start) * layout.granule_bytes;
+    }
+    pub inline fn lengthBytes(hold: *const Hold) u64 {
+        return @as(u64, hold.granules) * layout.granule_bytes - hold.tail_bytes;
+    }
+};
 
 pub const View = struct {
     geometry: layout.Geometry,
@@ -17,10 +52,14 @@ pub const View = struct {
     blocks: [*]Block,
     pins: [*]layout.Pin,
     heap: [*]u8,
-    /// Entries known to have memory behind them: they do not lose it, so an old number is a safe one.
+    fd: platform.Fd,
+    /// For each entry of the block table.
+    holds: []Hold,
+    /// Entries and pins known to have memory behind them: they do not lose it, so an old number is a safe one.
     blocks_known: u32,
+    pins_known: u32,
 
-    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8) View {
+    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold) View {
         return .{
             .geometry = geometry,
             .header = @ptrCast(segment),
@@ -29,38 +68,48 @@ pub const View = struct {
             .blocks = @ptrCast(@alignCast(segment + layout.blocks_start)),
             .pins = @ptrCast(@alignCast(segment + geometry.pins_start)),
             .heap = segment + geometry.heap_start,
+            .fd = fd,
+            .holds = holds,
             .blocks_known = 0,
+            .pins_known = 0,
         };
     }
 
     /// Entries that have memory behind them; beyond, not even a read is allowed.
     pub inline fn blocksBacked(view: *const View) u32 {
-        return @min(view.header.blocks_backed.get(), view.geometry.blocks_max);
+        const said = @min(view.header.blocks_backed.get(), view.geometry.blocks_max);
+        if (said > view.blocks_known) view.learn(layout.blocks_start, @sizeOf(Block), &@constCast(view).blocks_known, said);
+        return @min(said, view.blocks_known);
     }
     /// Entries that were ever used.
     pub inline fn blocksUsed(view: *const View) u32 {
         return @min(view.header.blocks_used.get(), view.blocksBacked());
     }
     pub inline fn pinsBacked(view: *const View) u32 {
-        return @min(view.header.pins_backed.get(), view.geometry.pins_max);
+        const said = @min(view.header.pins_backed.get(), view.geometry.pins_max);
+        if (said > view.pins_known) view.learn(view.geometry.pins_start, @sizeOf(layout.Pin), &@constCast(view).pins_known, said);
+        return @min(said, view.pins_known);
     }
     pub inline fn pinsUsed(view: *const View) u32 {
         return @min(view.header.pins_used.get(), view.pinsBacked());
     }
 
     pub inline fn block(view: *const View, index: BlockIndex) Corrupt!*Block {
-        if (index.int() >= view.blocks_known) try view.learn(index);
+        if (index.int() >= view.blocks_known and index.int() >= view.blocksBacked()) return error.Corrupt;
         return &view.blocks[index.int()];
     }
 
-    noinline fn learn(view: *const View, index: BlockIndex) Corrupt!void {
-        const backed = view.blocksBacked();
-        if (index.int() >= backed) return error.Corrupt;
-        @constCast(view).blocks_known = backed;
+    /// Rare: once for each growth of a table. The segment may lie, and a page without memory be a SIGBUS; to back once more
+    /// what is backed changes nothing and takes little.
+    noinline fn learn(view: *const View, table_start: u64, entry_bytes: u64, known: *u32, said: u32) void {
+        var failure: platform.system.Failure = .{};
+        const bytes = @as(u64, said - known.*) * entry_bytes;
+        platform.system.back(view.fd, table_start + known.* * entry_bytes, bytes, &failure) catch return;
+        known.* = said;
     }
 
     pub inline fn pin(view: *const View, index: layout.PinIndex) Corrupt!*layout.Pin {
-        if (@intFromEnum(index) >= view.pinsBacked()) return error.Corrupt;
+        if (@intFromEnum(index) >= view.pins_known and @intFromEnum(index) >= view.pinsBacked()) return error.Corrupt;
         return &view.pins[@intFromEnum(index)];
     }
 
@@ -87,9 +136,45 @@ pub const View = struct {
 
     /// Bytes of the array in a block: its extent without the tail.
     pub fn lengthBytes(view: *const View, of_block: *const Block) Corrupt!u64 {
-        const all = (try view.extent(of_block)).bytes();
+        return lengthIn(of_block, try view.extent(of_block));
+    }
+    /// The same, for one who has read the extent.
+    pub fn lengthIn(of_block: *const Block, at: Extent) Corrupt!u64 {
         const tail = of_block.tail_bytes.get();
-        return if (tail > all) error.Corrupt else all - tail;
+        return if (tail > at.bytes()) error.Corrupt else at.bytes() - tail;
+    }
+
+    // ------------------------------------------------------------ what the member knows by itself
+
+    pub inline fn isHeld(view: *const View, index: BlockIndex) bool {
+        return index.int() < view.holds.len and view.holds[index.int()].isLive();
+    }
+
+    /// That a block which this member holds is the one it took hold of, in its place.
+    pub fn expectAsHeld(view: *const View, index: BlockIndex) Corrupt!void {
+        const hold = &view.holds[index.int()];
+        const held = try view.block(index);
+        const word = held.word.get();
+        const at = try view.extent(held);
+        if (word.state != .used or word.generation != hold.generation or
+            at.start != hold.start or at.granules != hold.granules) return error.Corrupt;
+    }
+
+    /// That the chain is sound around a block in `at`, and that the neighbours which this member holds end and begin there:
+    /// one wild field nearby does not make two blocks overlap.
+    pub fn expectApart(view: *const View, index: BlockIndex, of_block: *const Block, at: Extent) Corrupt!void {
+        const end = at.start + at.granules;
+        const next_index = of_block.next.get();
+        const next = try view.block(next_index);
+        if (next.prev.get() != index or next.start.get() != end) return error.Corrupt;
+        if (next.word.get().state != .end and (try view.block(next.next.get())).start.get() <= end) return error.Corrupt;
+        if (view.isHeld(next_index) and view.holds[next_index.int()].start != end) return error.Corrupt;
+        if (index == BlockIndex.of(0)) return if (at.start == 0) {} else error.Corrupt;
+        const prev_index = of_block.prev.get();
+        const prev = try view.block(prev_index);
+        if (prev.next.get() != index or prev.start.get() >= at.start) return error.Corrupt;
+        const hold = if (view.isHeld(prev_index)) &view.holds[prev_index.int()] else return;
+        if (hold.start + hold.granules != at.start) return error.Corrupt;
     }
 };
 

@@ -41,7 +41,7 @@ fn call(result: usize, failure: *Failure) Error!usize {
 // ---------------------------------------------------------------- the segment's file
 
 pub const Path = struct {
-    bytes: [directory.len + 1 + prefix.len + 64]u8,
+    bytes: [directory.len + 1 + prefix.len + 64 + 1]u8,
 
     pub fn of(name: []const u8) Path {
         var path: Path = .{ .bytes = undefined };
@@ -477,8 +477,18 @@ pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, pr
     if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
     // Its own lock does not hinder a description: the byte is locked for us, and free for its owner only.
     if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
-    if (isMappingOf(mapping + private_bytes, my_file.inode)) mapZeros(@ptrFromInt(mapping), bytes);
+    if (isMappingOf(mapping +% private_bytes, my_file.inode)) mapZeros(@ptrFromInt(mapping), bytes);
     close(fd);
+}
+
+/// Reads this process's memory at an address that may be anything. False if there is nothing to read.
+pub fn readOwnMemory(address: u64, into: []u8) bool {
+    var failure: Failure = .{};
+    const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
+    const fd: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, "/proc/self/mem", flags, 0), &failure) catch return false);
+    defer _ = linux.close(fd);
+    if (address > std.math.maxInt(i64)) return false;
+    return linux.pread(fd, into.ptr, into.len, @intCast(address)) == into.len;
 }
 
 /// Whether a mapping of the file with that inode starts at that address.

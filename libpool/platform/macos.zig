@@ -348,6 +348,15 @@ pub fn threadIsDead(pid: u32, tid: u32, started_ticks: u64) bool {
     return got <= 0 and c._errno().* == @intFromEnum(c.E.SRCH);
 }
 
+extern "c" fn mach_vm_read_overwrite(task: c_uint, address: u64, size: u64, into: u64, got: *u64) c_int;
+extern "c" var mach_task_self_: c_uint;
+
+/// Reads this process's memory at an address that may be anything. False if there is nothing to read.
+pub fn readOwnMemory(address: u64, into: []u8) bool {
+    var got: u64 = 0;
+    return mach_vm_read_overwrite(mach_task_self_, address, into.len, @intFromPtr(into.ptr), &got) == 0 and got == into.len;
+}
+
 /// The mapping stays: there is no cheap way to prove what it is of.
 pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, private_bytes: usize) void {
     _ = .{ mapping, bytes, private_bytes };

@@ -279,9 +279,9 @@ test "buffers that are counted keep a released block until the last one is gone"
     try s.expectEqual(.lent, try pool.release(number, true));
     try s.expectEqual(.lent, try pool.settle(number));
     const gone = @import("../exports.zig").ap_buffer_gone;
-    gone(null, &pool.holds[number].gone);
+    gone(null, &pool.view.holds[number].gone);
     try s.expectEqual(.lent, try pool.settle(number));
-    gone(null, &pool.holds[number].gone);
+    gone(null, &pool.view.holds[number].gone);
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expectEqual(0, (try pool.stats()).arrays);

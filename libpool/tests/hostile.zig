@@ -1,0 +1,718 @@
+//! One hostile run: two members of a pool do what an input says, and in between the input corrupts the segment's metadata.
+//! The input is a string of bytes; every string is one run, so a fuzzer (fuzz.zig) can make them, and a corpus can keep them.
+//!
+//! What must hold whatever stands in the segment: every call ends, with a result that the header documents; nothing
+//! outside of the segment is touched (guard pages around the mapping, and in a full /dev/shm every page that has no memory
+//! behind it); what is said of a block lies in the heap; what this member holds stays held and stays where it is; and after a
+//! single wild field, no member gets memory that overlaps an array it already holds. After several consistent wild fields
+//! that last one cannot be promised, so it is only counted.
+
+const std = @import("std");
+const linux = std.os.linux;
+const exports = @import("../exports.zig");
+const layout = @import("../layout.zig");
+const system = @import("../platform.zig").system;
+const Pool = @import("../pool.zig").Pool;
+const Hold = @import("../pool.zig").Hold;
+const BlockIndex = layout.BlockIndex;
+
+const members_max = 3;
+const held_max = 48;
+pub const input_max = 512;
+
+pub const Totals = struct {
+    runs: u64 = 0,
+    calls: u64 = 0,
+    errors: u64 = 0,
+    corruptions: u64 = 0,
+    /// Overlapping memory handed out after several wild fields, which is not promised not to happen.
+    overlaps: u64 = 0,
+    /// Mappings that could not be guarded on both sides.
+    unguarded: u64 = 0,
+};
+
+/// What the run may do to the machine.
+pub const Surroundings = struct {
+    /// /dev/shm is private, and small: it may be filled.
+    filler: ?i32 = null,
+    scribbler: ?*Scribbler = null,
+    /// Raised before each call, so that a watchdog sees a call that does not end.
+    heartbeat: *u64,
+    /// Why a run failed.
+    message: *[256]u8,
+    totals: *Totals,
+    /// Says each call and each wild field.
+    trace: bool = false,
+};
+
+// ---------------------------------------------------------------- input
+
+const Reader = struct {
+    bytes: []const u8,
+    at: usize = 0,
+
+    fn byte(reader: *Reader) u8 {
+        if (reader.at >= reader.bytes.len) return 0;
+        defer reader.at += 1;
+        return reader.bytes[reader.at];
+    }
+    fn int(reader: *Reader, comptime T: type) T {
+        var value: T = 0;
+        for (0..@sizeOf(T)) |_| value = (value << 8) | reader.byte();
+        return value;
+    }
+    fn below(reader: *Reader, limit: u32) u32 {
+        return reader.int(u16) % @max(1, limit);
+    }
+    fn done(reader: *const Reader) bool {
+        return reader.at >= reader.bytes.len;
+    }
+};
+
+// ---------------------------------------------------------------- the run
+
+const Held = struct {
+    block: u32,
+    generation: f64,
+    offset: u64,
+    bytes: u64,
+    holds: u32,
+    shown: u32,
+    gone: u32,
+
+    fn isLive(held: *const Held) bool {
+        return held.holds > 0 or held.shown > 0;
+    }
+};
+
+/// Addresses that nobody may touch, on both sides of a gap into which the next mapping of that size will be put.
+const Guards = struct {
+    start: usize,
+    gap_bytes: usize,
+
+    const bytes = 1 << 20;
+
+    fn around(gap_bytes: usize) Guards {
+        const flags: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
+        const got = linux.mmap(null, gap_bytes + 2 * bytes, .{}, flags, -1, 0);
+        if (linux.errno(got) != .SUCCESS) return .{ .start = 0, .gap_bytes = 0 };
+        _ = linux.munmap(@ptrFromInt(got + bytes), gap_bytes);
+        return .{ .start = got, .gap_bytes = gap_bytes };
+    }
+    fn take(guards: Guards) void {
+        if (guards.start == 0) return;
+        _ = linux.munmap(@ptrFromInt(guards.start), bytes);
+        _ = linux.munmap(@ptrFromInt(guards.start + bytes + guards.gap_bytes), bytes);
+    }
+};
+
+const Member = struct {
+    pool: *Pool,
+    base: [*]u8,
+    mapped_bytes: usize,
+    guards: Guards,
+    heap_address: u64,
+    gone_address: u64,
+    counts: bool,
+    held: [held_max]Held = undefined,
+    held_count: usize = 0,
+
+    fn find(member: *Member, block: u32) ?*Held {
+        for (member.held[0..member.held_count]) |*held| if (held.block == block and held.isLive()) return held;
+        return null;
+    }
+    fn forget(member: *Member, held: *Held) void {
+        member.held_count -= 1;
+        held.* = member.held[member.held_count];
+    }
+};
+
+const Run = struct {
+    in: Reader,
+    around: Surroundings,
+    name: [32:0]u8 = @splat(0),
+    nonce: [32:0]u8 = @splat(0),
+    geometry: layout.Geometry = undefined,
+    members: [members_max]?Member = @splat(null),
+    claims: [16]struct { block: u32, generation: f64, number: f64 } = undefined,
+    claims_count: usize = 0,
+    single: bool,
+    full: bool,
+    scribbled: bool,
+    corruptions: u32 = 0,
+
+    fn fail(run: *Run, comptime format: []const u8, arguments: anytype) error{Violation} {
+        const into = run.around.message;
+        into.* = @splat(0);
+        _ = std.fmt.bufPrint(into[0..255], format, arguments) catch {};
+        return error.Violation;
+    }
+
+    fn say(run: *Run, comptime format: []const u8, arguments: anytype) void {
+        if (run.around.trace) std.debug.print("  " ++ format ++ "\n", arguments);
+    }
+
+    fn dump(run: *Run) void {
+        if (!run.around.trace) return;
+        const view = &(run.members[0] orelse return).pool.view;
+        for (0..@min(view.blocksUsed(), 64)) |i| {
+            const block = &view.blocks[i];
+            const word = block.word.get();
+            run.say("block {d}: start {d} ({d} bytes), state {d}, prev {d}, next {d}, list {d}, generation {d}, held {}", .{
+                i,                             block.start.get(),      block.start.get() *| 64,                 @intFromEnum(word.state),
+                block.prev.get().int(),        block.next.get().int(), @intFromEnum(block.of.links.list.get()), word.generation,
+                view.isHeld(.of(@intCast(i))),
+            });
+        }
+    }
+
+    fn beat(run: *Run) void {
+        _ = @atomicRmw(u64, run.around.heartbeat, .Add, 1, .monotonic);
+        run.around.totals.calls += 1;
+    }
+
+    // ------------------------------------------------------------ members
+
+    fn join(run: *Run, at: usize, create: bool) !void {
+        const counts = run.in.byte() & 1 == 1;
+        const runtime: u32 = if (counts) 0x101 else 1;
+        var report: [8]f64 = @splat(0);
+        const bytes = if (create) Pool.mappingBytes(layout.Geometry.of(1 << 20).?) else Pool.mappingBytes(run.geometry);
+        const guards: Guards = .around(bytes);
+        run.beat();
+        const opened = if (create)
+            exports.ap_pool_create(null, 1 << 20, 50, runtime, &report)
+        else if (run.in.byte() & 1 == 0)
+            exports.ap_pool_open(&run.name, &run.nonce, runtime, &report)
+        else
+            exports.ap_pool_open_or_create(&run.name, 1 << 20, 50, runtime, &report);
+        const pool = opened orelse {
+            guards.take();
+            try run.expectCode(@intFromFloat(report[0]), "open");
+            return;
+        };
+        const base: [*]u8 = @ptrCast(pool.mapping);
+        if (guards.start + Guards.bytes != @intFromPtr(base)) run.around.totals.unguarded += 1;
+        _ = exports.ap_pool_set_lock_timeout(pool, 2);
+        _ = exports.ap_pool_info(pool);
+        const record = exports.ap_pool_record(pool);
+        run.members[at] = .{
+            .pool = pool,
+            .base = base,
+            .mapped_bytes = bytes,
+            .guards = guards,
+            .heap_address = @intFromFloat(record[1]),
+            .gone_address = @intFromFloat(record[4]),
+            .counts = counts,
+        };
+        if (create) {
+            run.geometry = pool.view.geometry;
+            _ = exports.ap_pool_name(pool, @ptrCast(&run.name));
+            _ = exports.ap_pool_nonce(pool, @ptrCast(&run.nonce));
+        }
+    }
+
+    fn leave(run: *Run, at: usize, how: u8) void {
+        var member = run.members[at] orelse return;
+        run.members[at] = null;
+        run.beat();
+        switch (how % 3) {
+            0 => _ = exports.ap_pool_close(member.pool, 0),
+            1 => _ = exports.ap_pool_close(member.pool, 1),
+            // As if its process were gone: nothing but the slot's lock says so.
+            else => system.close(member.pool.self.fd),
+        }
+        if (how % 3 != 0) _ = linux.munmap(@alignCast(member.base), member.mapped_bytes);
+        member.guards.take();
+        // Closed without keeping the range, it may yet have kept it for a buffer that is alive.
+        if (how % 3 == 0 and member.counts) _ = linux.munmap(@alignCast(member.base), member.mapped_bytes);
+    }
+
+    fn some(run: *Run) ?*Member {
+        const first = run.in.byte() % members_max;
+        for (0..members_max) |i| if (run.members[(first + i) % members_max]) |*member| return member;
+        return null;
+    }
+
+    // ------------------------------------------------------------ calls
+
+    fn expectCode(run: *Run, code: i32, comptime call: []const u8) !void {
+        run.around.totals.errors += 1;
+        run.say(call ++ " answers {d}", .{code});
+        if (code < -15 or code >= 0 or code == -10) return run.fail(call ++ " answered {d}", .{code});
+        // What the corruption has locked is unlocked by the harness, or every later call would wait.
+        if (code == -3) for (&run.members) |*member| if (member.*) |*m| m.pool.view.header.lock.set(.unlocked);
+    }
+
+    /// What a call said of a block: it must lie in the heap.
+    fn extentOf(run: *Run, member: *Member) !struct { offset: u64, bytes: u64 } {
+        const record = exports.ap_pool_record(member.pool);
+        for (record[0..4]) |value| if (!(value >= 0 and value <= 1 << 53)) return run.fail("the record says {d}", .{value});
+        const offset: u64 = @intFromFloat(record[1]);
+        const bytes: u64 = @intFromFloat(record[3]);
+        if (offset % 64 != 0 or offset + bytes > run.geometry.capacity_bytes) return run.fail("offset {d}, {d} bytes", .{ offset, bytes });
+        if (@as(u64, @intFromFloat(record[2])) != member.heap_address + offset) return run.fail("the address is not that of the offset", .{});
+        return .{ .offset = offset, .bytes = bytes };
+    }
+
+    fn take(run: *Run, member: *Member, block: u32) !void {
+        const at = try run.extentOf(member);
+        const record = exports.ap_pool_record(member.pool);
+        run.say("member {d} takes block {d}: offset {d}, {d} bytes", .{ member.pool.self.slot, block, at.offset, at.bytes });
+        for (member.held[0..member.held_count]) |*held| {
+            if (!held.isLive()) continue;
+            if (held.block == block) return run.fail("block {d} was handed out twice", .{block});
+            const apart = at.offset + @max(1, at.bytes) <= held.offset or held.offset + @max(1, held.bytes) <= at.offset;
+            if (apart) continue;
+            if (run.single) return run.fail("block {d} ({d}, {d} bytes) overlaps block {d} ({d}, {d} bytes)", .{ block, at.offset, at.bytes, held.block, held.offset, held.bytes });
+            run.around.totals.overlaps += 1;
+        }
+        if (!run.full and at.bytes > 0) {
+            const bytes = (member.pool.view.heap + at.offset)[0..at.bytes];
+            bytes[0] = 1;
+            bytes[bytes.len - 1] = 2;
+        }
+        if (member.held_count == held_max) return;
+        member.held[member.held_count] = .{
+            .block = block,
+            .generation = record[0],
+            .offset = at.offset,
+            .bytes = at.bytes,
+            .holds = 1,
+            .shown = @intFromBool(member.counts),
+            .gone = 0,
+        };
+        member.held_count += 1;
+    }
+
+    fn again(run: *Run, member: *Member, held: *Held) !void {
+        const at = try run.extentOf(member);
+        if (at.offset != held.offset or at.bytes != held.bytes)
+            return run.fail("block {d} was {d}, {d} bytes, and is {d}, {d} bytes", .{ held.block, held.offset, held.bytes, at.offset, at.bytes });
+        held.holds += 1;
+        held.shown += @intFromBool(member.counts);
+    }
+
+    fn alloc(run: *Run) !void {
+        const member = run.some() orelse return;
+        if (member.held_count == held_max) return;
+        const length: u32 = switch (run.in.byte() % 8) {
+            0 => 0,
+            1, 2 => 64 * @as(u32, run.in.byte() % 8),
+            3, 4 => run.in.below(5000),
+            5 => 4096,
+            6 => run.in.below(65535),
+            else => @as(u32, run.in.below(65535)) * 16,
+        };
+        run.beat();
+        const how: u32 = if (run.full) 0 else run.in.byte() & 1;
+        const block = exports.ap_block_alloc(member.pool, @floatFromInt(length), 1, how);
+        if (block < 0) return run.expectCode(block, "alloc");
+        const at = try run.extentOf(member);
+        if (at.bytes != length) return run.fail("asked for {d} bytes, got {d}", .{ length, at.bytes });
+        try run.take(member, @bitCast(block));
+    }
+
+    fn attach(run: *Run) !void {
+        const member = run.some() orelse return;
+        var block: u32 = run.in.byte();
+        var generation: f64 = @floatFromInt(run.in.byte());
+        var claim: f64 = 0;
+        if (run.in.byte() & 3 != 0) if (run.some()) |other| if (other.held_count > 0) {
+            const held = &other.held[run.in.byte() % other.held_count];
+            block = held.block;
+            generation = held.generation;
+        };
+        if (run.claims_count > 0 and run.in.byte() & 1 == 1) {
+            const sent = run.claims[run.in.byte() % run.claims_count];
+            claim = sent.number;
+            block = sent.block;
+            generation = sent.generation;
+        }
+        // No room to remember it.
+        const known = member.find(block);
+        if (known == null and member.held_count == held_max) return;
+        run.beat();
+        const result = exports.ap_block_attach(member.pool, block, generation, claim);
+        if (result < 0) return run.expectCode(result, "attach");
+        if (exports.ap_pool_record(member.pool)[0] != generation) return run.fail("attached another generation", .{});
+        if (known) |held| {
+            if (held.generation != generation) return run.fail("attached another array by a hold of block {d}", .{block});
+            try run.again(member, held);
+        } else try run.take(member, block);
+    }
+
+    fn someHeld(run: *Run, member: *Member) ?*Held {
+        return if (member.held_count == 0) null else &member.held[run.in.byte() % member.held_count];
+    }
+
+    fn retain(run: *Run) !void {
+        const member = run.some() orelse return;
+        const held = run.someHeld(member) orelse return;
+        run.beat();
+        const result = exports.ap_block_retain(member.pool, held.block);
+        if (held.holds == 0) return if (result != -12) run.fail("retained what is not held", .{});
+        if (result < 0) return run.expectCode(result, "retain");
+        try run.again(member, held);
+    }
+
+    fn release(run: *Run) !void {
+        const member = run.some() orelse return;
+        const held = run.someHeld(member) orelse {
+            if (exports.ap_block_release(member.pool, run.in.byte(), 1) != -12) return run.fail("released what is not held", .{});
+            return;
+        };
+        if (member.counts and held.gone < held.shown and run.in.byte() & 3 != 0) run.bufferGone(member, held);
+        run.beat();
+        const result = exports.ap_block_release(member.pool, held.block, 1);
+        if (held.holds == 0) return if (result != -12) run.fail("released what is not held", .{});
+        if (result < 0) return run.expectCode(result, "release");
+        run.say("member {d} releases block {d}: {d}", .{ member.pool.self.slot, held.block, result });
+        held.holds -= 1;
+        const expected: i32 = if (held.holds > 0) 1 else if (held.shown != held.gone) 2 else 0;
+        if (result != expected) return run.fail("release answered {d}, not {d}", .{ result, expected });
+        if (result == 0) member.forget(held);
+    }
+
+    fn bufferGone(_: *Run, member: *Member, held: *Held) void {
+        exports.ap_buffer_gone(null, @ptrFromInt(member.gone_address + @as(u64, held.block) * @sizeOf(Hold)));
+        held.gone += 1;
+    }
+
+    fn settle(run: *Run) !void {
+        const member = run.some() orelse return;
+        const held = run.someHeld(member) orelse return;
+        if (held.gone < held.shown and run.in.byte() & 1 == 1) run.bufferGone(member, held);
+        run.beat();
+        const result = exports.ap_block_settle(member.pool, held.block);
+        if (result < 0) return run.expectCode(result, "settle");
+        const expected: i32 = if (held.holds == 0 and held.shown != held.gone) 2 else 0;
+        if (result != expected) return run.fail("settle answered {d}, not {d}", .{ result, expected });
+        if (result == 0 and held.holds == 0) member.forget(held);
+    }
+
+    fn createClaim(run: *Run) !void {
+        const member = run.some() orelse return;
+        const held = run.someHeld(member) orelse return;
+        run.beat();
+        const result = exports.ap_claim_create(member.pool, held.block, 1 + run.in.byte() % 3, if (run.in.byte() & 1 == 0) 0 else 1);
+        if (result < 0) return if (held.holds == 0 and result == -12) {} else run.expectCode(result, "claim");
+        const record = exports.ap_pool_record(member.pool);
+        if (!(record[5] >= 0 and record[5] < 1 << 53)) return run.fail("claim {d}", .{record[5]});
+        if (record[0] != held.generation) return run.fail("a claim on another generation", .{});
+        run.claims[run.claims_count % run.claims.len] = .{ .block = held.block, .generation = record[0], .number = record[5] };
+        run.claims_count = @min(run.claims_count + 1, run.claims.len);
+    }
+
+    fn dropClaim(run: *Run) !void {
+        const member = run.some() orelse return;
+        if (run.claims_count == 0) return;
+        const sent = run.claims[run.in.byte() % run.claims_count];
+        run.beat();
+        const result = exports.ap_claim_drop(member.pool, sent.block, sent.generation, sent.number, run.in.byte());
+        if (result < 0) try run.expectCode(result, "drop");
+    }
+
+    fn care(run: *Run, what: u8) !void {
+        const member = run.some() orelse return;
+        const pool = member.pool;
+        run.beat();
+        run.say("care {d} by member {d}", .{ what, member.pool.self.slot });
+        var text: [256]u8 = undefined;
+        var blocks: [7]exports.BlockInfo = undefined;
+        var infos: [layout.members_max]exports.MemberInfo = undefined;
+        const result = switch (what) {
+            0 => exports.ap_pool_reap(pool),
+            1 => exports.ap_pool_trim(pool),
+            2 => exports.ap_check(pool, &text),
+            3 => exports.ap_pool_stats(pool),
+            4 => exports.ap_member_list(pool, &infos, layout.members_max),
+            5 => list: {
+                var from: f64 = @floatFromInt(run.in.byte());
+                for (0..2 + run.geometry.blocks_max / blocks.len) |_| {
+                    const count = exports.ap_block_list(pool, @intFromFloat(from), &blocks, blocks.len);
+                    if (count < 0) break :list count;
+                    for (blocks[0..@intCast(count)]) |info| {
+                        if (!(info.offset >= 0 and info.length_bytes >= 0 and info.offset + info.length_bytes <= @as(f64, @floatFromInt(run.geometry.capacity_bytes))))
+                            return run.fail("a listed block lies outside of the heap", .{});
+                    }
+                    from = exports.ap_pool_record(pool)[0];
+                    if (from < 0) break :list 0;
+                } else return run.fail("the list of blocks does not end", .{});
+            },
+            6 => exports.ap_sweep(),
+            else => exports.ap_exit(&run.name),
+        };
+        if (result < 0) try run.expectCode(result, "care");
+    }
+
+    // ------------------------------------------------------------ corruption
+
+    fn wild(run: *Run) u32 {
+        const view = &run.members[0].?.pool.view;
+        return switch (run.in.byte() % 14) {
+            0 => 0,
+            1 => std.math.maxInt(u32),
+            2, 3, 4, 5 => run.in.byte() % 64, // most likely a block
+            6 => view.header.blocks_used.get(),
+            7 => view.header.blocks_backed.get(),
+            8 => run.geometry.blocks_max,
+            9 => run.geometry.heap_granules,
+            10 => @as(u32, 1) << @truncate(run.in.byte()),
+            11 => run.geometry.blocks_max - 1,
+            12 => run.in.below(65535),
+            else => run.in.int(u32),
+        };
+    }
+    fn wild64(run: *Run) u64 {
+        return switch (run.in.byte() % 5) {
+            0 => run.wild(),
+            1 => @as(u64, run.wild()) << 32 | run.wild(),
+            2 => @as(u64, 1) << @truncate(run.in.byte()),
+            3 => std.math.maxInt(u64),
+            else => run.in.int(u64),
+        };
+    }
+
+    fn corrupt(run: *Run) void {
+        const first = run.members[0] orelse return;
+        if (run.single and run.corruptions > 0) return;
+        run.corruptions += 1;
+        run.around.totals.corruptions += 1;
+        const view = &first.pool.view;
+        const index = run.in.byte() % 64;
+        const block = &view.blocks[index];
+        const pin = &view.pins[run.in.byte() % 16];
+        const member = &view.members[run.in.byte() % 4];
+        const header = view.header;
+        const runs = if (run.in.byte() & 1 == 0) &view.lists.backed else &view.lists.unbacked;
+        const links = &block.of.links;
+        const kind = run.in.byte() % 44;
+        run.say("wild field {d}, block {d}", .{ kind, index });
+        run.dump();
+        switch (kind) {
+            0, 1 => block.next.set(.of(run.wild())),
+            2, 3 => block.prev.set(.of(run.wild())),
+            4, 5 => block.start.set(run.wild()),
+            6 => block.tail_bytes.set(run.wild()),
+            7 => block.word.set(@bitCast(run.wild64())),
+            8, 9 => {
+                var word = block.word.get();
+                word.state = @enumFromInt(run.in.byte() % 8);
+                block.word.set(word);
+            },
+            10 => {
+                var word = block.word.get();
+                // In a full /dev/shm a wild `backed` of the heap is a SIGBUS for whoever uses the array: not promised.
+                if (!run.full) word.backed = !word.backed;
+                if (run.in.byte() & 1 == 1) word.zero = !word.zero;
+                block.word.set(word);
+            },
+            11 => {
+                var word = block.word.get();
+                word.generation = @truncate(run.wild64());
+                block.word.set(word);
+            },
+            12 => block.pins.set(run.wild()),
+            13 => block.of.holders[run.in.byte() % 4].set(run.wild64()),
+            14 => links.next.set(.of(run.wild())),
+            15 => links.prev.set(.of(run.wild())),
+            16 => links.list.set(@enumFromInt(run.in.byte() % 5)),
+            17 => block.start.set(block.start.get() +% run.in.byte() -% 128),
+            18, 19 => view.lists.quick[run.in.below(80)].set(.of(run.wild())),
+            20 => view.lists.quick_granules.set(run.wild64()),
+            21, 22 => runs.heads[run.in.below(layout.first_levels * layout.second_levels)].set(.of(run.wild())),
+            23 => runs.first.set(run.wild()),
+            24 => runs.second[run.in.byte() % layout.first_levels].set(run.wild()),
+            25 => header.touching.set(.{ .left = run.wild(), .entry = run.wild() }),
+            26 => header.blocks_used.set(run.wild()),
+            27 => header.blocks_backed.set(run.wild()),
+            28 => header.pins_used.set(run.wild()),
+            29 => header.pins_backed.set(run.wild()),
+            30 => header.claims.set(run.wild()),
+            31 => header.unused_blocks.set(.of(run.wild())),
+            32 => header.unused_count.set(run.wild()),
+            33 => header.unused_pins.set(@enumFromInt(run.wild())),
+            34 => header.claims_until_ms.set(run.wild64()),
+            35 => header.lock.set(.{ .slot = run.in.byte() % 6, .waiters = run.in.byte() & 1 == 1, .incarnation = @truncate(run.in.byte() % 4) }),
+            36 => header.corrupt.set(run.in.byte() & 1),
+            37 => switch (run.in.byte() % 9) {
+                0 => member.word.set(@bitCast(run.wild())),
+                1 => member.pid.set(run.wild()),
+                2 => member.tid.set(run.wild()),
+                3 => member.fd.set(run.wild()),
+                4 => member.pid_namespace.set(run.wild64()),
+                5 => member.started_ticks.set(run.wild64()),
+                6 => member.mapping.set(run.wild64()),
+                7 => member.mapping.set(@intFromPtr(first.base)),
+                else => member.joined_at_ms.set(run.wild64()),
+            },
+            38 => switch (run.in.byte() % 5) {
+                0 => pin.word.set(@bitCast(run.wild64())),
+                1 => pin.generation.set(run.wild64()),
+                2 => pin.deadline_ms.set(run.wild64()),
+                3 => pin.block.set(.of(run.wild())),
+                else => pin.next_unused.set(@enumFromInt(run.wild())),
+            },
+            // One entry over another: crossed links, duplicates, two blocks in one place.
+            39 => if (!run.single) {
+                const from: [*]const u8 = @ptrCast(block);
+                const to: [*]u8 = @ptrCast(&view.blocks[run.in.byte() % 64]);
+                const bytes = @min(64 - 8 * @as(usize, run.in.byte() % 8), 64);
+                std.mem.copyForwards(u8, to[0..bytes], from[0..bytes]);
+            },
+            40 => if (!run.single) {
+                var head: [*]u8 = @ptrCast(header);
+                head[run.in.below(240)] = run.in.byte();
+            },
+            41 => if (!run.single) {
+                var lists: [*]u8 = @ptrCast(view.lists);
+                for (0..run.in.byte()) |_| lists[run.in.below(@sizeOf(layout.FreeLists))] = run.in.byte();
+            },
+            42 => if (!run.single) {
+                var bytes: [*]u8 = @ptrCast(view.blocks);
+                for (0..run.in.byte()) |_| bytes[run.in.below(64 * 64)] = run.in.byte();
+            },
+            else => if (!run.single) {
+                // Torn: as if its process had died with the lock, in the middle.
+                header.lock.set(.{ .slot = 9, .incarnation = 1 });
+                header.touching.set(.{ .left = run.wild(), .entry = run.wild() });
+            },
+        }
+    }
+
+    // ------------------------------------------------------------ one step
+
+    fn step(run: *Run) !void {
+        switch (run.in.byte() % 32) {
+            0...6 => try run.alloc(),
+            7...10 => try run.release(),
+            11, 12 => try run.attach(),
+            13 => try run.retain(),
+            14 => try run.settle(),
+            15 => try run.createClaim(),
+            16 => try run.dropClaim(),
+            17...22 => run.corrupt(),
+            23 => try run.care(0),
+            24 => try run.care(1),
+            25 => try run.care(2),
+            26 => try run.care(3),
+            27 => try run.care(run.in.byte() % 8),
+            28 => {
+                const at = 1 + run.in.byte() % (members_max - 1);
+                if (run.members[at] == null) try run.join(at, false);
+            },
+            29 => run.leave(1 + run.in.byte() % (members_max - 1), run.in.byte()),
+            30 => try run.care(5),
+            else => try run.alloc(),
+        }
+    }
+};
+
+/// Does one run. `error.Violation`: something did not hold, and `around.message` says what.
+pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
+    around.totals.runs += 1;
+    const how: u8 = if (input.len > 0) input[0] else 0;
+    var it: Run = .{
+        .in = .{ .bytes = input, .at = 1 },
+        .around = around,
+        .single = how & 1 == 1,
+        .full = how & 6 == 6 and around.filler != null,
+        .scribbled = how & 0x38 == 0x38 and around.scribbler != null,
+    };
+    if (it.scribbled) it.single = false;
+    defer if (it.full) empty(around.filler.?);
+    try it.join(0, true);
+    if (it.members[0] == null) return;
+    defer {
+        if (it.scribbled) around.scribbler.?.stop();
+        for (0..members_max) |i| it.leave(members_max - 1 - i, 1);
+        system.unlink(std.mem.sliceTo(&it.name, 0));
+    }
+    try it.join(1, false);
+    for (0..@min(how >> 4, 8)) |_| try it.alloc();
+    if (it.full) fill(around.filler.?);
+    if (it.scribbled) around.scribbler.?.begin(it.members[0].?.pool);
+    for (0..96) |_| {
+        if (it.in.done()) break;
+        it.step() catch |err| {
+            it.dump();
+            return err;
+        };
+    }
+}
+
+/// Takes all that is left of /dev/shm.
+fn fill(fd: i32) void {
+    var at: i64 = 0;
+    var bytes: i64 = 1 << 20;
+    while (bytes >= 4096) {
+        if (linux.errno(linux.fallocate(fd, 0, at, bytes)) == .SUCCESS) at += bytes else bytes >>= 1;
+    }
+}
+fn empty(fd: i32) void {
+    _ = linux.ftruncate(fd, 0);
+}
+
+// ---------------------------------------------------------------- a writer at the same time
+
+/// A thread that writes wild values into the metadata while the members work on it.
+pub const Scribbler = struct {
+    random: std.Random.DefaultPrng,
+    pool: ?*Pool = null,
+    busy: u32 = 0,
+    writes: u64 = 0,
+
+    pub fn start(scribbler: *Scribbler) !void {
+        const thread = try std.Thread.spawn(.{ .stack_size = 1 << 20 }, loop, .{scribbler});
+        thread.detach();
+    }
+
+    fn begin(scribbler: *Scribbler, pool: *Pool) void {
+        @atomicStore(?*Pool, &scribbler.pool, pool, .seq_cst);
+    }
+    fn stop(scribbler: *Scribbler) void {
+        @atomicStore(?*Pool, &scribbler.pool, null, .seq_cst);
+        while (@atomicLoad(u32, &scribbler.busy, .seq_cst) != 0) std.atomic.spinLoopHint();
+    }
+
+    fn loop(scribbler: *Scribbler) void {
+        while (true) {
+            @atomicStore(u32, &scribbler.busy, 1, .seq_cst);
+            if (@atomicLoad(?*Pool, &scribbler.pool, .seq_cst)) |pool| {
+                for (0..16) |_| scribbler.write(pool);
+                @atomicStore(u32, &scribbler.busy, 0, .seq_cst);
+            } else {
+                @atomicStore(u32, &scribbler.busy, 0, .seq_cst);
+                system.sleep(1);
+            }
+        }
+    }
+
+    fn write(scribbler: *Scribbler, pool: *Pool) void {
+        const random = scribbler.random.random();
+        const view = &pool.view;
+        scribbler.writes += 1;
+        const small = random.uintLessThan(u32, 64);
+        const value: u32 = switch (random.uintLessThan(u32, 6)) {
+            0 => 0,
+            1 => std.math.maxInt(u32),
+            2 => random.int(u32),
+            3 => view.geometry.blocks_max,
+            else => random.uintLessThan(u32, 64),
+        };
+        const base: [*]u8 = switch (random.uintLessThan(u32, 8)) {
+            // Not the lock: then nobody would get far.
+            0 => @ptrCast(&view.header.touching),
+            1 => @ptrCast(&view.members[random.uintLessThan(u32, 4)]),
+            2 => @ptrCast(&view.lists.quick[small]),
+            3 => @ptrCast(&view.lists.backed),
+            4 => @ptrCast(&view.pins[small % 8]),
+            else => @ptrCast(&view.blocks[small]),
+        };
+        const word: *u32 = @ptrCast(@alignCast(base + 4 * random.uintLessThan(u32, 12)));
+        // Most often back to what stood there: a change between two reads of one call.
+        const before = @atomicRmw(u32, word, .Xchg, value, .monotonic);
+        if (random.uintLessThan(u32, 4) != 0) @atomicStore(u32, word, before, .monotonic);
+    }
+};
