@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a signature or a constant in this file does. */
-#define AP_ABI_VERSION 2u
+#define AP_ABI_VERSION 3u
 
 typedef struct ap_pool ap_pool;
 

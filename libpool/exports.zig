@@ -9,7 +9,7 @@ const members = @import("members.zig");
 const Holders = @import("view.zig").Holders;
 const Pool = pool_file.Pool;
 
-pub const abi_version: u32 = 2;
+pub const abi_version: u32 = 3;
 
 pub const Code = enum(i32) {
     stale = -1,

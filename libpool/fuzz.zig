@@ -35,6 +35,8 @@ const Shared = struct {
     message: [256]u8,
     totals: hostile.Totals,
     scribbles: u64,
+    /// How much of what was found before is done.
+    replayed: u32,
     corpus_count: u32,
     seen_count: u32,
     seen: [counters_max]u8,
@@ -93,7 +95,12 @@ fn work(shared: *Shared) void {
     var scribbler: hostile.Scribbler = .{ .random = .init(shared.seed +% 1) };
     const has_scribbler = if (scribbler.start()) |_| true else |_| false;
     while (@atomicLoad(u32, &shared.quit, .monotonic) == 0) {
-        make(shared, random);
+        if (shared.replayed < hostile.corpus.len) {
+            const input = hostile.corpus[shared.replayed];
+            shared.replayed += 1;
+            @memcpy(shared.now.bytes[0..input.len], input);
+            shared.now.length = @intCast(input.len);
+        } else make(shared, random);
         @memset(counters(), 0);
         hostile.execute(shared.now.bytes[0..shared.now.length], .{
             .filler = filler,
@@ -107,7 +114,9 @@ fn work(shared: *Shared) void {
             continue;
         };
         shared.scribbles = scribbler.writes;
-        if (isNew(shared) and shared.corpus_count < corpus_max) {
+        // What a writer at the same time makes of an input is chance, and says nothing of the input.
+        const by_chance = hostile.isScribbled(shared.now.bytes[0]);
+        if (isNew(shared) and !by_chance and shared.corpus_count < corpus_max) {
             shared.corpus[shared.corpus_count] = shared.now;
             shared.corpus_count += 1;
         }
@@ -119,7 +128,7 @@ fn isolate() bool {
     if (linux.errno(linux.unshare(linux.CLONE.NEWNS)) != .SUCCESS) return false;
     const private = linux.MS.REC | linux.MS.PRIVATE;
     if (linux.errno(linux.mount("none", "/", null, private, 0)) != .SUCCESS) return false;
-    const options: [*:0]const u8 = "size=3m,mode=1777";
+    const options: [*:0]const u8 = "size=2560k,mode=1777";
     return linux.errno(linux.mount("fuzz", "/dev/shm", "tmpfs", 0, @intFromPtr(options))) == .SUCCESS;
 }
 

@@ -627,7 +627,7 @@ pub const Pool = struct {
 
     /// Whether a buffer on the block is still there. Only private memory is read.
     pub fn isShown(pool: *const Pool, number: u32) bool {
-        return number < pool.view.geometry.blocks_max and pool.holds[number].buffersAlive();
+        return number < pool.view.geometry.blocks_max and pool.view.holds[number].buffersAlive();
     }
 
     inline fn dropBit(pool: *Pool, number: u32) Error!void {

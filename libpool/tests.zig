@@ -10,5 +10,6 @@ test {
     _ = @import("tests/checker.zig");
     _ = @import("tests/header.zig");
     _ = @import("tests/in_flight.zig");
+    _ = @import("tests/hostile.zig");
     _ = @import("tests/crash_points.zig");
 }

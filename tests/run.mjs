@@ -21,6 +21,14 @@ const suites = {
     command: ["zig", "build", "test-crash", "--summary", "all"],
     count: counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g),
   },
+  // A few seconds of it; `npm run fuzz -- --seconds N` is for more.
+  fuzz: {
+    command: ["zig", "build", "fuzz", "--", "--seconds", "5"],
+    count: (output) => ({
+      passed: /; 0 findings$/m.test(output) ? 1 : 0,
+      failed: Number(/; (\d+) findings$/m.exec(output)?.[1] ?? 1),
+    }),
+  },
   c: { command: ["node", "tests/native/share.mjs"], count: counted(/^(\d+) passed/gm, /(\d+) failed/g) },
   bun: { command: ["bun", "test", "./tests", "./examples"], count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm) },
   deno: {

@@ -14,7 +14,7 @@ const layout = @import("../layout.zig");
 const system = @import("../platform.zig").system;
 const Pool = @import("../pool.zig").Pool;
 const Hold = @import("../pool.zig").Hold;
-const BlockIndex = layout.BlockIndex;
+const s = @import("support.zig");
 
 const members_max = 3;
 const held_max = 48;
@@ -609,6 +609,11 @@ const Run = struct {
     }
 };
 
+/// Whether an input of that first byte asks for a writer at the same time.
+pub fn isScribbled(first: u8) bool {
+    return first & 0x38 == 0x38;
+}
+
 /// Does one run. `error.Violation`: something did not hold, and `around.message` says what.
 pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
     around.totals.runs += 1;
@@ -618,7 +623,7 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
         .around = around,
         .single = how & 1 == 1,
         .full = how & 6 == 6 and around.filler != null,
-        .scribbled = how & 0x38 == 0x38 and around.scribbler != null,
+        .scribbled = isScribbled(how) and around.scribbler != null,
     };
     if (it.scribbled) it.single = false;
     defer if (it.full) empty(around.filler.?);
@@ -652,6 +657,118 @@ fn fill(fd: i32) void {
 }
 fn empty(fd: i32) void {
     _ = linux.ftruncate(fd, 0);
+}
+
+// ---------------------------------------------------------------- what was found before
+
+/// Inputs that failed once, and by their names how.
+pub const corpus = [_][]const u8{
+    @embedFile("corpus/touches-outside-1"),  @embedFile("corpus/touches-outside-2"), @embedFile("corpus/touches-outside-3"),
+    @embedFile("corpus/reads-a-hole"),       @embedFile("corpus/overlaps-1"),        @embedFile("corpus/overlaps-2"),
+    @embedFile("corpus/overlaps-3"),         @embedFile("corpus/overlaps-4"),        @embedFile("corpus/handed-out-twice-1"),
+    @embedFile("corpus/handed-out-twice-2"), @embedFile("corpus/grows-while-held"),  @embedFile("corpus/moves-while-held"),
+    @embedFile("corpus/hold-forgotten"),     @embedFile("corpus/claim-on-another"),
+};
+
+test "what hostile bytes once brought about stays mended" {
+    for (corpus, 0..) |input, i| {
+        const child = try s.Child.start(struct {
+            fn body(bytes: []const u8) !void {
+                var heartbeat: u64 = 0;
+                var message: [256]u8 = @splat(0);
+                var totals: Totals = .{};
+                var scribbler: Scribbler = .{ .random = .init(1) };
+                try scribbler.start();
+                execute(bytes, .{ .scribbler = &scribbler, .heartbeat = &heartbeat, .message = &message, .totals = &totals }) catch |err| {
+                    std.debug.print("{s}\n", .{std.mem.sliceTo(&message, 0)});
+                    return err;
+                };
+            }
+        }.body, input);
+        errdefer std.debug.print("input {d}\n", .{i});
+        try s.expectEqual(0, try child.wait());
+    }
+}
+
+test "a lock word that says that its reader has the lock is taken over from" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    pool.view.header.lock.set(pool.self.lock_word);
+    _ = try s.alloc(pool, 100, true);
+    try s.expectEqual(1, (try pool.stats()).recoveries);
+}
+
+test "a hold stays where it is, whatever the table says, and is not given to others by this member" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const first = try s.alloc(pool, 4096, true);
+    const second = try s.alloc(pool, 4096, true);
+    const block = &pool.view.blocks[second.int()];
+    const at = pool.view.holds[second.int()].offsetBytes();
+    const start = block.start.get();
+    block.start.set(start - 32);
+    try s.expectEqual(0, exports.ap_block_retain(pool, second.int()));
+    try s.expectEqual(at, @as(u64, @intFromFloat(pool.record[1])));
+    try s.expectError(error.Corrupt, pool.attach(second.int(), s.generationOf(pool, second), 0));
+    try s.expectError(error.Corrupt, pool.createClaim(second.int(), 1, 0));
+    try s.expectEqual(.held, try pool.release(second.int(), true));
+    try s.expectError(error.Corrupt, pool.release(second.int(), true));
+    try s.expect(std.mem.indexOf(u8, (try pool.check()).?.what, "as this member holds it") != null);
+    block.start.set(start);
+
+    // Free, says the table; its next owner would be the second.
+    const word = block.word.get();
+    block.word.set(.{ .generation = word.generation, .state = .free, .backed = true });
+    block.of.links.list.set(.quick);
+    block.of.links.next.set(.none);
+    pool.view.lists.quick[64].set(second);
+    try s.expectError(error.Corrupt, pool.alloc(4096, 1, false));
+    _ = first;
+}
+
+test "only what its own memory says lets a sibling close what a thread left" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    // A Worker that ended without leaving, and one that lives.
+    const Worker = struct {
+        pool: ?*Pool = null,
+        quit: u32 = 0,
+        fn live(worker: *@This(), of: *Pool, stays: bool) void {
+            @atomicStore(?*Pool, &worker.pool, s.join(of) catch unreachable, .release);
+            if (stays) s.waitUntil(&worker.quit, 1);
+        }
+    };
+    var gone: Worker = .{};
+    var alive: Worker = .{};
+    const thread = try std.Thread.spawn(.{}, Worker.live, .{ &alive, pool, true });
+    defer thread.join();
+    defer s.signal(&alive.quit);
+    while (@atomicLoad(?*Pool, &alive.pool, .acquire) == null) system.sleep(1);
+    // The last to join, or who comes after would have closed it.
+    (try std.Thread.spawn(.{}, Worker.live, .{ &gone, pool, false })).join();
+
+    const records = pool.view.members;
+    const left = gone.pool.?.self.slot;
+    const lives = alive.pool.?.self.slot;
+    const mapping = records[left].mapping.get();
+    // It points at us, nowhere, and at the one that lives; and that one's record says that its thread is gone.
+    for ([_]u64{ @intFromPtr(pool.mapping), 0, std.math.maxInt(u64) - 4095, records[lives].mapping.get() }) |wild| {
+        records[left].mapping.set(wild);
+        records[lives].tid.set(records[left].tid.get());
+        records[lives].fd.set(@bitCast(pool.self.fd));
+        _ = try pool.reap();
+        try s.expectEqual(layout.magic, pool.view.header.magic);
+        try s.expectEqual(layout.magic, alive.pool.?.view.header.magic);
+        try s.expect(system.slotTaken(pool.self.fd, lives));
+        try s.expect(system.slotTaken(pool.self.fd, left));
+    }
+    records[left].mapping.set(mapping);
+    records[left].word.set(.{ .incarnation = gone.pool.?.self.incarnation, .state = .joined });
+    _ = try pool.reap();
+    try s.expect(!system.slotTaken(pool.self.fd, left));
+    _ = linux.munmap(@alignCast(@as([*]u8, @ptrFromInt(mapping))), Pool.mappingBytes(pool.view.geometry));
+    system.close(alive.pool.?.self.fd);
+    system.unmap(alive.pool.?.mapping, Pool.mappingBytes(pool.view.geometry));
 }
 
 // ---------------------------------------------------------------- a writer at the same time
