@@ -100,7 +100,16 @@ fn work(shared: *Shared) void {
             shared.replayed += 1;
             @memcpy(shared.now.bytes[0..input.len], input);
             shared.now.length = @intCast(input.len);
-        } else make(shared, random);
+        } else {
+            make(shared, random);
+            const first = &shared.now.bytes[0];
+            first.* = switch (random.uintLessThan(u32, 8)) {
+                0 => first.* | hostile.scribbled,
+                1 => first.* & ~hostile.scribbled,
+                2 => first.* | hostile.full,
+                else => first.*,
+            };
+        }
         @memset(counters(), 0);
         hostile.execute(shared.now.bytes[0..shared.now.length], .{
             .filler = filler,

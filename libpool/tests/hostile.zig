@@ -609,9 +609,14 @@ const Run = struct {
     }
 };
 
+/// Bits of the first byte: at most one wild field, /dev/shm is filled, somebody else writes at the same time.
+const single = 1;
+pub const full = 6;
+pub const scribbled = 0x38;
+
 /// Whether an input of that first byte asks for a writer at the same time.
 pub fn isScribbled(first: u8) bool {
-    return first & 0x38 == 0x38;
+    return first & scribbled == scribbled;
 }
 
 /// Does one run. `error.Violation`: something did not hold, and `around.message` says what.
@@ -621,8 +626,8 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
     var it: Run = .{
         .in = .{ .bytes = input, .at = 1 },
         .around = around,
-        .single = how & 1 == 1,
-        .full = how & 6 == 6 and around.filler != null,
+        .single = how & single != 0,
+        .full = how & full == full and around.filler != null,
         .scribbled = isScribbled(how) and around.scribbler != null,
     };
     if (it.scribbled) it.single = false;
@@ -757,8 +762,8 @@ test "only what its own memory says lets a sibling close what a thread left" {
         records[lives].tid.set(records[left].tid.get());
         records[lives].fd.set(@bitCast(pool.self.fd));
         _ = try pool.reap();
-        try s.expectEqual(layout.magic, pool.view.header.magic);
-        try s.expectEqual(layout.magic, alive.pool.?.view.header.magic);
+        try s.expectEqual(layout.magic, pool.view.header.magic.get());
+        try s.expectEqual(layout.magic, alive.pool.?.view.header.magic.get());
         try s.expect(system.slotTaken(pool.self.fd, lives));
         try s.expect(system.slotTaken(pool.self.fd, left));
     }
