@@ -610,9 +610,9 @@ const Run = struct {
 };
 
 /// Bits of the first byte: at most one wild field, /dev/shm is filled, somebody else writes at the same time.
-const single = 1;
-pub const full = 6;
-pub const scribbled = 0x38;
+const single: u8 = 1;
+pub const full: u8 = 6;
+pub const scribbled: u8 = 0x38;
 
 /// Whether an input of that first byte asks for a writer at the same time.
 pub fn isScribbled(first: u8) bool {
