@@ -97,7 +97,7 @@ function checkInteger(value: unknown, what: string, max: number): number {
   if (!Number.isInteger(value) || value < 0 || value > max) {
     throw new RangeError(`${what} must be an integer from 0 to ${max}, not ${value}`);
   }
-  return value;
+  return value + 0; // -0 is 0
 }
 
 /** Whether `value` claims to be ours: a descriptor, or the reference of a pool. */
@@ -177,7 +177,10 @@ function parseShape(descriptor: object, length: number): readonly number[] | und
   if (!Array.isArray(given)) throw new TypeError(`shape in a descriptor must be an array, not ${quote(given)}`);
   const shape: unknown[] = [];
   // One more than there may be, so that shapeLength() sees it.
-  for (let axis = 0; axis < Math.min(given.length, AXES_MAX + 1); axis++) shape.push(ownData(given, axis));
+  for (let axis = 0; axis < Math.min(given.length, AXES_MAX + 1); axis++) {
+    const axisLength = ownData(given, axis);
+    shape.push(axisLength === 0 ? 0 : axisLength); // -0 is 0
+  }
   if (shapeLength(shape) !== length) throw new RangeError(`shape in a descriptor must have the product ${length}`);
   return Object.freeze(shape as number[]);
 }

@@ -156,30 +156,44 @@ export function unpack(message: unknown): unknown {
  * ```
  */
 export function release(message: unknown): void {
-  walkMessage(message, (value) => {
-    if (isSharedArray(value)) ownHoldOf(value)?.release();
-  });
-  const failure = dropClaims(message, new Set());
+  const unwalkable = failureOf(() =>
+    walkMessage(message, (value) => {
+      if (isSharedArray(value)) ownHoldOf(value)?.release();
+    })
+  );
+  const failure = dropClaims(message, new Set()) ?? unwalkable;
   if (failure !== undefined) throw failure;
 }
 
 /** Drops the claims in a message, but for those in `done`. Goes on after a failure, and returns the first. */
 function dropClaims(message: unknown, done: Set<string>): unknown {
   let failure: unknown;
-  walkMessage(message, (value) => {
+  const dropOne = (value: object): void => {
     if (!isMarked(value) || isPoolReference(value)) return;
-    try {
-      const parsed = parseDescriptor(value);
-      const key = claimKeyOf(parsed);
-      if (parsed.claim === 0 || done.has(key)) return;
-      done.add(key);
-      memberFor(parsed).dropClaim(parsed.block, parsed.generation, parsed.claim, claimsOfDescriptor.get(value) ?? 1);
-    } catch (error) {
+    const parsed = parseDescriptor(value);
+    const key = claimKeyOf(parsed);
+    if (parsed.claim === 0 || done.has(key)) return;
+    done.add(key);
+    memberFor(parsed).dropClaim(parsed.block, parsed.generation, parsed.claim, claimsOfDescriptor.get(value) ?? 1);
+  };
+  const unwalkable = failureOf(() =>
+    walkMessage(message, (value) => {
+      const error = failureOf(() => dropOne(value));
       // What is gone needs no dropping.
       if (!(error instanceof PoolError && error.code === "ERR_STALE_DESCRIPTOR")) failure ??= error;
-    }
-  });
-  return failure;
+    })
+  );
+  return failure ?? unwalkable;
+}
+
+/** What `call` throws. */
+function failureOf(call: () => void): unknown {
+  try {
+    call();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
 }
 
 function keyOf({ pool, nonce, block, generation, claim, dtype, offset, length, shape }: Parsed): string {

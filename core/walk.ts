@@ -1,7 +1,9 @@
 /**
  * Walks over messages: plain objects, arrays, Maps and Sets. Everything else is a leaf.
  *
- * A message may come from anywhere: `ownData` reads it without running any code of it, and a key `__proto__` is a key.
+ * A message may come from anywhere: `ownData` reads it without running any code of it, and a key `__proto__` is a key. How
+ * long a walk takes, and what it makes, follows from what is in the message: not from the length that an array claims, and
+ * not from the number of ways to a shared part. What is nested too deeply is refused before the engine's stack is full.
  */
 
 /** Reads a property of a container. */
@@ -18,6 +20,13 @@ export const UNTOUCHED = Symbol("untouched");
 
 const UNFINISHED = Symbol("unfinished");
 
+/** Containers in containers. Far less than what fits on the stack of any engine. */
+const DEPTH_MAX = 1024;
+
+function nestedTooDeeply(): RangeError {
+  return new RangeError(`a message may be nested ${DEPTH_MAX} deep: send it flatter`);
+}
+
 /** Whether a value is walked through. */
 export function isContainer(value: unknown): value is object {
   return typeof value === "object" && value !== null &&
@@ -27,9 +36,11 @@ export function isContainer(value: unknown): value is object {
 /**
  * A copy of a message in which `replace` has had its say on every object. What occurs twice is one thing in the copy, too.
  * @throws {TypeError} if the message contains itself.
+ * @throws {RangeError} if it is nested too deeply.
  */
 export function copyMessage(message: unknown, replace: (value: object) => unknown, read: Read): unknown {
   const copies = new Map<object, unknown>();
+  let depth = 0;
   const copy = (value: unknown): unknown => {
     if (typeof value !== "object" || value === null) return value;
     const known = copies.get(value);
@@ -41,8 +52,11 @@ export function copyMessage(message: unknown, replace: (value: object) => unknow
       return replaced;
     }
     if (!isContainer(value)) return value;
+    if (depth === DEPTH_MAX) throw nestedTooDeeply();
     copies.set(value, UNFINISHED);
+    depth++;
     const result = copyContainer(value, copy, read);
+    depth--;
     copies.set(value, result);
     return result;
   };
@@ -51,10 +65,12 @@ export function copyMessage(message: unknown, replace: (value: object) => unknow
 
 function copyContainer(value: object, copy: (value: unknown) => unknown, read: Read): object {
   if (Array.isArray(value)) {
-    const result: unknown[] = new Array(value.length);
-    for (let i = 0; i < value.length; i++) {
-      if (Object.hasOwn(value, i)) result[i] = copy(read(value, i));
-    }
+    const result: unknown[] = [];
+    const { length } = value;
+    let i = 0;
+    for (; i < length && Object.hasOwn(value, i); i++) result[i] = copy(read(value, i));
+    for (const index of indicesFrom(i, value)) result[index] = copy(read(value, index));
+    result.length = length;
     return result;
   }
   if (isMap(value)) {
@@ -76,15 +92,40 @@ function copyContainer(value: object, copy: (value: unknown) => unknown, read: R
   return result;
 }
 
-/** Calls `visit` once for every object in a message, containers and leaves. */
+/** The indices from a hole on at which there is something: an array of one element may claim a length of 2^32 - 1. */
+function indicesFrom(hole: number, array: unknown[]): number[] {
+  if (hole === array.length) return [];
+  const indices: number[] = [];
+  // Indices come first, and in order.
+  for (const key of Object.keys(array)) {
+    const index = Number(key);
+    if (String(index >>> 0) !== key || index >= array.length) break;
+    if (index > hole) indices.push(index);
+  }
+  return indices;
+}
+
+/**
+ * Calls `visit` once for every object in a message, containers and leaves.
+ * @throws {RangeError} in the end, if something was nested too deeply to be visited.
+ */
 export function walkMessage(message: unknown, visit: (value: object) => void): void {
   const seen = new Set<object>();
+  let depth = 0;
+  let tooDeep = false;
   const walk = (value: unknown): void => {
     if (typeof value !== "object" || value === null || seen.has(value)) return;
     seen.add(value);
     visit(value);
+    if (depth === DEPTH_MAX) {
+      tooDeep ||= isContainer(value);
+      return;
+    }
+    depth++;
     if (Array.isArray(value)) {
-      for (let i = 0; i < value.length; i++) walk(ownData(value, i));
+      let i = 0;
+      for (; i < value.length && Object.hasOwn(value, i); i++) walk(ownData(value, i));
+      for (const index of indicesFrom(i, value)) walk(ownData(value, index));
     } else if (isMap(value)) {
       Map.prototype.forEach.call(value, (item, key) => {
         walk(key);
@@ -92,8 +133,10 @@ export function walkMessage(message: unknown, visit: (value: object) => void): v
       });
     } else if (isSet(value)) Set.prototype.forEach.call(value, walk);
     else if (isPlain(value)) { for (const key of Object.keys(value)) walk(ownData(value, key)); }
+    depth--;
   };
   walk(message);
+  if (tooDeep) throw nestedTooDeeply();
 }
 
 function isMap(value: object): value is Map<unknown, unknown> {

@@ -27,7 +27,8 @@ pub const Patience = struct {
 
 pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience);
-    if (view.header.corrupt.get() != 0) {
+    // Whoever was taken for dead holds nothing any more, whatever it believes: its blocks may be others' by now.
+    if (view.header.corrupt.get() != 0 or view.members[self.slot].word.get() != self.word) {
         release(view, self);
         return error.Corrupt;
     }

@@ -17,6 +17,8 @@ pub const Self = struct {
     fd: Fd,
     slot: u8,
     incarnation: u23,
+    /// What its slot says while nobody has taken it for dead.
+    word: MemberWord = .{},
     /// What the lock holds while this member has it.
     lock_word: layout.LockWord,
     thread: system.Thread,
@@ -65,7 +67,8 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
     self.incarnation = nextIncarnation(before.incarnation);
     self.lock_word = .{ .slot = self.slot, .incarnation = self.incarnation };
     // Joining: nobody reads the fields below. What the predecessor held is still held by the slot's bits.
-    member.word.commit(.{ .incarnation = self.incarnation, .state = .joining });
+    self.word = .{ .incarnation = self.incarnation, .state = .joining };
+    member.word.commit(self.word);
     member.pid.set(self.thread.pid);
     member.tid.set(self.thread.tid);
     member.fd.set(@bitCast(self.fd));
@@ -78,8 +81,9 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
 }
 
 /// Under the lock, when nothing of a predecessor is left.
-pub fn endJoin(view: *const View, self: *const Self) void {
-    view.members[self.slot].word.commit(.{ .incarnation = self.incarnation, .state = .joined });
+pub fn endJoin(view: *const View, self: *Self) void {
+    self.word.state = .joined;
+    view.members[self.slot].word.commit(self.word);
 }
 
 fn nextIncarnation(before: u23) u23 {

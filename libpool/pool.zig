@@ -905,7 +905,7 @@ pub const Pool = struct {
     pub fn check(pool: *Pool) lock.Error!?recovery.Broken {
         lock.acquire(&pool.view, &pool.self, &pool.patience) catch |err| switch (err) {
             error.Busy => return error.Busy,
-            error.Corrupt => return recovery.firstBroken(&pool.view) orelse .{ .what = "a recovery has found the chain broken" },
+            error.Corrupt => return recovery.firstBroken(&pool.view) orelse .{ .what = "a recovery has found the chain broken, or this member was taken for dead" },
         };
         defer pool.unlock();
         return recovery.firstBroken(&pool.view);

@@ -672,7 +672,8 @@ pub const corpus = [_][]const u8{
     @embedFile("corpus/reads-a-hole"),       @embedFile("corpus/overlaps-1"),        @embedFile("corpus/overlaps-2"),
     @embedFile("corpus/overlaps-3"),         @embedFile("corpus/overlaps-4"),        @embedFile("corpus/handed-out-twice-1"),
     @embedFile("corpus/handed-out-twice-2"), @embedFile("corpus/grows-while-held"),  @embedFile("corpus/moves-while-held"),
-    @embedFile("corpus/hold-forgotten"),     @embedFile("corpus/claim-on-another"),
+    @embedFile("corpus/hold-forgotten"),     @embedFile("corpus/claim-on-another"),  @embedFile("corpus/taken-for-dead-1"),
+    @embedFile("corpus/taken-for-dead-2"),
 };
 
 test "what hostile bytes once brought about stays mended" {
