@@ -49,6 +49,9 @@ export interface Facts {
   readonly origins?: string;
 }
 
+/** Of Linux and of macOS. */
+const EFBIG = 27;
+
 /** The error for `code`, an AP_ERR_*. */
 export function failure(code: number, facts: Facts): Error {
   const pool = facts.pool === undefined ? "the pool" : `pool "${facts.pool}"`;
@@ -113,7 +116,9 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_SYSTEM:
       return new PoolError(
         "ERR_SYSTEM",
-        `a system call for ${pool} failed with errno ${facts.errno}: see \`errno ${facts.errno}\`; usual reasons are too many open files (ulimit -n) and a missing /dev/shm`,
+        facts.errno === EFBIG
+          ? `${pool} is larger than any file that this process may make: create it with a smaller capacity, or raise the limit (ulimit -f)`
+          : `a system call for ${pool} failed with errno ${facts.errno}: see \`errno ${facts.errno}\`; usual reasons are too many open files (ulimit -n) and a missing /dev/shm`,
       );
     case AP_ERR_ADDRESS_SPACE:
       return new PoolError(

@@ -222,7 +222,7 @@ test("ERR_LIBRARY: the library was not built, or has another interface", () =>
     assert.throws(() => Pool.create(), { code: "ERR_LIBRARY", message: /interface 99.*npm run build/ });
   }));
 
-test("ERR_SYSTEM: no file descriptor, and no address space", async () => {
+test("ERR_SYSTEM: no file descriptor, no address space, and no file so large", async () => {
   const script = fileURLToPath(new URL("./support/exhausted.ts", import.meta.url));
   const { spawnSync } = await import("node:child_process");
   const program = [programOf(runtime), ...(runtime === "bun" ? [] : ["run", "-A", "--no-check"]), script];
@@ -237,6 +237,7 @@ test("ERR_SYSTEM: no file descriptor, and no address space", async () => {
   };
   assert.match(run("ulimit -n 100", "files"), /errno 24.*ulimit -n/);
   assert.match(run(`ulimit -v ${200 * 2 ** 20}`, "addresses"), /address space.*smaller capacity/);
+  assert.match(run("ulimit -f 100000", "addresses"), /larger than any file.*smaller capacity.*ulimit -f/);
 });
 
 test("every error code of the library becomes an error that says what to do", () => {

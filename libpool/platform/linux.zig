@@ -189,6 +189,12 @@ pub const Names = struct {
 // ---------------------------------------------------------------- its memory
 
 pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
+    // Beyond `ulimit -f`, ftruncate() ends a process that does not ignore SIGXFSZ.
+    var limit: linux.rlimit = undefined;
+    if (linux.errno(linux.getrlimit(.FSIZE, &limit)) == .SUCCESS and bytes > limit.cur) {
+        failure.errno = @intFromEnum(linux.E.FBIG);
+        return error.System;
+    }
     _ = try call(linux.ftruncate(fd, @intCast(bytes)), failure);
 }
 
