@@ -234,7 +234,9 @@ async function driver(): Promise<void> {
     pool.check();
     pool.trim();
     const { backedBytes, members, claims } = pool.stats();
-    check(backedBytes === 0 && members === 1 && claims === 0, JSON.stringify(pool.stats()));
+    // With huge pages (--size 16m,huge=always) the metadata's reach into the heap.
+    const gaveBack = backedBytes === 0 || options.size.includes("huge");
+    check(gaveBack && members === 1 && claims === 0, JSON.stringify(pool.stats()));
     pool.close();
     for (const end = Date.now() + 20_000; readdirSync("/dev/shm").length > 0;) {
       check(Date.now() < end, `left in /dev/shm: ${readdirSync("/dev/shm")}`);
