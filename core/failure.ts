@@ -97,7 +97,7 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_PERMISSION:
       return new PoolError(
         "ERR_PERMISSION",
-        `${pool} is not ours to open: its file in /dev/shm belongs to another user, is a symlink, or has another mode than 0600. Use another name, or delete that file`,
+        `${pool} is not ours to open: its file in /dev/shm belongs to another user, is a symlink, a directory or the like, or has another mode than 0600. Use another name, or delete that file`,
       );
     case AP_ERR_VERSION:
       return new PoolError(

@@ -206,7 +206,7 @@ pub fn sweep() u32 {
         const fd = system.open(name, &report.failure) catch continue;
         defer system.close(fd);
         const file = system.info(fd) orelse continue;
-        if (!file.regular or !file.owned) continue;
+        if (!file.regular or !file.owned or file.mode != 0o600) continue;
         // Only what says that it is ours, of whatever version: the lock bytes are where they always were.
         var header: layout.Header = undefined;
         if (!system.read(fd, std.mem.asBytes(&header)) or header.magic.get() != layout.magic) continue;
