@@ -305,7 +305,7 @@ fn tell(workers: []const Worker, ms: u64, seed: u64) void {
         scribbles += worker.shared.scribbles;
     }
     std.debug.print("{d} s, seed {d}: {d} executions, {d} executions/s, {d} calls ({d} of them errors), {d} corruptions, {d} concurrent writes; " ++
-        "corpus {d}, {d} of {d} counters; overlaps after several wild fields {d}, unguarded mappings {d}; {d} findings\n", .{
+        "corpus {d}, {d} of {d} counters; overlaps beyond the promise {d}, unguarded mappings {d}; {d} findings\n", .{
         ms / 1000, seed,           sum.runs,     sum.runs * 1000 / @max(1, ms), sum.calls, sum.errors, sum.corruptions, scribbles, corpus,
         covered,   counters().len, sum.overlaps, sum.unguarded,                 findings,
     });
