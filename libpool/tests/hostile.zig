@@ -140,6 +140,7 @@ const Run = struct {
     single: bool,
     full: bool,
     scribbled: bool,
+    alone: bool,
     corruptions: u32 = 0,
     /// Who has done something since the first wild field.
     actors: [members_max]bool = @splat(false),
@@ -234,7 +235,7 @@ const Run = struct {
     }
 
     fn some(run: *Run) ?*Member {
-        const first = run.in.byte() % members_max;
+        const first = if (run.othersRest()) 0 else run.in.byte() % members_max;
         for (0..members_max) |i| {
             const at = (first + i) % members_max;
             const member = if (run.members[at]) |*member| member else continue;
@@ -246,6 +247,10 @@ const Run = struct {
 
     fn acts(run: *Run, at: usize) void {
         if (run.corruptions > 0) run.actors[at] = true;
+    }
+    /// Half of the runs with a single wild field go on with one member.
+    fn othersRest(run: *const Run) bool {
+        return run.single and run.alone and run.corruptions > 0;
     }
     fn actsAlone(run: *const Run) bool {
         var count: u32 = 0;
@@ -603,7 +608,9 @@ const Run = struct {
     // ------------------------------------------------------------ one step
 
     fn step(run: *Run) !void {
-        switch (run.in.byte() % 32) {
+        const what = run.in.byte() % 32;
+        if (run.othersRest() and (what == 28 or what == 29)) return;
+        switch (what) {
             0...6 => try run.alloc(),
             7...10 => try run.release(),
             11, 12 => try run.attach(),
@@ -628,8 +635,9 @@ const Run = struct {
     }
 };
 
-/// Bits of the first byte: at most one wild field, /dev/shm is filled, somebody else writes at the same time.
+/// Bits of the first byte: at most one wild field, after it only one member goes on, /dev/shm is filled, somebody else writes at the same time.
 const single: u8 = 1;
+const alone: u8 = 0x40;
 pub const full: u8 = 6;
 pub const scribbled: u8 = 0x38;
 
@@ -646,6 +654,7 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
         .in = .{ .bytes = input, .at = 1 },
         .around = around,
         .single = how & single != 0,
+        .alone = how & alone != 0,
         .full = how & full == full and around.filler != null,
         .scribbled = isScribbled(how) and around.scribbler != null,
     };
@@ -749,6 +758,27 @@ test "a hold stays where it is, whatever the table says, and is not given to oth
     pool.view.lists.quick[64].set(second);
     try s.expectError(error.Corrupt, pool.alloc(4096, 1, false));
     _ = first;
+}
+
+test "a free run that reaches into an array of this member is not cut, and not given out" {
+    for ([_]u32{ 1, 2, 5 }) |granules| {
+        const pool = try s.create(64 << 20);
+        defer s.end(pool);
+        // The rest of what was backed for it is a run that is large enough to stay in its list with a little more.
+        const held = try s.alloc(pool, 600_000, true);
+        const block = &pool.view.blocks[pool.view.blocks[held.int()].next.get().int()];
+        try s.expectEqual(layout.BlockState.free, block.word.get().state);
+        const start = block.start.get();
+        block.start.set(start - granules);
+        for ([_]u64{ 64, 4096, 40_000 }) |bytes| {
+            const index = s.alloc(pool, bytes, false) catch |err| {
+                try s.expectEqual(error.Corrupt, err);
+                continue;
+            };
+            try s.expect(pool.view.holds[index.int()].start >= start);
+        }
+        try s.expectError(error.Corrupt, pool.attach(held.int(), s.generationOf(pool, held), 0));
+    }
 }
 
 test "only what its own memory says lets a sibling close what a thread left" {
