@@ -41,6 +41,7 @@ const claimsOfDescriptor = new WeakMap<object, number>();
  *
  * @throws {PoolError} `ERR_RELEASED` for an array that was released, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
  * @throws {TypeError} for a message that contains itself.
+ * @throws {RangeError} for one that is nested more than 1024 deep.
  *
  * @example
  * ```ts
@@ -88,7 +89,7 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
  * claim gives the same array. All or nothing: on an error what was attached is released, and the message's other claims
  * are dropped.
  *
- * @throws {TypeError | RangeError} for a descriptor that is none, and for a message that contains itself.
+ * @throws {TypeError | RangeError} for a descriptor that is none, and for a message that contains itself, or is nested more than 1024 deep.
  * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_POOL_BUSY`, `ERR_SYSTEM`, `ERR_LIBRARY`
  *
  * @example

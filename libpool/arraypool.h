@@ -204,7 +204,8 @@ int32_t ap_block_retain(ap_pool *pool, uint32_t block);
 
 /* Lets go once. `shown`: 0 when no buffer was made for this hold (only matters with AP_COUNTS_BUFFERS).
  * Returns 0: let go; 1: this member still holds it by another hold; 2: all holds are gone but a buffer is not, so the block is
- * lent and stays held until ap_block_settle. On AP_ERR_BUSY nothing has changed. */
+ * lent and stays held until ap_block_settle. On AP_ERR_BUSY nothing has changed; on AP_ERR_CORRUPT this member has let go,
+ * whatever became of the block. */
 int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
 
 /* Lets go of a lent block if its last buffer is gone. Returns 0: let go, or not lent any more; 2: still lent. */

@@ -595,7 +595,7 @@ pub const Pool = struct {
 
     pub const Released = enum(i32) { gone = 0, held = 1, lent = 2 };
 
-    /// Lets go once. With an error nothing has changed.
+    /// Lets go once. With error.Busy nothing has changed.
     pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
         const hold = try pool.held(number);
         const unshown: u32 = @intFromBool(!shown and pool.options.counts_buffers);
@@ -609,9 +609,16 @@ pub const Pool = struct {
             hold.shown -= unshown;
             return .lent;
         }
-        try pool.dropBit(number);
+        pool.dropBit(number) catch |err| return endedUnlessBusy(hold, err);
         hold.end();
         return .gone;
+    }
+
+    /// In a damaged segment the block may stay as it is, but this member is done with it.
+    fn endedUnlessBusy(hold: *Hold, err: Error) Error {
+        @branchHint(.cold);
+        if (err != error.Busy) hold.end();
+        return err;
     }
 
     /// Lets go of a lent block when the last buffer on it is gone.
@@ -620,7 +627,7 @@ pub const Pool = struct {
         const hold = &pool.view.holds[number];
         if (hold.holds > 0 or hold.shown == 0) return .gone; // held again, or settled before
         if (hold.buffersAlive()) return .lent;
-        try pool.dropBitLocked(number);
+        pool.dropBitLocked(number) catch |err| return endedUnlessBusy(hold, err);
         hold.end();
         return .gone;
     }

@@ -299,3 +299,14 @@ test("pools that come and go take no addresses with them", () => {
 });
 
 test("no pool of these tests is left", () => assert.deepEqual(poolsLeft(), []));
+
+test("a pool that is closed with empty arrays in it is left, too", async () => {
+  for (let i = 0; i < 3; i++) {
+    await withPool((pool) => {
+      const array = pool.alloc(Float64Array, 10);
+      const kept = [pool.alloc(Uint8Array, 0), array.subarray(0, 0).retain(), array.subarray(3, 3).retain()];
+      if (i > 0) array.release();
+      if (i > 1) kept[1]!.release();
+    });
+  }
+});

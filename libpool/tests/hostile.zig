@@ -390,7 +390,10 @@ const Run = struct {
         run.beat();
         const result = exports.ap_block_release(member.pool, held.block, 1);
         if (held.holds == 0) return if (result != -12) run.fail("released what is not held", .{});
-        if (result < 0) return run.expectCode(result, "release");
+        if (result < 0) {
+            if (result == -5) member.forget(held);
+            return run.expectCode(result, "release");
+        }
         run.say("member {d} releases block {d}: {d}", .{ member.pool.self.slot, held.block, result });
         held.holds -= 1;
         const expected: i32 = if (held.holds > 0) 1 else if (held.shown != held.gone) 2 else 0;
@@ -409,7 +412,10 @@ const Run = struct {
         if (held.gone < held.shown and run.in.byte() & 1 == 1) run.bufferGone(member, held);
         run.beat();
         const result = exports.ap_block_settle(member.pool, held.block);
-        if (result < 0) return run.expectCode(result, "settle");
+        if (result < 0) {
+            if (result == -5) member.forget(held);
+            return run.expectCode(result, "settle");
+        }
         const expected: i32 = if (held.holds == 0 and held.shown != held.gone) 2 else 0;
         if (result != expected) return run.fail("settle answered {d}, not {d}", .{ result, expected });
         if (result == 0 and held.holds == 0) member.forget(held);
@@ -746,9 +752,11 @@ test "a hold stays where it is, whatever the table says, and is not given to oth
     try s.expectError(error.Corrupt, pool.attach(second.int(), s.generationOf(pool, second), 0));
     try s.expectError(error.Corrupt, pool.createClaim(second.int(), 1, 0));
     try s.expectEqual(.held, try pool.release(second.int(), true));
-    try s.expectError(error.Corrupt, pool.release(second.int(), true));
     try s.expect(std.mem.indexOf(u8, (try pool.check()).?.what, "as this member holds it") != null);
+    try s.expectError(error.Corrupt, pool.release(second.int(), true));
+    try s.expectError(error.NotHeld, pool.release(second.int(), true));
     block.start.set(start);
+    try s.expectEqual(.newly, try pool.attach(second.int(), s.generationOf(pool, second), 0));
 
     // Free, says the table; its next owner would be the second.
     const word = block.word.get();
