@@ -107,7 +107,7 @@ const Tests = struct {
                 .target = kind.target orelse b.graph.host,
                 .optimize = optimize,
             }),
-            .filters = if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device" } else &.{},
+            .filters = if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points" } else &.{},
         });
         const options = b.addOptions();
         options.addOption(bool, "crash_points", kind.crash_points);

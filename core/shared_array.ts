@@ -41,27 +41,27 @@ export interface ViewMembers<T extends TypedArray> {
   /**
    * A slice on the same `buffer`: free to make, nothing to release, dead when its `base` is released.
    *
-   * @throws {PoolError} `ERR_RELEASED`
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    */
   subarray(begin?: number, end?: number): SharedView<T>;
   /**
    * The `index`-th entry along the first axis (NumPy's `x[i]`), a slice with the other axes as its shape.
    *
    * @throws {RangeError} if there is no such entry.
-   * @throws {PoolError} `ERR_RELEASED`
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    */
   slab(index: number): SharedView<T>;
   /**
    * The same elements under another shape, a slice.
    *
    * @throws {RangeError} if the shape has another number of elements.
-   * @throws {PoolError} `ERR_RELEASED`
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    */
   reshape(shape: readonly number[]): SharedView<T>;
   /**
    * A hold of its own on these elements only, which outlives `base`.
    *
-   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY`
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`, `ERR_POOL_BUSY`
    *
    * @example
    * ```ts
@@ -78,7 +78,7 @@ export interface ViewMembers<T extends TypedArray> {
   /**
    * A descriptor good for `claims` attaches within `ttlMs`; with `claims: 0`, for as long as somebody holds the array (argv, logs).
    *
-   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
    *
    * @example
    * ```ts
@@ -376,7 +376,7 @@ function assertLive(view: object, { hold, length }: Place, type: ElementType): v
   const what = `this ${type.className} of ${length} elements`;
   const { closed, name } = hold.member;
   throw new PoolError(
-    "ERR_RELEASED",
+    hold.released && closed ? "ERR_CLOSED" : "ERR_RELEASED",
     !hold.released
       ? `the buffer of ${what} was transferred away: send pack(array) instead of the buffer`
       : closed

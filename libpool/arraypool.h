@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a signature or a constant in this file does. */
-#define AP_ABI_VERSION 3u
+#define AP_ABI_VERSION 4u
 
 typedef struct ap_pool ap_pool;
 
@@ -128,7 +128,7 @@ enum {
   AP_INFO_GONE_ADDRESS = 4, /* context of ap_buffer_gone for block b: this + b * AP_GONE_STRIDE */
   AP_INFO_BLOCKS_MAX = 5
 };
-#define AP_GONE_STRIDE 32u
+#define AP_GONE_STRIDE 40u
 
 /* ap_pool_stats */
 enum {

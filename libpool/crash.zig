@@ -8,6 +8,7 @@ pub const enabled = options.crash_points;
 
 var steps: u64 = 0;
 var die_at: u64 = 0;
+var stops = false;
 /// Called at every step, before a death: by it the tests see that no store goes without one.
 pub var observer: ?*const fn () void = null;
 
@@ -19,7 +20,12 @@ pub inline fn step() void {
 
 fn count() void {
     if (observer) |observe| observe();
-    if (@atomicRmw(u64, &steps, .Add, 1, .monotonic) + 1 == die_at) die();
+    if (@atomicRmw(u64, &steps, .Add, 1, .monotonic) + 1 == die_at) if (stops) stop() else die();
+}
+
+fn stop() void {
+    const linux = @import("std").os.linux;
+    _ = linux.kill(linux.getpid(), .STOP);
 }
 
 /// SIGKILL takes effect before the call returns: nothing of this process runs afterwards.
@@ -33,6 +39,22 @@ fn die() noreturn {
 pub fn arm(at: u64) void {
     steps = 0;
     die_at = at;
+    stops = false;
+}
+
+/// As arm(), but there the process stops, and goes on after SIGCONT.
+pub fn armStop(at: u64) void {
+    arm(at);
+    stops = true;
+}
+
+/// What a test does in the middle of a takeover.
+pub var before_takeover: ?*const fn () void = null;
+
+/// After a waiter has judged the lock's owner dead, before it takes over.
+pub inline fn judged() void {
+    if (!enabled) return;
+    if (before_takeover) |act| act();
 }
 
 pub fn taken() u64 {

@@ -9,7 +9,7 @@ const members = @import("members.zig");
 const Holders = @import("view.zig").Holders;
 const Pool = pool_file.Pool;
 
-pub const abi_version: u32 = 3;
+pub const abi_version: u32 = 4;
 
 pub const Code = enum(i32) {
     stale = -1,
@@ -272,8 +272,8 @@ pub export fn ap_block_shown(pool: *Pool, block: u32) i32 {
 
 pub export fn ap_buffer_gone(bytes: ?*anyopaque, context: *u32) void {
     _ = bytes;
-    // Pairs with the acquire in Hold.buffersAlive: what the buffer's users did is done.
-    _ = @atomicRmw(u32, context, .Add, 1, .release);
+    const hold: *pool_file.Hold = @alignCast(@fieldParentPtr("gone", context));
+    hold.bufferGone();
 }
 
 // ---------------------------------------------------------------- claims

@@ -25,7 +25,7 @@ pub inline fn assert(ok: bool) void {
 
 pub const magic: u64 = 0x6c6f_6f70_7972_7261; // "arrypool", little-endian
 /// Raise it with every change of this file that another build would misread.
-pub const version: u32 = 1;
+pub const version: u32 = 2;
 
 pub const granule_bytes = 64;
 pub const section_bytes = 64 * 1024; // the largest page size in use
@@ -109,6 +109,13 @@ pub fn Cell(comptime T: type) type {
             fence();
             if (done) crash.step();
             return done;
+        }
+        /// Releases; pairs with `acquire`.
+        pub inline fn add(cell: *Self, value: T) void {
+            fence();
+            _ = @atomicRmw(Raw, &cell.raw, .Add, value, .release);
+            fence();
+            crash.step();
         }
         /// Releases; pairs with `compareAndSwap`.
         pub inline fn swap(cell: *Self, value: T) T {
@@ -213,7 +220,11 @@ pub const Member = extern struct {
     /// Start of the member's mapping (its private part and the segment).
     mapping: Cell(u64),
     runtime: Cell(u32),
-    _pad: [12]u8,
+    /// Buffers that its host was to make on its memory, and those of them that are gone: any thread of its process counts
+    /// the latter. As long as they differ, that memory may be seen, though the member be dead.
+    buffers_shown: Cell(u32),
+    buffers_gone: Cell(u32),
+    _pad: [4]u8,
 };
 
 // ---------------------------------------------------------------- allocator (derived)

@@ -6,8 +6,8 @@
 //! go makes it give up after a deadline.
 
 const std = @import("std");
-const crash = @import("crash.zig");
 const layout = @import("layout.zig");
+const crash = @import("crash.zig");
 const members = @import("members.zig");
 const recovery = @import("recovery.zig");
 const system = @import("platform.zig").system;
@@ -85,6 +85,7 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
         const owner = lock.get();
         if (owner == LockWord.unlocked) continue;
         if (ownerIsDead(view, self, owner)) {
+            crash.judged();
             if (!lock.compareAndSwap(owner, mine)) continue;
             recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
             return;

@@ -3,6 +3,10 @@
 //! A member is dead when the kernel dropped the lock on its slot's byte, or when its thread certainly never runs user
 //! code again (which shows earlier for a killed process, and is all that shows for a terminated Worker). When unsure it
 //! lives. Its incarnation tells a slot's members apart: whoever judges compares it before he acts on his judgement.
+//!
+//! Whether a member is dead decides who takes the lock over. Whether what it held may be another's is one more question: the
+//! process of a terminated Worker may still see it, through a buffer that the Worker has transferred, or a file write that it
+//! has begun. So its buffers are counted in its slot, and it is reaped when all of them are gone, or its process is.
 
 const std = @import("std");
 const layout = @import("layout.zig");
@@ -77,6 +81,8 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
     member.joined_at_ms.set(system.wallMs());
     member.mapping.set(mapping);
     member.runtime.set(runtime);
+    member.buffers_shown.set(0);
+    member.buffers_gone.set(0);
     return before.state;
 }
 
@@ -103,7 +109,18 @@ pub fn isDead(view: *const View, self: *const Self, slot: u8, word: MemberWord) 
     // Another member may have taken the slot while we read; then this one is gone, and the next judge will see it.
     if (member.word.acquire() != word) return false;
     if (namespace == 0 or namespace != self.thread.pid_namespace) return false;
-    return system.threadIsDead(pid, tid, started_ticks);
+    return system.threadIsDead(self.thread, pid, tid, started_ticks);
+}
+
+/// Whether somebody may still see what the dead member held that `word` stood for.
+fn mayBeSeen(view: *const View, self: *const Self, slot: u8, word: MemberWord) bool {
+    const member = &view.members[slot];
+    if (!system.slotTaken(self.fd, slot)) return false; // the kernel, or a sibling, has closed it
+    const gone = member.buffers_gone.acquire(); // pairs with add() in Hold.bufferGone
+    if (gone == member.buffers_shown.get() and member.word.acquire() == word) return false;
+    const pid = member.pid.get();
+    if (member.word.acquire() != word) return true; // it has a new owner
+    return !system.processIsDead(self.thread, pid);
 }
 
 pub const Dead = struct {
@@ -112,14 +129,14 @@ pub const Dead = struct {
     count: u32 = 0,
 };
 
-/// Members that are dead and still count as members. Makes system calls: not under the lock.
+/// Members to be reaped: dead, seen by nobody, and still counted. Makes system calls: not under the lock.
 pub fn findDead(view: *const View, self: *const Self) Dead {
     var dead: Dead = .{};
     for (0..layout.members_max) |i| {
         const slot: u8 = @intCast(i);
         const word = view.members[slot].word.acquire();
         if (word.state == .vacant or slot == self.slot) continue;
-        if (!isDead(view, self, slot, word)) continue;
+        if (!isDead(view, self, slot, word) or mayBeSeen(view, self, slot, word)) continue;
         dead.slots.add(slot);
         dead.words[slot] = word;
         dead.count += 1;
@@ -127,10 +144,13 @@ pub fn findDead(view: *const View, self: *const Self) Dead {
     return dead;
 }
 
-/// Closes what terminated Workers of this process left open, so that their slots become free. `bytes` and
-/// `private_bytes`: the size of a member's mapping, and of its part before the segment. The segment only says where to look:
-/// what is there must say itself that it is a member's whose thread is gone.
-pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.Thread, bytes: usize, private_bytes: usize) void {
+/// Gives the range of a member back whose thread is gone; false, and nothing done, while something shows it.
+pub const Retire = *const fn (mapping: [*]align(4096) u8) bool;
+
+/// Closes what terminated Workers of this process left open and nothing shows any more, so that their slots become free.
+/// `private_bytes`: the part of a member's mapping before the segment. The segment only says where to look: what is there
+/// must say itself that it is a member's whose thread is gone.
+pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.Thread, private_bytes: usize, retire: Retire) void {
     if (thread.pid_namespace == 0) return;
     for (0..layout.members_max) |i| {
         const slot: u8 = @intCast(i);
@@ -141,7 +161,7 @@ pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.T
         const mapping = member.mapping.get();
         if (member.word.acquire() != word or !system.slotTaken(fd, slot)) continue;
         const stamp = Stamp.get(mapping) orelse continue;
-        if (stamp.slot != slot or !system.threadIsDead(thread.pid, stamp.tid, stamp.started_ticks)) continue;
-        system.closeLeftovers(fd, slot, stamp.fd, mapping, bytes, private_bytes);
+        if (stamp.slot != slot or !system.threadIsDead(thread, thread.pid, stamp.tid, stamp.started_ticks)) continue;
+        system.closeLeftover(fd, slot, stamp.fd, mapping, private_bytes, retire);
     }
 }

@@ -70,7 +70,7 @@ pub const Pool = struct {
     comptime {
         assert(@sizeOf(Pool) <= members.Stamp.at);
         assert(members.Stamp.at + @sizeOf(members.Stamp) <= holds_start);
-        assert(@sizeOf(Hold) == 32);
+        assert(@sizeOf(Hold) == 40);
     }
 
     fn privateBytes(geometry: layout.Geometry) usize {
@@ -103,7 +103,11 @@ pub const Pool = struct {
 
     pub fn open(name: []const u8, nonce: ?u64, options: Options, report: *segment.Report) segment.Error!*Pool {
         if (!segment.nameIsValid(name)) return error.Argument;
-        const entered = try segment.enter(name, nonce, report);
+        const entered = segment.enter(name, nonce, report) catch |err| blk: {
+            if (err != error.Members) return err;
+            try vacateSlots(name, report);
+            break :blk try segment.enter(name, nonce, report);
+        };
         errdefer system.close(entered.fd);
         return joined(entered, name, options, report);
     }
@@ -115,6 +119,16 @@ pub const Pool = struct {
             if (create(name, capacity_bytes, claim_ttl_ms, options, report)) |pool| return pool else |err| if (err != error.Exists) return err;
         }
         return error.Busy;
+    }
+
+    /// For one who finds all slots taken: by terminated Workers of this very process, perhaps.
+    fn vacateSlots(name: []const u8, report: *segment.Report) segment.Error!void {
+        const visited = try segment.visit(name, report);
+        defer system.close(visited.fd);
+        const base = system.map(visited.fd, 0, layout.blocks_start, &report.failure) catch |err| return segment.translated(err, report);
+        defer system.unmap(base, layout.blocks_start);
+        const view: View = .of(visited.geometry, base, visited.fd, &.{}); // of which only the members are there
+        members.closeLeftovers(&view, visited.fd, null, .current(), privateBytes(visited.geometry), retire);
     }
 
     fn capacityOf(asked: u64) u64 {
@@ -162,11 +176,11 @@ pub const Pool = struct {
                 error.Corrupt => error.Corrupt,
             };
         };
-        members.closeLeftovers(&pool.view, pool.self.fd, pool.self.slot, pool.self.thread, all_bytes, private_bytes);
         return pool;
     }
 
     fn finishJoin(pool: *Pool, before: layout.MemberState) lock.Error!void {
+        pool.closeLeftovers();
         var dead = members.findDead(&pool.view, &pool.self);
         try pool.acquire();
         defer pool.unlock();
@@ -186,14 +200,17 @@ pub const Pool = struct {
         if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
-        if (keep) system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
+        if (keep) {
+            for (pool.view.holds[0..pool.view.blocks_known]) |*hold| hold.forgetMember();
+            system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
+        }
         pool.giveUpHolds() catch {}; // then the others take it for dead, which it is
         const fd = pool.self.fd;
         var name_buffer = pool.name_buffer;
         const name = name_buffer[0..pool.name_bytes];
         const mapping = pool.mapping;
         // Workers of this process that were terminated would keep the segment from being unused.
-        members.closeLeftovers(&pool.view, fd, pool.self.slot, pool.self.thread, mappingBytes(geometry), privateBytes(geometry));
+        pool.closeLeftovers();
         system.dropSlot(fd, pool.self.slot);
         const removed = segment.removeIfUnused(fd, name);
         if (keep) system.mapZeros(mapping, mappingBytes(geometry)) else system.unmap(mapping, mappingBytes(geometry));
@@ -201,10 +218,23 @@ pub const Pool = struct {
         return removed;
     }
 
-    fn anyBufferAlive(pool: *Pool) bool {
+    fn anyBufferAlive(pool: *const Pool) bool {
         // Not as far as the segment says that entries are used: it is ours to know.
         for (pool.view.holds[0..pool.view.blocks_known]) |*hold| if (hold.buffersAlive()) return true;
         return false;
+    }
+
+    fn closeLeftovers(pool: *Pool) void {
+        members.closeLeftovers(&pool.view, pool.self.fd, pool.self.slot, pool.self.thread, privateBytes(pool.view.geometry), retire);
+    }
+
+    /// Gives back the range of a member whose thread is gone. Not while something in the process shows it: a buffer that was
+    /// transferred, a native call that goes on by itself.
+    fn retire(base: [*]align(4096) u8) bool {
+        const dead: *const Pool = @ptrCast(base);
+        if (dead.options.counts_buffers and dead.anyBufferAlive()) return false;
+        system.unmap(base, mappingBytes(dead.view.geometry));
+        return true;
     }
 
     fn giveUpHolds(pool: *Pool) lock.Error!void {
@@ -317,12 +347,13 @@ pub const Pool = struct {
         block.word.commit(.{ .generation = generation, .state = .used, .backed = true });
         const hold = &pool.view.holds[index.int()];
         hold.holds = 1;
-        hold.shown = @intFromBool(pool.options.counts_buffers);
+        hold.shown = 0;
         hold.gone = 0;
         hold.tail_bytes = tail_bytes;
         hold.start = extent.start;
         hold.granules = extent.granules;
         hold.generation = generation;
+        pool.show(hold);
         return .{ .index = index, .is_zero = word.zero };
     }
 
@@ -568,6 +599,7 @@ pub const Pool = struct {
                 .start = extent.start,
                 .granules = extent.granules,
                 .generation = generation,
+                .all_gone = hold.all_gone,
             };
             // Bit first, then claim: a crash between leaks a claim, which expires.
             const cell = &block.of.holders[pool.self.slot / 64];
@@ -576,7 +608,7 @@ pub const Pool = struct {
             if (claim != 0) if (pins.findClaim(view, claim, index, word.generation)) |pin| pins.takeOff(view, pin, 1) catch {};
         } else try view.expectAsHeld(index);
         hold.holds += 1;
-        if (pool.options.counts_buffers) hold.shown += 1;
+        pool.show(hold);
         return if (newly) .newly else .again;
     }
 
@@ -584,7 +616,23 @@ pub const Pool = struct {
     pub fn retain(pool: *Pool, number: u32) Error!void {
         const hold = try pool.held(number);
         hold.holds += 1;
-        if (pool.options.counts_buffers) hold.shown += 1;
+        pool.show(hold);
+    }
+
+    /// The host is about to make a buffer on the block.
+    inline fn show(pool: *Pool, hold: *Hold) void {
+        if (!pool.options.counts_buffers) return;
+        const member = &pool.view.members[pool.self.slot];
+        hold.all_gone = &member.buffers_gone;
+        member.buffers_shown.set(member.buffers_shown.get() +% 1);
+        hold.shown += 1;
+    }
+
+    /// It has not made it.
+    fn unshow(pool: *Pool, hold: *Hold) void {
+        const member = &pool.view.members[pool.self.slot];
+        hold.shown -= 1;
+        member.buffers_shown.set(member.buffers_shown.get() -% 1);
     }
 
     fn held(pool: *Pool, number: u32) Error!*Hold {
@@ -598,18 +646,19 @@ pub const Pool = struct {
     /// Lets go once. With error.Busy nothing has changed.
     pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
         const hold = try pool.held(number);
-        const unshown: u32 = @intFromBool(!shown and pool.options.counts_buffers);
+        const unshown = !shown and pool.options.counts_buffers;
         if (hold.holds > 1) {
             hold.holds -= 1;
-            hold.shown -= unshown;
+            if (unshown) pool.unshow(hold);
             return .held;
         }
-        if (hold.shown - unshown != @atomicLoad(u32, &hold.gone, .acquire)) {
+        if (hold.shown - @intFromBool(unshown) != @atomicLoad(u32, &hold.gone, .acquire)) {
             hold.holds = 0;
-            hold.shown -= unshown;
+            if (unshown) pool.unshow(hold);
             return .lent;
         }
         pool.dropBit(number) catch |err| return endedUnlessBusy(hold, err);
+        if (unshown) pool.unshow(hold);
         hold.end();
         return .gone;
     }
@@ -772,16 +821,12 @@ pub const Pool = struct {
 
     /// Takes back what dead members and expired claims held.
     pub fn reap(pool: *Pool) Error!Reaped {
+        // First: what is taken back from the dead may be another's at once.
+        pool.closeLeftovers();
         const dead = members.findDead(&pool.view, &pool.self);
-        var reaped: Reaped = .{};
-        {
-            try pool.acquire();
-            defer pool.unlock();
-            reaped = try pool.reapUnderLock(&dead);
-        }
-        const geometry = pool.view.geometry;
-        members.closeLeftovers(&pool.view, pool.self.fd, pool.self.slot, pool.self.thread, mappingBytes(geometry), privateBytes(geometry));
-        return reaped;
+        try pool.acquire();
+        defer pool.unlock();
+        return pool.reapUnderLock(&dead);
     }
 
     fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped {
@@ -801,7 +846,8 @@ pub const Pool = struct {
         for (0..layout.members_max) |i| {
             const slot: u8 = @intCast(i);
             if (!slots.has(slot) or slot == pool.self.slot) continue;
-            pool.view.members[slot].word.commit(.{ .incarnation = found.words[slot].incarnation });
+            // Unless its next owner is joining already.
+            _ = pool.view.members[slot].word.compareAndSwap(found.words[slot], .{ .incarnation = found.words[slot].incarnation });
         }
         return reaped;
     }

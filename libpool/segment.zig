@@ -139,6 +139,15 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
     return .{ .fd = fd, .slot = slot, .geometry = geometry, .nonce = header.nonce.get(), .claim_ttl_ms = header.claim_ttl_ms.get() };
 }
 
+/// A look at a pool's segment from outside: its descriptor, which is the caller's to close, and its geometry.
+pub fn visit(name: []const u8, report: *Report) Error!struct { fd: Fd, geometry: layout.Geometry } {
+    const fd = system.open(name, &report.failure) catch |err| return translated(err, report);
+    errdefer system.close(fd);
+    var header: layout.Header = undefined;
+    try readHeader(fd, &header, report);
+    return .{ .fd = fd, .geometry = layout.Geometry.of(header.capacity_bytes.get()).? };
+}
+
 /// By reading, so that a hole stays a hole: our own, private, of a size that fits what it says of itself.
 fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
     const file = system.info(fd) orelse return error.System;

@@ -12,4 +12,7 @@ test {
     _ = @import("tests/in_flight.zig");
     _ = @import("tests/hostile.zig");
     _ = @import("tests/crash_points.zig");
+    _ = @import("tests/stop_points.zig");
+    _ = @import("tests/living.zig");
+    _ = @import("tests/leftovers.zig");
 }

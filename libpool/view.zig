@@ -23,6 +23,8 @@ pub const Hold = extern struct {
     start: u32,
     granules: u32,
     generation: u64,
+    /// Where the segment counts the member's buffers that are gone; null while none was made on this block.
+    all_gone: ?*layout.Cell(u32),
 
     /// Held, or lent: the member's bit is set.
     pub inline fn isLive(hold: *const Hold) bool {
@@ -30,6 +32,17 @@ pub const Hold = extern struct {
     }
     pub fn buffersAlive(hold: *const Hold) bool {
         return hold.shown != @atomicLoad(u32, &hold.gone, .acquire);
+    }
+    /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Where zeros
+    /// were mapped over it, there is no first.
+    pub fn bufferGone(hold: *Hold) void {
+        if (@atomicLoad(?*layout.Cell(u32), &hold.all_gone, .monotonic)) |all| all.add(1);
+        // Pairs with the acquire in buffersAlive: what the buffer's users did is done.
+        _ = @atomicRmw(u32, &hold.gone, .Add, 1, .release);
+    }
+    /// The member leaves: its slot is another's soon.
+    pub fn forgetMember(hold: *Hold) void {
+        @atomicStore(?*layout.Cell(u32), &hold.all_gone, null, .monotonic);
     }
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;

@@ -221,7 +221,7 @@ test("close() detaches every array of the realm, and can be called twice", () =>
       assert.equal(view.released, true);
     }
     array.release();
-    throwsPoolError(() => array.share(), "ERR_RELEASED", /closed/);
+    throwsPoolError(() => array.share(), "ERR_CLOSED", /closed/);
     for (
       const call of [
         () => pool.alloc(Uint8Array, 1),

@@ -403,7 +403,7 @@ pub fn leaveGate(fd: Fd) void {
 pub const Thread = struct {
     pid: u32,
     tid: u32,
-    /// 0: /proc does not tell, only the slot's byte counts.
+    /// Where `pid`, `tid` and `started_ticks` mean something. 0: /proc does not tell, only the slot's byte counts.
     pid_namespace: u64,
     started_ticks: u64,
 
@@ -413,34 +413,97 @@ pub const Thread = struct {
         var thread: Thread = .{ .pid = pid, .tid = tid, .pid_namespace = 0, .started_ticks = 0 };
         const stat = threadStat(pid, tid) catch return thread;
         thread.started_ticks = stat.started_ticks;
-        thread.pid_namespace = pidNamespace(pid);
+        thread.pid_namespace = namespaces(pid);
         return thread;
     }
 };
 
-/// Device and inode of the PID namespace, folded; 0 when /proc is not that of this namespace.
-fn pidNamespace(pid: u32) u64 {
+/// The PID namespace, and the time namespace by which /proc reckons start times, folded into one number; 0 when /proc is
+/// not that of this PID namespace.
+fn namespaces(pid: u32) u64 {
     var failure: Failure = .{};
     var link: [32]u8 = undefined;
     const length = call(linux.readlink("/proc/self", &link, link.len), &failure) catch return 0;
     const proc_pid = std.fmt.parseInt(u32, link[0..length], 10) catch return 0;
     if (proc_pid != pid) return 0;
+    const pids = namespace("/proc/self/ns/pid");
+    if (pids == 0) return 0;
+    return pids ^ std.math.rotl(u64, namespace("/proc/self/ns/time"), 20); // kernels before 5.6 have no such namespaces
+}
+
+/// Device and inode, folded; 0 when there is no such file.
+fn namespace(path: [*:0]const u8) u64 {
     var buffer: linux.Statx = undefined;
-    const result = linux.statx(linux.AT.FDCWD, "/proc/self/ns/pid", 0, linux.STATX.BASIC_STATS, &buffer);
+    const result = linux.statx(linux.AT.FDCWD, path, 0, linux.STATX.BASIC_STATS, &buffer);
     if (linux.errno(result) != .SUCCESS) return 0;
     return buffer.ino ^ (@as(u64, buffer.dev_major) << 52) ^ (@as(u64, buffer.dev_minor) << 40);
 }
 
-/// Whether that thread certainly never runs user code again. Only for threads of the caller's PID namespace.
-pub fn threadIsDead(pid: u32, tid: u32, started_ticks: u64) bool {
-    const stat = threadStat(pid, tid) catch |err| return err == error.NotFound;
-    if (stat.started_ticks != started_ticks) return true; // its number has a new owner
-    const exiting = 0x4; // PF_EXITING
-    const signaled = 0x400; // PF_SIGNALED
-    return stat.state == 'Z' or stat.state == 'X' or stat.flags & (exiting | signaled) != 0;
+/// Whether that thread certainly never runs user code again. Only for threads of the same `pid_namespace` as `judge`, the
+/// caller's.
+pub fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u64) bool {
+    if (!looksDead(pid, tid, started_ticks)) return false;
+    // /proc may be another one than when the caller joined (after chroot, say): it must know the caller itself.
+    const own = threadStat(judge.pid, judge.tid) catch return false;
+    return own.started_ticks == judge.started_ticks;
 }
 
-const ThreadStat = struct { state: u8, flags: u32, started_ticks: u64 };
+fn looksDead(pid: u32, tid: u32, started_ticks: u64) bool {
+    // What /proc does not show may be hidden (hidepid): only if there is no such thread, it is gone.
+    const stat = threadStat(pid, tid) catch |err| return err == error.NotFound and
+        linux.errno(linux.tgkill(@intCast(pid), @intCast(tid), @enumFromInt(0))) == .SRCH;
+    if (stat.started_ticks != started_ticks) return true; // its number has a new owner
+    return stat.isOver();
+}
+
+/// Whether none of its threads ever runs user code again. Only for processes of the same `pid_namespace` as `judge`.
+pub fn processIsDead(judge: Thread, pid: u32) bool {
+    if (!allThreadsAreOver(pid)) return false;
+    const own = threadStat(judge.pid, judge.tid) catch return false;
+    return own.started_ticks == judge.started_ticks;
+}
+
+fn allThreadsAreOver(pid: u32) bool {
+    var path_buffer: [64]u8 = undefined;
+    const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/task", .{pid}) catch unreachable;
+    var failure: Failure = .{};
+    const flags: linux.O = .{ .ACCMODE = .RDONLY, .DIRECTORY = true, .CLOEXEC = true };
+    const opened = call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), &failure) catch |err|
+        return err == error.NotFound and linux.errno(linux.kill(@intCast(pid), @enumFromInt(0))) == .SRCH;
+    const fd: Fd = @intCast(opened);
+    defer _ = linux.close(fd);
+    var buffer: [4096]u8 align(8) = undefined;
+    while (true) {
+        const got = linux.getdents64(fd, &buffer, buffer.len);
+        switch (linux.errno(got)) {
+            .SUCCESS => {},
+            .NOENT, .SRCH => return true, // it was there at open
+            else => return false,
+        }
+        if (got == 0) return true;
+        var at: usize = 0;
+        while (at < got) {
+            const entry: *const linux.dirent64 = @ptrCast(@alignCast(&buffer[at]));
+            at += entry.reclen;
+            const name: [*:0]const u8 = @ptrCast(&entry.name);
+            const tid = std.fmt.parseInt(u32, std.mem.span(name), 10) catch continue; // . and ..
+            const stat = threadStat(pid, tid) catch |err| if (err == error.NotFound) continue else return false;
+            if (!stat.isOver()) return false;
+        }
+    }
+}
+
+const ThreadStat = struct {
+    state: u8,
+    flags: u32,
+    started_ticks: u64,
+
+    fn isOver(stat: ThreadStat) bool {
+        const exiting = 0x4; // PF_EXITING
+        const signaled = 0x400; // PF_SIGNALED
+        return stat.state == 'Z' or stat.state == 'X' or stat.flags & (exiting | signaled) != 0;
+    }
+};
 
 fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     var path_buffer: [64]u8 = undefined;
@@ -472,9 +535,9 @@ fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     return error.System;
 }
 
-/// Closes the descriptor that a dead thread of this process left open, and puts zeros over its mapping. Nothing that
-/// the segment says is believed: `fd` must prove to own the slot's byte, `mapping` to be one of this very file.
-pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, private_bytes: usize) void {
+/// Closes the descriptor that a dead thread of this process left open, once `retire` has given its mapping back. Nothing
+/// that the segment says is believed: `fd` must prove to own the slot's byte, `mapping` to be one of this very file.
+pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
     if (!setLock(mine, linux.F.WRLCK, janitor_byte + slot)) return; // another sibling is at it
     defer _ = setLock(mine, linux.F.UNLCK, janitor_byte + slot);
     if (fd < 0 or fd == mine) return;
@@ -483,8 +546,8 @@ pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, pr
     if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
     // Its own lock does not hinder a description: the byte is locked for us, and free for its owner only.
     if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
-    if (isMappingOf(mapping +% private_bytes, my_file.inode)) mapZeros(@ptrFromInt(mapping), bytes);
-    close(fd);
+    if (!isMappingOf(mapping +% private_bytes, my_file.inode)) return;
+    if (retire(@ptrFromInt(mapping))) close(fd);
 }
 
 /// Reads this process's memory at an address that may be anything. False if there is nothing to read.

@@ -340,8 +340,8 @@ pub const Thread = struct {
 
 extern "c" fn proc_pidinfo(pid: c_int, flavor: c_int, arg: u64, buffer: ?*anyopaque, bytes: c_int) c_int;
 
-pub fn threadIsDead(pid: u32, tid: u32, started_ticks: u64) bool {
-    _ = tid;
+pub fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u64) bool {
+    _ = .{ judge, tid };
     const thread_by_id = 15; // PROC_PIDTHREADID64INFO
     var buffer: [256]u8 = undefined;
     const got = proc_pidinfo(@intCast(pid), thread_by_id, started_ticks, &buffer, buffer.len);
@@ -357,9 +357,15 @@ pub fn readOwnMemory(address: u64, into: []u8) bool {
     return mach_vm_read_overwrite(mach_task_self_, address, into.len, @intFromPtr(into.ptr), &got) == 0 and got == into.len;
 }
 
-/// The mapping stays: there is no cheap way to prove what it is of.
-pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, private_bytes: usize) void {
-    _ = .{ mapping, bytes, private_bytes };
+/// Whether none of its threads ever runs user code again.
+pub fn processIsDead(judge: Thread, pid: u32) bool {
+    _ = judge;
+    return c.kill(@intCast(pid), @enumFromInt(0)) != 0 and c._errno().* == @intFromEnum(c.E.SRCH);
+}
+
+/// That `mapping` is a member's, its stamp has proved: there is no cheap way to ask the system.
+pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
+    _ = private_bytes;
     if (!setLock(mine, c.F.WRLCK, janitor_byte + slot)) return;
     defer _ = setLock(mine, c.F.UNLCK, janitor_byte + slot);
     if (fd < 0 or fd == mine) return;
@@ -367,7 +373,7 @@ pub fn closeLeftovers(mine: Fd, slot: u8, fd: Fd, mapping: u64, bytes: usize, pr
     const its_file = info(fd) orelse return;
     if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
     if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
-    close(fd);
+    if (retire(@ptrFromInt(mapping))) close(fd);
 }
 
 // ---------------------------------------------------------------- waiting, time, chance

@@ -75,7 +75,8 @@ pub const Child = struct {
         const pid = linux.fork();
         if (linux.errno(pid) != .SUCCESS) return error.Fork;
         if (pid == 0) {
-            const code: i32 = if (body(argument)) |_| 0 else |err| blk: {
+            dieWithParent(true);
+            const code: i32 = if (body(argument)) |_| 0 else |err| if (err == error.SkipZigTest) skipped else blk: {
                 std.debug.print("child: {s}\n", .{@errorName(err)});
                 break :blk 1;
             };
@@ -85,6 +86,37 @@ pub const Child = struct {
     }
     pub fn kill(child: Child) void {
         _ = linux.kill(child.pid, .KILL);
+    }
+    /// Stops it, and waits until it has stopped.
+    pub fn stop(child: Child) !void {
+        _ = linux.kill(child.pid, .STOP);
+        if (!try child.hasStopped()) return error.TestUnexpectedResult;
+    }
+    pub fn @"continue"(child: Child) void {
+        _ = linux.kill(child.pid, .CONT);
+    }
+    /// Waits until it stops or ends; false when it ended, which wait() still tells.
+    pub fn hasStopped(child: Child) !bool {
+        const exited_or_stopped = 4 | 2; // WEXITED | WSTOPPED
+        const leave = 0x01000000; // WNOWAIT
+        var what: linux.siginfo_t = undefined;
+        while (true) {
+            const result = linux.waitid(.PID, child.pid, &what, exited_or_stopped | leave, null);
+            if (linux.errno(result) == .INTR) continue;
+            if (linux.errno(result) != .SUCCESS) return error.Wait;
+            const stopped = 5; // CLD_STOPPED
+            return what.code == stopped;
+        }
+    }
+    /// False once it has been killed, or has skipped its test; then it is waited for. Any other end is a failure.
+    pub fn runs(child: Child) !bool {
+        var status: u32 = 0;
+        const no_hang = 1; // WNOHANG
+        const got = linux.wait4(child.pid, &status, no_hang, null);
+        if (linux.errno(got) != .SUCCESS) return error.Wait;
+        if (got == 0) return true;
+        if (status & 0x7f == @intFromEnum(linux.SIG.KILL) or (status >> 8) & 0xff == skipped) return false;
+        return error.TestUnexpectedResult;
     }
     /// The exit code, or 128 + the signal.
     pub fn wait(child: Child) !u32 {
@@ -98,16 +130,53 @@ pub const Child = struct {
     }
 };
 
+/// New namespaces for this process (PID: for its children). Where that is not allowed, the test is skipped in one line.
+pub fn unshare(flags: usize) !void {
+    const result = linux.unshare(flags);
+    if (linux.errno(result) == .SUCCESS) return;
+    std.debug.print("skipped: new namespaces need root ({s})\n", .{@tagName(linux.errno(result))});
+    return error.SkipZigTest;
+}
+
+/// What a child that has skipped its test exits with.
+pub const skipped = 77;
+
 /// Whether the environment has exactly this `NAME=value`.
 pub fn hasEnvironment(entry: []const u8) bool {
+    const equals = std.mem.indexOfScalar(u8, entry, '=').?;
+    var buffer: [256]u8 = undefined;
+    const value = environment(entry[0..equals], &buffer) orelse return false;
+    return std.mem.eql(u8, value, entry[equals + 1 ..]);
+}
+
+/// The number that the environment gives `name`.
+pub fn environmentNumber(name: []const u8) ?u64 {
+    var buffer: [256]u8 = undefined;
+    return std.fmt.parseInt(u64, environment(name, &buffer) orelse return null, 10) catch null;
+}
+
+fn environment(name: []const u8, into: *[256]u8) ?[]const u8 {
     var buffer: [1 << 16]u8 = undefined;
     const fd = linux.open("/proc/self/environ", .{}, 0);
-    if (linux.errno(fd) != .SUCCESS) return false;
+    if (linux.errno(fd) != .SUCCESS) return null;
     defer _ = linux.close(@intCast(fd));
     const got = linux.read(@intCast(fd), &buffer, buffer.len);
+    if (linux.errno(got) != .SUCCESS) return null;
     var entries = std.mem.splitScalar(u8, buffer[0..got], 0);
-    while (entries.next()) |each| if (std.mem.eql(u8, each, entry)) return true;
-    return false;
+    while (entries.next()) |entry| {
+        if (!std.mem.startsWith(u8, entry, name) or entry.len <= name.len or entry[name.len] != '=') continue;
+        const value = entry[name.len + 1 ..];
+        if (value.len > into.len) return null;
+        @memcpy(into[0..value.len], value);
+        return into[0..value.len];
+    }
+    return null;
+}
+
+/// So that a test that fails leaves no process behind.
+pub fn dieWithParent(yes: bool) void {
+    const signal_number: usize = if (yes) @intFromEnum(linux.SIG.KILL) else 0;
+    _ = linux.prctl(@intFromEnum(linux.PR.SET_PDEATHSIG), signal_number, 0, 0, 0);
 }
 
 /// Dies at once, as by `kill -9`.

@@ -21,6 +21,8 @@ export interface Order {
     | "give"
     | "open"
     | "create"
+    | "take all"
+    | "look"
     | "exit";
   array?: Float64Array;
   counter?: Int32Array;
@@ -30,6 +32,7 @@ export interface Order {
 }
 
 const held: SharedArray<Float64Array>[] = [];
+const canaries: SharedArray<Uint8Array>[] = [];
 let taken: Pool | undefined;
 
 function obey(message: unknown): unknown {
@@ -81,7 +84,11 @@ function obey(message: unknown): unknown {
       const end = Date.now() + 60_000;
       let next = 1;
       while (Atomics.load(order.counter!, 0) === 0 && Date.now() < end) {
-        for (let i = 0; i < array!.length; i++) array![i] = (next = next * 48271 % 2147483647) - 1e9;
+        for (let i = 0; i < array!.length; i++) {
+          next = next * 48271 % 2147483647;
+          // Anything, or multiples of a value.
+          array![i] = order.value === undefined ? next - 1e9 : (next % 10_000) * order.value;
+        }
       }
       order[Symbol.dispose]();
       return { done: true };
@@ -89,6 +96,16 @@ function obey(message: unknown): unknown {
     case "use pool":
       taken!.alloc(Float64Array, 1).release();
       return { used: true };
+    case "take all": {
+      // Whoever still reads what was free reads 0xee from now on.
+      const pool = Pool.open(order.name!);
+      pool.reap();
+      const bytes = pool.allocUnsafe(Uint8Array, pool.stats().largestFreeBytes).fill(0xee);
+      canaries.push(bytes);
+      return { taken: bytes.length };
+    }
+    case "look":
+      return { unharmed: canaries.every((bytes) => bytes.every((byte) => byte === 0xee)) };
     case "create":
       Pool.create({ name: order.name!, capacity: "1M" }).from(Float64Array.of(1, 2, 3));
       return { created: true };

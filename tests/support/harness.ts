@@ -22,8 +22,8 @@ import { inSmallShm } from "./small_shm.ts";
 export { assert };
 
 /** Declares a test. The limit is only there to end one that hangs. */
-export function test(sentence: string, body: () => unknown): void {
-  nodeTest(sentence, { timeout: 60_000 }, async () => void await body());
+export function test(sentence: string, body: () => unknown, limitMs = 60_000): void {
+  nodeTest(sentence, { timeout: limitMs }, async () => void await body());
 }
 
 const globals = globalThis as unknown as { Bun?: { gc(force: boolean): void }; Deno?: object };
@@ -175,8 +175,12 @@ export interface ChildOptions {
   ipc?: boolean;
   /** Instead of `-A`. */
   permissions?: string[];
+  /** A program, with its arguments, that runs the command. */
+  wrapper?: string[];
   /** With a /dev/shm of its own, mounted with these options, such as "size=4m". Only where `mayMount`. */
   shm?: string;
+  /** In a terminal of its own, which is closed when the child (`script`, and not the program) is killed. */
+  terminal?: boolean;
 }
 
 /** What runs a script of tests/support in `wanted`. */
@@ -188,7 +192,12 @@ export function commandOf(wanted: Runtime, script: string, permissions = ["-A"])
 
 /** Starts a script of tests/support in `wanted`. Its lines of JSON are read with `next`. */
 export function start(wanted: Runtime, script: string, options: ChildOptions = {}): Child {
-  const command = [...commandOf(wanted, script, options.permissions), ...(options.args ?? [])];
+  const plain = [
+    ...(options.wrapper ?? []),
+    ...commandOf(wanted, script, options.permissions),
+    ...(options.args ?? []),
+  ];
+  const command = options.terminal ? inTerminal(plain) : plain;
   return spawnCommand(options.shm === undefined ? command : inSmallShm(options.shm, command), options);
 }
 
@@ -201,6 +210,11 @@ export function spawnCommand([program, ...args]: string[], options: ChildOptions
     ...(options.ipc ? { serialization: "json" as const } : {}),
   });
   return new Child(child);
+}
+
+function inTerminal(command: string[]): string[] {
+  const quoted = command.map((part) => `'${part.replaceAll("'", "'\\''")}'`);
+  return ["script", "-qec", quoted.join(" "), "/dev/null"];
 }
 
 /** A child process that speaks in lines of JSON. */
@@ -235,8 +249,8 @@ export class Child {
   }
 
   /** The next line that the child writes. */
-  async next<T>(): Promise<T> {
-    await until(() => this.#lines.length > 0 || this.#ended, "the child answers");
+  async next<T>(limitMs?: number): Promise<T> {
+    await until(() => this.#lines.length > 0 || this.#ended, "the child answers", limitMs);
     if (this.#lines.length === 0) assert.fail(`the child ended:\n${this.#errors}`);
     return this.#lines.shift() as T;
   }

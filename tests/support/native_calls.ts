@@ -3,7 +3,7 @@
  * came out of it. Where it can be, a call is kept from ending until `go`: by a pipe or a socket that nobody reads.
  */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import * as nodeCrypto from "node:crypto";
 import * as dgram from "node:dgram";
 import * as fs from "node:fs";
@@ -11,6 +11,7 @@ import * as http from "node:http";
 import * as net from "node:net";
 import { join } from "node:path";
 import { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
 import * as zlib from "node:zlib";
 import type { Runtime } from "./harness.ts";
 
@@ -39,6 +40,8 @@ export interface Call {
   in?: Runtime;
   /** Whether it reads the array or writes it. */
   does: "read" | "write";
+  /** Where it does not end, not even with an error, once its array is detached. */
+  neverEnds?: readonly Runtime[];
   /** How many bytes of the array it takes, if not all. */
   length?: number;
   prepare(
@@ -245,19 +248,16 @@ function promised(asked: (answer: (array: Bytes) => void) => void): () => Promis
   return () => new Promise((resolve) => asked((array) => resolve(new Response(array))));
 }
 
-/** What `write()` of libc, called on a thread of its own, writes to a pipe. */
-function ffiWrite(type: "buffer" | "pointer"): Call["prepare"] {
+/** What `write` writes on a thread of its own, to a pipe that nobody reads before `go`. */
+function toPipe(write: (fd: number, array: Bytes) => Promise<unknown>): Call["prepare"] {
   return async (scene) => {
-    const { symbols } = Deno.dlopen("libc.so.6", {
-      write: { parameters: ["i32", type, "usize"], result: "isize", nonblocking: true },
-    });
     const pipe = join(scene.folder, "pipe");
-    await new Promise((resolve) => spawn("mkfifo", [pipe]).on("close", resolve));
+    await ended(spawn("mkfifo", [pipe]));
     const fd = fs.openSync(pipe, "r+");
     scene.defer(() => fs.closeSync(fd));
     return (array) => {
       const { length } = array;
-      const written = symbols["write"]!(fd, type === "buffer" ? array : Deno.UnsafePointer.of(array), BigInt(length));
+      const written = write(fd, array);
       const received = Promise.withResolvers<Bytes>();
       const go = () => {
         const reader = spawn("head", ["-c", `${length}`, pipe], { stdio: ["ignore", "pipe", "inherit"] });
@@ -268,6 +268,40 @@ function ffiWrite(type: "buffer" | "pointer"): Call["prepare"] {
     };
   };
 }
+
+const ended = (child: ChildProcess) =>
+  new Promise<void>((resolve, reject) =>
+    child.on("error", reject).on(
+      "close",
+      (code) => code === 0 ? resolve() : reject(new Error(`${child.spawnfile} failed`)),
+    )
+  );
+
+/** What `write()` of libc writes, called by FFI. */
+function ffiWrite(type: "buffer" | "pointer"): Call["prepare"] {
+  return toPipe((fd, array) => {
+    const { symbols } = Deno.dlopen("libc.so.6", {
+      write: { parameters: ["i32", type, "usize"], result: "isize", nonblocking: true },
+    });
+    return symbols["write"]!(fd, type === "buffer" ? array : Deno.UnsafePointer.of(array), BigInt(array.length));
+  });
+}
+
+/** What the addon tests/native/addon.c writes. */
+const addonWrite: Call["prepare"] = async (scene) => {
+  const [source, addon] = [
+    fileURLToPath(new URL("../native/addon.c", import.meta.url)),
+    join(scene.folder, "addon.node"),
+  ];
+  const zig = fileURLToPath(new URL("../../node_modules/.bin/zig", import.meta.url));
+  await ended(
+    spawn(zig, ["cc", "-std=c11", "-shared", "-fPIC", "-Wl,-z,undefs", source, "-o", addon], { stdio: "inherit" }),
+  );
+  const module = { exports: {} };
+  (process as unknown as { dlopen(module: object, path: string): void }).dlopen(module, addon);
+  const { write } = module.exports as { write(fd: number, array: Bytes): Promise<void> };
+  return toPipe(write)(scene);
+};
 
 const KEY = await crypto.subtle.generateKey({ name: "AES-CTR", length: 128 }, true, ["encrypt", "decrypt"]);
 const AES = { name: "AES-CTR", counter: new Uint8Array(16), length: 64 };
@@ -449,7 +483,12 @@ export const calls: Call[] = [
   // ---------------------------------------------------------------- sockets
   { name: "`net.Socket.end`, Unix socket", does: "read", prepare: socketEnd("unix", 0) },
   { name: "`net.Socket.end`, TCP", does: "read", prepare: socketEnd("tcp", 0) },
-  { name: "`net.Socket.end`, behind another write", does: "read", prepare: socketEnd("unix", 2 ** 22) },
+  {
+    name: "`net.Socket.end`, behind another write",
+    does: "read",
+    neverEnds: ["bun", "deno"],
+    prepare: socketEnd("unix", 2 ** 22),
+  },
   {
     name: "`dgram.Socket.send`",
     does: "read",
@@ -593,6 +632,7 @@ export const calls: Call[] = [
   {
     name: "`child.stdin.end` of `node:child_process`",
     does: "read",
+    neverEnds: ["bun"],
     prepare(scene) {
       const child = spawn("sh", LATE_CAT, { stdio: ["pipe", "pipe", "inherit"] });
       scene.defer(() => child.kill("SIGKILL"));
@@ -704,7 +744,8 @@ export const calls: Call[] = [
       };
     },
   },
-  // ---------------------------------------------------------------- the caller's own FFI
+  // ---------------------------------------------------------------- native code of the caller
+  { name: "a native addon (Node-API), on another thread", does: "read", prepare: addonWrite },
   { name: "a nonblocking call of `Deno.dlopen`, `buffer`", in: "deno", does: "read", prepare: ffiWrite("buffer") },
   { name: "a nonblocking call of `Deno.dlopen`, `pointer`", in: "deno", does: "read", prepare: ffiWrite("pointer") },
 ];

@@ -1,20 +1,39 @@
 /** A Worker of the tests: does what the messages say, one after the other, and answers each. */
 
+import { openSync, write } from "node:fs";
 import { isSharedArray, pack, Pool, type SharedArray, unpack } from "arraypool";
 
 interface Scope {
-  postMessage(message: unknown): void;
+  postMessage(message: unknown, transfer?: ArrayBuffer[]): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   /** Not in Bun, where `process.exit` ends a Worker. */
   close?(): void;
 }
 const scope = globalThis as unknown as Scope;
+const { Deno } = globalThis as unknown as {
+  Deno?: { openSync(path: string, options: object): { write(data: Uint8Array): Promise<number> } };
+};
 
 interface Order {
-  do: "fill" | "hold" | "give" | "keep" | "sum" | "drop" | "close";
+  do:
+    | "fill"
+    | "hold"
+    | "give"
+    | "keep"
+    | "sum"
+    | "drop"
+    | "close"
+    | "throw"
+    | "lend"
+    | "write"
+    | "create"
+    | "leave"
+    | "held sum";
   array?: Uint8Array;
   value?: number;
   name?: string;
+  /** Of the file to write to. */
+  path?: string;
 }
 
 const held: SharedArray[] = [];
@@ -44,6 +63,34 @@ function obey(message: unknown): unknown {
     case "drop":
       kept = undefined;
       return "dropped";
+    case "lend": {
+      const lent = Pool.open(order.name!).alloc(Uint8Array, 4096).fill(order.value!);
+      scope.postMessage(lent.buffer, [lent.buffer]);
+      return "lent";
+    }
+    case "write": {
+      // More than a pipe takes at once. The array is left to the pool.
+      const written = Pool.open(order.name!).alloc(Uint8Array, 2 ** 20).fill(order.value!);
+      // In Deno `fs.write` is over when it returns.
+      if (Deno !== undefined) Deno.openSync(order.path!, { write: true }).write(written);
+      else write(openSync(order.path!, "w"), written, 0, written.length, null, () => {});
+      return "writing";
+    }
+    case "create": {
+      const pool = Pool.create({ name: order.name!, capacity: "1M" });
+      held.push(pool.alloc(Uint8Array, 1000));
+      return pool.name;
+    }
+    case "leave":
+      Pool.open(order.name!).close();
+      return "left";
+    case "held sum":
+      return (held.at(-1) as unknown as Uint8Array).reduce((a, b) => a + b, 0);
+    case "throw":
+      setTimeout(() => {
+        throw new Error("on purpose");
+      });
+      return "throwing";
     case "close":
       setTimeout(() => scope.close === undefined ? process.exit() : scope.close(), 10);
       return "closing";

@@ -1,0 +1,251 @@
+//! Members that are stopped (SIGSTOP) at any store to shared memory, in a build with `-Dcrash-points`: nobody takes them for
+//! dead, and nobody robs them of the lock. And the races of those who judge: a rescuer, a reaper that is slow to act.
+
+const std = @import("std");
+const s = @import("support.zig");
+const crash = @import("../crash.zig");
+const lock = @import("../lock.zig");
+const members = @import("../members.zig");
+const layout = s.layout;
+const Pool = s.Pool;
+
+const large = 100 << 10;
+
+const Shared = struct {
+    name: [32]u8,
+    name_bytes: u32,
+    nonce: u64,
+    point: u64,
+    blocks: [8]u32,
+    word: u32,
+    judged: u32,
+    go_on: u32,
+    locked: u32,
+    pid: u32,
+
+    fn start(pool: *Pool) !*Shared {
+        const shared = try s.sharedPage(Shared);
+        shared.* = std.mem.zeroes(Shared);
+        shared.name = pool.name_buffer;
+        shared.name_bytes = pool.name_bytes;
+        shared.nonce = pool.nonce;
+        return shared;
+    }
+    fn join(shared: *const Shared) !*Pool {
+        var report: s.segment.Report = .{};
+        return Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
+    }
+};
+
+const Operation = struct {
+    name: []const u8,
+    run: *const fn (member: *Pool, shared: *Shared) anyerror!void,
+};
+
+const operations = [_]Operation{
+    .{ .name = "alloc, with a split", .run = struct {
+        fn f(member: *Pool, shared: *Shared) anyerror!void {
+            shared.blocks[7] = (try s.alloc(member, 4000, true)).int();
+        }
+    }.f },
+    .{ .name = "alloc, with backing", .run = struct {
+        fn f(member: *Pool, shared: *Shared) anyerror!void {
+            shared.blocks[7] = (try s.alloc(member, 600 << 10, true)).int();
+        }
+    }.f },
+    .{ .name = "release, with merges", .run = struct {
+        fn f(member: *Pool, shared: *Shared) anyerror!void {
+            for ([_]usize{ 0, 2, 1 }) |i| _ = try member.release(shared.blocks[i], true);
+        }
+    }.f },
+    .{ .name = "claim and trim", .run = struct {
+        fn f(member: *Pool, shared: *Shared) anyerror!void {
+            const claim = try member.createClaim(shared.blocks[3], 1, 0);
+            try member.dropClaim(shared.blocks[3], s.generationOf(member, .of(shared.blocks[3])), claim, 1);
+            _ = try member.trim();
+        }
+    }.f },
+};
+
+fn stopped(at: struct { *const Operation, *Shared }) anyerror!void {
+    const operation, const shared = at;
+    const member = try shared.join();
+    for (shared.blocks[0..5], 1..) |*block, i| {
+        const index = try s.alloc(member, large, false);
+        @memset(try s.bytesOf(member, index), @intCast(i));
+        block.* = index.int();
+    }
+    crash.armStop(shared.point);
+    try operation.run(member, shared);
+    crash.arm(0);
+    // Back again: what it holds is what it held.
+    for (shared.blocks[3..5], 4..) |block, i| try s.expect(std.mem.allEqual(u8, try s.bytesOf(member, .of(block)), @intCast(i)));
+    _ = member.close(false);
+}
+
+test "a member that is stopped at any point is never taken for dead, keeps its lock, and goes on when it is continued" {
+    if (!crash.enabled) return error.SkipZigTest;
+    var points: u32 = 0;
+    var locked: u32 = 0;
+    for (&operations) |*operation| {
+        const pool = try s.create(4 << 20);
+        defer s.end(pool);
+        const shared = try Shared.start(pool);
+        pool.patience.timeout_ms = 15;
+        shared.point = 1;
+        while (true) : (shared.point += 1) {
+            errdefer std.debug.print("{s}: stopped at point {d}\n", .{ operation.name, shared.point });
+            const child = try s.Child.start(stopped, .{ operation, shared });
+            defer child.kill();
+            const has_stopped = try child.hasStopped();
+            if (!has_stopped) {
+                try s.expectEqual(0, try child.wait());
+                break;
+            }
+            points += 1;
+            const word = pool.view.header.lock.get();
+            if (word != layout.LockWord.unlocked) {
+                locked += 1;
+                try s.expectError(error.Busy, s.alloc(pool, 100, false));
+                try s.expectEqual(@as(u32, @intCast(child.pid)), pool.patience.owner_pid);
+                try s.expectError(error.Busy, pool.reap());
+                if (locked == 1) try s.expectError(error.Busy, s.join(pool)); // has a patience of its own
+            } else {
+                try s.expectEqual(0, (try pool.reap()).members);
+                try s.expectEqual(2, (try pool.stats()).members);
+                const mine = try s.alloc(pool, 5000, true);
+                _ = try pool.release(mine.int(), true);
+                _ = (try s.join(pool)).close(false);
+            }
+            child.@"continue"();
+            try s.expectEqual(0, try child.wait());
+            try s.expectSound(pool);
+            try s.expectEqual(0, (try pool.stats()).recoveries);
+            try s.expectEqual(0, (try pool.stats()).arrays);
+        }
+    }
+    std.debug.print("stop points: {d}, {d} of them with the lock\n", .{ points, locked });
+    try s.expect(points > 50 and locked > 20);
+}
+
+test "a slow rescuer does not rob the lock of a newcomer in the dead owner's slot" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const shared = try Shared.start(pool);
+
+    // A victim in slot 1 that dies with the lock, and a rescuer that is a member already.
+    const victim = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const member = try at.join();
+            try s.expectEqual(1, member.self.slot);
+            s.signal(&at.word);
+            s.waitUntil(&at.word, 2);
+            try lock.acquire(&member.view, &member.self, &member.patience);
+            s.die();
+        }
+    }.body, shared);
+    s.waitUntil(&shared.word, 1);
+    const rescuer = try s.Child.start(struct {
+        var own: *Shared = undefined;
+        fn wait() void {
+            crash.before_takeover = null;
+            s.signal(&own.judged);
+            s.waitUntil(&own.go_on, 1);
+        }
+        fn body(at: *Shared) !void {
+            own = at;
+            const member = try at.join();
+            s.signal(&at.word); // 2: the victim may take the lock
+            while (member.view.header.lock.get() == layout.LockWord.unlocked) s.system.sleep(1);
+            crash.before_takeover = wait;
+            member.patience.timeout_ms = 100;
+            // It finds the newcomer alive, and waits for it in vain.
+            try s.expectError(error.Busy, s.alloc(member, 100, false));
+            try s.expectEqual(at.pid, member.patience.owner_pid);
+            s.signal(&at.go_on); // 2
+            s.waitUntil(&at.go_on, 3);
+            _ = try s.alloc(member, 100, false);
+            _ = member.close(false);
+        }
+    }.body, shared);
+    try s.expectEqual(128 + 9, try victim.wait());
+    s.waitUntil(&shared.judged, 1); // the rescuer has judged the owner dead, and is paused
+
+    // Somebody else takes over, recovers and reaps; a newcomer gets the slot, and the lock.
+    try s.expectEqual(1, (try pool.reap()).members);
+    const newcomer = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const member = try at.join();
+            try s.expectEqual(1, member.self.slot);
+            try lock.acquire(&member.view, &member.self, &member.patience);
+            at.pid = member.self.thread.pid;
+            s.signal(&at.locked);
+            while (@atomicLoad(u32, &at.go_on, .acquire) < 2) {
+                const word = member.view.header.lock.get();
+                try s.expect(word.slot == 1 and word.incarnation == member.self.incarnation);
+            }
+            lock.release(&member.view, &member.self);
+            s.signal(&at.go_on); // 3
+            _ = member.close(false);
+        }
+    }.body, shared);
+    s.waitUntil(&shared.locked, 1);
+    s.signal(&shared.go_on); // 1: the rescuer goes on, and must fail
+    try s.expectEqual(0, try rescuer.wait());
+    try s.expectEqual(0, try newcomer.wait());
+    try s.expectEqual(1, (try pool.stats()).recoveries);
+    try s.expectSound(pool);
+}
+
+test "a slow reaper does not undo the joining of the slot's next owner" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const shared = try Shared.start(pool);
+    shared.point = 1;
+    var points: u32 = 0;
+    while (true) : (shared.point += 1) {
+        errdefer std.debug.print("stopped at point {d}\n", .{shared.point});
+        const reaper = try s.Child.start(struct {
+            fn body(at: *Shared) !void {
+                const member = try at.join();
+                s.signal(&at.word);
+                s.waitUntil(&at.word, 2);
+                crash.armStop(at.point);
+                _ = try member.reap();
+                crash.arm(0);
+                _ = member.close(false);
+            }
+        }.body, shared);
+        s.waitUntil(&shared.word, 1);
+        const victim = try s.Child.start(struct {
+            fn body(at: *Shared) !void {
+                const member = try at.join();
+                for (0..3) |_| _ = try s.alloc(member, 1000, false);
+                s.die();
+            }
+        }.body, shared);
+        try s.expectEqual(128 + 9, try victim.wait());
+        s.signal(&shared.word);
+        const has_stopped = try reaper.hasStopped();
+        // The victim's slot has a new owner, that has not got the lock yet.
+        var report: s.segment.Report = .{};
+        const entered = try s.segment.enter(s.nameOf(pool), pool.nonce, &report);
+        var newcomer: members.Self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() };
+        _ = members.beginJoin(&pool.view, &newcomer, 0, 0);
+        const word = pool.view.members[entered.slot].word.get();
+        reaper.@"continue"();
+        try s.expectEqual(0, try reaper.wait());
+        try s.expectEqual(word, pool.view.members[entered.slot].word.get());
+        s.system.close(entered.fd);
+        _ = try pool.reap();
+        try s.expectSound(pool);
+        try s.expectEqual(0, (try pool.stats()).arrays);
+        shared.word = 0;
+        if (!has_stopped) break;
+        points += 1;
+    }
+    std.debug.print("a reaper stopped at {d} points\n", .{points});
+    try s.expect(points > 5);
+}

@@ -1,0 +1,67 @@
+/** Started by tests/teardown.test.ts: joins its parent's pool, makes one of its own, and ends in the way it is told. */
+
+import { Pool, type SharedArray, unpack } from "arraypool";
+
+interface WebWorker {
+  postMessage(message: unknown): void;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onerror: ((event: { preventDefault?(): void }) => void) | null;
+  terminate(): void;
+}
+declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+const { Deno } = globalThis as unknown as { Deno: { exit(code: number): void } };
+
+const [how, name] = process.argv.slice(2);
+const message = JSON.parse(process.env.TEST_MESSAGE!);
+const say = (answer: unknown) => process.stdout.write(JSON.stringify(answer) + "\n");
+const fail = () => {
+  throw new Error("on purpose");
+};
+/** Until standard input ends. */
+const stay = () => process.stdin.resume();
+
+async function inWorker(ending: string): Promise<void> {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  worker.onerror = (event) => event.preventDefault?.();
+  const ask = (order: unknown) =>
+    new Promise((resolve) => {
+      worker.onmessage = resolve;
+      worker.postMessage(order);
+    });
+  stay();
+  await ask({ do: "create", name });
+  await ask({ ...message, do: "hold" });
+  say("joined");
+  if (ending === "terminate") worker.terminate();
+  else await ask({ do: ending });
+}
+
+const held: SharedArray[] = [];
+
+function join(): Pool {
+  const pool = Pool.create({ name: name!, capacity: "1M" });
+  held.push(pool.alloc(Uint8Array, 1000));
+  held.push(unpack<{ array: SharedArray }>(message).array);
+  return pool;
+}
+
+if (how!.startsWith("Worker ")) {
+  await inWorker(how!.slice("Worker ".length));
+} else {
+  const pool = join();
+  const close = () => {
+    pool.close();
+    held[1]!.pool.close();
+  };
+  if (how === "close at exit") process.on("exit", close);
+  if (how === "close at beforeExit") process.on("beforeExit", close);
+  if (how === "handled signal") process.on("SIGTERM", () => process.exit(0));
+  say("joined");
+  if (how === "process.exit") process.exit(0);
+  if (how === "Deno.exit") Deno.exit(0);
+  if (how === "abort") process.abort();
+  if (how === "uncaught error") setTimeout(fail);
+  if (how === "unhandled rejection") setTimeout(() => void Promise.reject(new Error("on purpose")));
+  // The others end by themselves.
+  if (how!.endsWith("signal")) stay();
+}
