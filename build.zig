@@ -2,7 +2,8 @@
 //! zig build … -Dnative                     for this machine only
 //! zig build test                           the native tests
 //! zig build test-crash                     those in which processes die at every crash point
-//! zig build test-arm64 -fqemu              the native tests for arm64, under qemu-aarch64
+//! zig build test-tsan                      members as threads, under ThreadSanitizer
+//! zig build test-arm64 -fqemu              the native tests for arm64, under qemu-aarch64 (-Dbrief: in a minute)
 //! zig build fuzz -- --seconds N --seed S   hostile segments, guided by coverage
 
 const std = @import("std");
@@ -60,9 +61,12 @@ pub fn build(b: *std.Build) void {
     const kinds = [_]Tests{
         .{ .step = "test", .what = "run the native tests" },
         .{ .step = "test-crash", .what = "run the native tests in which processes die at every crash point", .crash_points = true },
+        .{ .step = "test-tsan", .what = "run the threads of tests/threads.zig under ThreadSanitizer", .filter = &.{"threads.test"}, .tsan = true },
         .{ .step = "test-arm64", .what = "run the native tests for arm64 under qemu-aarch64", .target = arm64 },
     };
-    for (kinds) |kind| kind.add(b, header, test_optimize);
+    const only = b.option([]const []const u8, "test-filter", "only the native tests whose name has this in it") orelse &.{};
+    const brief = b.option(bool, "brief", "fewer steps in the long random runs: for emulators") orelse false;
+    for (kinds) |kind| kind.add(b, header, test_optimize, only, brief);
     addFuzzer(b, options);
 }
 
@@ -98,19 +102,24 @@ const Tests = struct {
     step: []const u8,
     what: []const u8,
     crash_points: bool = false,
+    filter: []const []const u8 = &.{},
+    tsan: bool = false,
     target: ?std.Build.ResolvedTarget = null,
 
-    fn add(kind: Tests, b: *std.Build, header: *std.Build.Step.TranslateC, optimize: std.builtin.OptimizeMode) void {
+    fn add(kind: Tests, b: *std.Build, header: *std.Build.Step.TranslateC, optimize: std.builtin.OptimizeMode, only: []const []const u8, brief: bool) void {
         const tests = b.addTest(.{
             .root_module = b.createModule(.{
                 .root_source_file = b.path("libpool/tests.zig"),
                 .target = kind.target orelse b.graph.host,
                 .optimize = optimize,
+                .sanitize_thread = kind.tsan,
+                .link_libc = if (kind.tsan) true else null, // its runtime needs one
             }),
-            .filters = if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points" } else &.{},
+            .filters = if (only.len > 0) only else if (kind.filter.len > 0) kind.filter else if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points" } else &.{},
         });
         const options = b.addOptions();
         options.addOption(bool, "crash_points", kind.crash_points);
+        options.addOption(bool, "brief", brief);
         tests.root_module.addOptions("options", options);
         tests.root_module.addImport("arraypool_h", header.createModule());
         const run = b.addRunArtifact(tests);

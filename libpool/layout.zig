@@ -51,6 +51,17 @@ pub const BlockIndex = enum(u32) {
 pub const PinIndex = enum(u32) { none = std.math.maxInt(u32), _ };
 
 /// A place in shared memory that several processes read and write, one store at a time.
+///
+/// Who sees what, on machines that reorder (arm64):
+///
+///     the lock          its commit and swap release, its compareAndSwap acquires: everything below, and what an array holds,
+///                       is written and read with `set` and `get`, or plainly, on the inner side of that pair
+///     a member's word   its commit releases the fields before it (endJoin), its acquire() is before the fields (isDead)
+///     a dead process    released nothing: but all its stores are there once the kernel has told of its death, since they
+///                       came before the kernel's own locks on the way to it (fcntl, signals, /proc)
+///
+/// A death cuts between two instructions of the program's order, whatever order others saw its stores in: so for crashes
+/// only the compiler matters, and that is what the fences in `commit` are for.
 pub fn Cell(comptime T: type) type {
     return extern struct {
         raw: Raw,
@@ -78,7 +89,8 @@ pub fn Cell(comptime T: type) type {
             };
         }
 
-        /// One read; use the local from then on, the memory may change.
+        /// One read; use the local from then on, the memory may change. In no order: under the lock there is nothing to
+        /// order, and outside what it gives is a guess, or is compared again.
         pub inline fn get(cell: *const Self) T {
             return fromRaw(@atomicLoad(Raw, &cell.raw, .monotonic));
         }
@@ -103,8 +115,9 @@ pub fn Cell(comptime T: type) type {
             fence();
             crash.step();
         }
-        /// True if `expected` stood there and `value` stands there now. Acquires on success; pairs with `swap`.
+        /// True if `expected` stood there and `value` stands there now. Acquires on success; pairs with `commit` and `swap`.
         pub inline fn compareAndSwap(cell: *Self, expected: T, value: T) bool {
+            fence();
             const done = @cmpxchgStrong(Raw, &cell.raw, toRaw(expected), toRaw(value), .acquire, .monotonic) == null;
             fence();
             if (done) crash.step();

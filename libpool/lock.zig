@@ -26,6 +26,7 @@ pub const Patience = struct {
 };
 
 pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
+    // Pairs with the release in release(), of whoever had the lock before: attach() sees what was written before share().
     if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience);
     // Whoever was taken for dead holds nothing any more, whatever it believes: its blocks may be others' by now.
     if (view.header.corrupt.get() != 0 or view.members[self.slot].word.get() != self.word) {
@@ -39,12 +40,13 @@ pub inline fn acquire(view: *const View, self: *const members.Self, patience: *P
 /// is all that can happen.
 pub inline fn release(view: *const View, self: *const members.Self) void {
     const lock = &view.header.lock;
+    // Pairs with the compareAndSwap in acquire(): whoever is next sees all that we did, and we are done with reading.
     if (lock.get() == self.lock_word) return lock.commit(.unlocked);
     releaseAndWake(lock);
 }
 
 noinline fn releaseAndWake(lock: *layout.Cell(LockWord)) void {
-    _ = lock.swap(.unlocked);
+    _ = lock.swap(.unlocked); // pairs as in release()
     system.wakeOne(&lock.raw);
 }
 
@@ -75,6 +77,7 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
         }
         var waited_for = word;
         waited_for.waiters = true;
+        // Pairs with nothing: who waits has seen nothing yet. Our exchange hands on what the owner before released.
         if (!word.waiters and !lock.compareAndSwap(word, waited_for)) continue;
         system.wait(&lock.raw, @bitCast(waited_for), nap_ms);
         nap_ms = @min(nap_ms * 2 + 1, 20);
@@ -86,6 +89,7 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
         if (owner == LockWord.unlocked) continue;
         if (ownerIsDead(view, self, owner)) {
             crash.judged();
+            // The dead released nothing; the kernel told of its death after its last store (layout.Cell).
             if (!lock.compareAndSwap(owner, mine)) continue;
             recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
             return;
@@ -100,6 +104,9 @@ fn busy(view: *const View, patience: *Patience, owner: LockWord) Error {
 }
 
 fn ownerIsDead(view: *const View, self: *const members.Self, owner: LockWord) bool {
+    // Pairs with the commits of beginJoin and endJoin. It is never older than the lock's word: whoever took the lock had
+    // released its member's word before (arm64 keeps a release before a compare-and-swap that acquires), and this load
+    // depends on that of the lock's word by its address. If it is newer, `owner` is gone, and comparing fails.
     const word = view.members[owner.slot].word.acquire();
     if (word.incarnation != owner.incarnation) return true; // its slot has a new owner already
     if (owner.slot == self.slot) return true; // we wait, so we do not have it: nobody has

@@ -70,6 +70,7 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
     const before = member.word.get();
     self.incarnation = nextIncarnation(before.incarnation);
     self.lock_word = .{ .slot = self.slot, .incarnation = self.incarnation };
+    // Pairs with the acquire in ownerIsDead: the word is there before we ever hold the lock.
     // Joining: nobody reads the fields below. What the predecessor held is still held by the slot's bits.
     self.word = .{ .incarnation = self.incarnation, .state = .joining };
     member.word.commit(self.word);
@@ -88,6 +89,7 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
 
 /// Under the lock, when nothing of a predecessor is left.
 pub fn endJoin(view: *const View, self: *Self) void {
+    // Pairs with the acquire in isDead's callers: who sees `joined` sees the fields.
     self.word.state = .joined;
     view.members[self.slot].word.commit(self.word);
 }
@@ -106,7 +108,8 @@ pub fn isDead(view: *const View, self: *const Self, slot: u8, word: MemberWord) 
     const pid = member.pid.get();
     const tid = member.tid.get();
     const started_ticks = member.started_ticks.get();
-    // Another member may have taken the slot while we read; then this one is gone, and the next judge will see it.
+    // Another member may have taken the slot while we read; then this one is gone, and the next judge will see it. (On arm64
+    // the fields could come after this load, and be the newcomer's: then `word` is dead, whatever they say.)
     if (member.word.acquire() != word) return false;
     if (namespace == 0 or namespace != self.thread.pid_namespace) return false;
     return system.threadIsDead(self.thread, pid, tid, started_ticks);
@@ -134,7 +137,7 @@ pub fn findDead(view: *const View, self: *const Self) Dead {
     var dead: Dead = .{};
     for (0..layout.members_max) |i| {
         const slot: u8 = @intCast(i);
-        const word = view.members[slot].word.acquire();
+        const word = view.members[slot].word.acquire(); // pairs with endJoin: for the fields in isDead
         if (word.state == .vacant or slot == self.slot) continue;
         if (!isDead(view, self, slot, word) or mayBeSeen(view, self, slot, word)) continue;
         dead.slots.add(slot);
@@ -160,6 +163,11 @@ pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.T
         if (word.state == .joining or member.pid_namespace.get() != thread.pid_namespace) continue;
         const mapping = member.mapping.get();
         if (member.word.acquire() != word or !system.slotTaken(fd, slot)) continue;
+        // Held by whoever takes the slot, too, and before looking: it orders this after whatever a newcomer did. When another
+        // sibling is done, the slot and the descriptor's number may be a newcomer's, and then the word is.
+        if (!system.enterHandover(fd, slot)) continue;
+        defer system.leaveHandover(fd, slot);
+        if (member.word.acquire() != word) continue;
         const stamp = Stamp.get(mapping) orelse continue;
         if (stamp.slot != slot or !system.threadIsDead(thread, thread.pid, stamp.tid, stamp.started_ticks)) continue;
         system.closeLeftover(fd, slot, stamp.fd, mapping, private_bytes, retire);

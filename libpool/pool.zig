@@ -108,7 +108,12 @@ pub const Pool = struct {
             try vacateSlots(name, report);
             break :blk try segment.enter(name, nonce, report);
         };
-        errdefer system.close(entered.fd);
+        errdefer {
+            // If the last member left meanwhile, it saw our slot taken, and left the segment to us.
+            system.dropSlot(entered.fd, entered.slot);
+            _ = segment.removeIfUnused(entered.fd, name);
+            system.close(entered.fd);
+        }
         return joined(entered, name, options, report);
     }
 
@@ -169,6 +174,7 @@ pub const Pool = struct {
         @memcpy(pool.name_buffer[0..name.len], name);
         members.Stamp.put(base, &pool.self);
         const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
+        system.leaveHandover(entered.fd, entered.slot);
         pool.finishJoin(before) catch |err| {
             report.pid = pool.patience.owner_pid;
             return switch (err) {
@@ -425,7 +431,7 @@ pub const Pool = struct {
     fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
         if (try pool.takeAnyLocked(request)) |array| return array;
         const worth_it = @max(request.granules, (1 << 20) / layout.granule_bytes);
-        if (pool.view.lists.quick_granules.get() < worth_it) return null;
+        if (pool.view.lists.quick_granules.get() < worth_it) return null; // without the lock: a guess
         {
             try pool.acquire();
             defer pool.unlock();
@@ -652,7 +658,7 @@ pub const Pool = struct {
             if (unshown) pool.unshow(hold);
             return .held;
         }
-        if (hold.shown - @intFromBool(unshown) != @atomicLoad(u32, &hold.gone, .acquire)) {
+        if (hold.shown - @intFromBool(unshown) != @atomicLoad(u32, &hold.gone, .acquire)) { // pairs with the release in bufferGone
             hold.holds = 0;
             if (unshown) pool.unshow(hold);
             return .lent;
@@ -846,7 +852,8 @@ pub const Pool = struct {
         for (0..layout.members_max) |i| {
             const slot: u8 = @intCast(i);
             if (!slots.has(slot) or slot == pool.self.slot) continue;
-            // Unless its next owner is joining already.
+            // Pairs as the lock does: whoever finds the slot vacant looks at blocks only under the lock.
+            // Compared once more: whoever took the slot in the meantime has said so without the lock, and must not be unsaid.
             _ = pool.view.members[slot].word.compareAndSwap(found.words[slot], .{ .incarnation = found.words[slot].incarnation });
         }
         return reaped;

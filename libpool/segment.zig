@@ -2,7 +2,7 @@
 //!
 //!     create   without a name: sized, initialised, its first slot locked; then linked, so nobody ever sees a half
 //!     open     owner, mode and header are checked by reading, before anything is mapped
-//!     join     gate shared ── slot locked ── still has its name? ── gate left
+//!     join     gate shared ── handover ── slot locked ── still has its name? ── gate left
 //!     remove   gate exclusive ── still has its name? ── no slot taken? ── no claim waits? ── unlink
 
 const std = @import("std");
@@ -133,7 +133,7 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
     // Its maker has done that; a file that only looks like it may have holes, and a hole can be a SIGBUS.
     backFirst(fd, geometry, report) catch |err| return translated(err, report);
     const slot: u8 = for (0..layout.members_max) |slot| {
-        if (system.takeSlot(fd, @intCast(slot))) break @intCast(slot);
+        if (takeSlot(fd, @intCast(slot))) break @intCast(slot);
     } else return error.Members;
     if (!system.hasName(fd, name)) return error.NotFound;
     return .{ .fd = fd, .slot = slot, .geometry = geometry, .nonce = header.nonce.get(), .claim_ttl_ms = header.claim_ttl_ms.get() };
@@ -146,6 +146,15 @@ pub fn visit(name: []const u8, report: *Report) Error!struct { fd: Fd, geometry:
     var header: layout.Header = undefined;
     try readHeader(fd, &header, report);
     return .{ .fd = fd, .geometry = layout.Geometry.of(header.capacity_bytes.get()).? };
+}
+
+/// From here until the slot's word says who took it (members.beginJoin), no sibling of a predecessor closes what that one
+/// left open: it could be our descriptor, which may have got its number.
+fn takeSlot(fd: Fd, slot: u8) bool {
+    if (system.slotTaken(fd, slot) or !system.enterHandover(fd, slot)) return false;
+    if (system.takeSlot(fd, slot)) return true;
+    system.leaveHandover(fd, slot);
+    return false;
 }
 
 /// By reading, so that a hole stays a hole: our own, private, of a size that fits what it says of itself.
@@ -167,10 +176,17 @@ fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
     if (!fits) return error.Corrupt;
 }
 
+/// Somebody who joins, or looks whether he may unlink, is at the gate for a moment only, and may go away without doing either:
+/// then it is for us to unlink. If he is stopped there, it is for the next who creates a pool.
+const gate_tries = 100;
+
 /// Unlinks the segment unless somebody is in it, somebody joins, or a claim waits. The caller's own slot must be dropped.
 pub fn removeIfUnused(fd: Fd, name: []const u8) bool {
-    if (system.anySlotTaken(fd)) return false; // the usual case, without the gate
-    if (!system.closeGate(fd)) return false;
+    for (0..gate_tries) |_| {
+        if (system.anySlotTaken(fd)) return false; // the usual case, without the gate
+        if (system.closeGate(fd)) break;
+        system.sleep(1);
+    } else return false;
     defer system.leaveGate(fd);
     if (system.anySlotTaken(fd) or !system.hasName(fd, name)) return false;
     var header: layout.Header = undefined;
@@ -187,7 +203,10 @@ pub fn removeAtExit(name: []const u8) bool {
     var start: [layout.free_lists_start]u8 align(@alignOf(layout.Header)) = undefined;
     const header: *layout.Header = @ptrCast(&start);
     readHeader(fd, header, &report) catch return false;
-    if (!system.closeGate(fd)) return false;
+    for (0..gate_tries) |_| {
+        if (system.closeGate(fd)) break;
+        system.sleep(1);
+    } else return false;
     defer system.leaveGate(fd);
     if (!system.hasName(fd, name) or !system.read(fd, &start)) return false;
     const members: *const [layout.members_max]layout.Member = @ptrCast(@alignCast(start[layout.members_start..]));

@@ -6,6 +6,7 @@ test {
     _ = @import("tests/model.zig");
     _ = @import("tests/life.zig");
     _ = @import("tests/full.zig");
+    _ = @import("tests/threads.zig");
     _ = @import("tests/small_device.zig");
     _ = @import("tests/checker.zig");
     _ = @import("tests/header.zig");

@@ -31,7 +31,7 @@ pub const Hold = extern struct {
         return hold.holds != 0 or hold.shown != 0;
     }
     pub fn buffersAlive(hold: *const Hold) bool {
-        return hold.shown != @atomicLoad(u32, &hold.gone, .acquire);
+        return hold.shown != @atomicLoad(u32, &hold.gone, .acquire); // pairs with the release in ap_buffer_gone
     }
     /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Where zeros
     /// were mapped over it, there is no first.

@@ -3,7 +3,7 @@
 //
 //     npm test                 all suites
 //     npm test -- bun deno     only these
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { lint } from "./lint.mjs";
 
@@ -28,6 +28,20 @@ const suites = {
       passed: /; 0 findings$/m.test(output) ? 1 : 0,
       failed: Number(/; (\d+) findings$/m.exec(output)?.[1] ?? 1),
     }),
+  },
+  tsan: {
+    command: ["zig", "build", "test-tsan", "--summary", "all"],
+    count: counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g),
+  },
+  arm64: {
+    command: ["zig", "build", "test-arm64", "-fqemu", "-Dbrief", "--summary", "all"],
+    count: counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g),
+    needs: ["qemu-aarch64", "--version", "qemu-user"],
+  },
+  model: {
+    command: ["node", "docs/model/run.mjs"],
+    count: counted(/^(\d+) passed/gm, /(\d+) failed/g),
+    needs: ["spin", "-V", "spin"],
   },
   c: { command: ["node", "tests/native/share.mjs"], count: counted(/^(\d+) passed/gm, /(\d+) failed/g) },
   bun: { command: ["bun", "test", "./tests", "./examples"], count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm) },
@@ -62,6 +76,10 @@ if (wanted.length === 0 || wanted.includes("lint")) {
 for (const [name, suite] of Object.entries(suites)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   console.log(`=== ${name}: ${suite.command.join(" ")}`);
+  if (suite.needs && spawnSync(suite.needs[0], [suite.needs[1]]).error) {
+    console.log(`${name}: not run, ${suite.needs[0]} is not installed (apt-get install ${suite.needs[2]})\n`);
+    continue;
+  }
   const { code, output } = await run(suite.command);
   const { passed, failed } = suite.count(output);
   const broken = (code !== 0 || passed === 0) && failed === 0;

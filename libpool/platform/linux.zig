@@ -4,7 +4,7 @@
 //!
 //!     2^62 + s          slot byte: write-locked by the member in slot s for as long as its descriptor is open
 //!     2^62 + 256        gate: shared while somebody joins, exclusive while somebody unlinks
-//!     2^62 + 512 + s    janitor: held while a sibling closes what a dead thread in slot s left open
+//!     2^62 + 512 + s    handover: held while somebody takes slot s, or a sibling closes what a dead thread left open there
 //!
 //! The kernel drops them when the process is gone, and no earlier. These places are the same in every layout version.
 
@@ -19,7 +19,7 @@ pub const prefix = "arraypool.";
 const directory = "/dev/shm";
 const slot_byte: i64 = 1 << 62;
 const gate_byte: i64 = slot_byte + 256;
-const janitor_byte: i64 = slot_byte + 512;
+const handover_byte: i64 = slot_byte + 512;
 
 /// A system call's last failure, for the report; private to the member that asks for it.
 pub const Failure = struct { errno: i32 = 0 };
@@ -386,6 +386,14 @@ pub fn anySlotTaken(fd: Fd) bool {
     return lockedByOther(fd, slot_byte, 256);
 }
 
+/// Whoever takes the slot, or closes what its last owner left open, keeps the other of the two from doing so.
+pub fn enterHandover(fd: Fd, slot: u8) bool {
+    return setLock(fd, linux.F.WRLCK, handover_byte + slot);
+}
+pub fn leaveHandover(fd: Fd, slot: u8) void {
+    _ = setLock(fd, linux.F.UNLCK, handover_byte + slot);
+}
+
 /// Shared: nobody unlinks the segment while it is held. False while somebody is about to.
 pub fn enterGate(fd: Fd) bool {
     return setLock(fd, linux.F.RDLCK, gate_byte);
@@ -535,11 +543,10 @@ fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     return error.System;
 }
 
-/// Closes the descriptor that a dead thread of this process left open, once `retire` has given its mapping back. Nothing
-/// that the segment says is believed: `fd` must prove to own the slot's byte, `mapping` to be one of this very file.
+/// Closes the descriptor that a dead thread of this process left open, once `retire` has given its mapping back. The caller
+/// has entered the slot's handover. Nothing that the segment says is believed: `fd` must prove to own the slot's byte,
+/// `mapping` to be one of this very file.
 pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
-    if (!setLock(mine, linux.F.WRLCK, janitor_byte + slot)) return; // another sibling is at it
-    defer _ = setLock(mine, linux.F.UNLCK, janitor_byte + slot);
     if (fd < 0 or fd == mine) return;
     const my_file = info(mine) orelse return;
     const its_file = info(fd) orelse return;

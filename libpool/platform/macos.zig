@@ -13,7 +13,7 @@ const Fd = platform.Fd;
 
 const slot_byte: i64 = 1 << 62;
 const gate_byte: i64 = slot_byte + 256;
-const janitor_byte: i64 = slot_byte + 512;
+const handover_byte: i64 = slot_byte + 512;
 
 const ofd_setlk = 90;
 const ofd_getlk = 92;
@@ -312,6 +312,12 @@ pub fn slotTaken(fd: Fd, slot: u8) bool {
 pub fn anySlotTaken(fd: Fd) bool {
     return lockedByOther(fd, slot_byte, 256);
 }
+pub fn enterHandover(fd: Fd, slot: u8) bool {
+    return setLock(fd, c.F.WRLCK, handover_byte + slot);
+}
+pub fn leaveHandover(fd: Fd, slot: u8) void {
+    _ = setLock(fd, c.F.UNLCK, handover_byte + slot);
+}
 pub fn enterGate(fd: Fd) bool {
     return setLock(fd, c.F.RDLCK, gate_byte);
 }
@@ -366,8 +372,6 @@ pub fn processIsDead(judge: Thread, pid: u32) bool {
 /// That `mapping` is a member's, its stamp has proved: there is no cheap way to ask the system.
 pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
     _ = private_bytes;
-    if (!setLock(mine, c.F.WRLCK, janitor_byte + slot)) return;
-    defer _ = setLock(mine, c.F.UNLCK, janitor_byte + slot);
     if (fd < 0 or fd == mine) return;
     const my_file = info(mine) orelse return;
     const its_file = info(fd) orelse return;

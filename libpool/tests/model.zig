@@ -218,18 +218,19 @@ fn runModel(seed: u64, capacity_bytes: u64, steps: u32) !void {
     const stats = try run.members[0].stats();
     try s.expectEqual(run.members[0].view.geometry.capacity_bytes, stats.largest_free_bytes);
     try s.expectEqual(0, stats.used_bytes);
-    try s.expect(run.full > 0 or capacity_bytes > 8 << 20);
+    try s.expect(s.brief or run.full > 0 or capacity_bytes > 8 << 20);
 }
 
 test "a random run on a small heap agrees with the model, and is sound after every step" {
-    for (0..4) |seed| try runModel(seed, 1 << 20, 5_000);
+    for (0..4) |seed| try runModel(seed, 1 << 20, if (s.brief) 400 else 5_000);
 }
 
 test "a random run on a heap that is rarely full agrees with the model, and is sound after every step" {
-    for (10..12) |seed| try runModel(seed, 64 << 20, 5_000);
+    for (10..12) |seed| try runModel(seed, 64 << 20, if (s.brief) 200 else 5_000);
 }
 
 test "fragmentation after a million operations on random sizes" {
+    if (s.brief) return error.SkipZigTest;
     const pool = try s.create(256 << 20);
     defer _ = pool.close(false);
     var prng = std.Random.DefaultPrng.init(7);

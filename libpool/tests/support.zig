@@ -16,6 +16,9 @@ pub fn create(capacity_bytes: u64) !*Pool {
     return Pool.create(null, capacity_bytes, Pool.default_claim_ttl_ms, .{}, &report);
 }
 
+/// Under an emulator: less of what is long, and not much slower where it is not (`-Dbrief`).
+pub const brief = @import("options").brief;
+
 /// One more member of the same pool, in this thread.
 pub fn join(pool: *Pool) !*Pool {
     var report: segment.Report = .{};

@@ -124,7 +124,7 @@ export function untilCollected(condition: () => unknown, what: string): Promise<
 
 let forcedGc: (() => void) | undefined;
 
-function collectGarbage(): void {
+export function collectGarbage(): void {
   if (globals.Bun !== undefined) return globals.Bun.gc(true);
   if (forcedGc === undefined) {
     v8.setFlagsFromString("--expose-gc");

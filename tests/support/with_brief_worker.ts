@@ -2,6 +2,7 @@
 
 import { createInterface } from "node:readline";
 import { Pool } from "arraypool";
+import { collectGarbage } from "./harness.ts";
 
 interface WebWorker {
   postMessage(message: unknown): void;
@@ -31,6 +32,13 @@ async function obey(order: { do: string; name: string; transfer?: boolean }): Pr
     case "write":
       bytes!.fill(9);
       return { written: true };
+    case "drop":
+      bytes = undefined;
+      worker.onmessage = null;
+      return { dropped: true };
+    case "collect":
+      collectGarbage();
+      return { collected: true };
     case "join":
       Pool.open(order.name).close();
       return { joined: true };

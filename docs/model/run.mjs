@@ -1,0 +1,154 @@
+// npm run model: checks the models of the protocol exhaustively with Spin, and that broken ones are found to be broken.
+//
+//     npm run model                every model, at a size that takes seconds, and every mutant
+//     npm run model -- --models    only the models
+//     npm run model -- --mutants   only the mutants
+//     npm run model -- --long      larger ones, too: minutes, and up to 6 GB of memory
+//
+// Exits with 1 if a model does not hold, or a mutant does. Without Spin it says so, and exits with 0 and nothing counted.
+import { spawn, spawnSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const here = import.meta.dirname;
+
+/** What is checked: file, size, and how. `stuck`: that somebody always gets on, under weak fairness (no cycle without progress). */
+const models = [
+  { file: "lock", size: "THREADS=3 SLOTS=3 LIVES=3 DEATHS=1" },
+  { file: "lock", size: "THREADS=3 SLOTS=2 LIVES=4 DEATHS=1" },
+  { file: "lock", size: "THREADS=2 SLOTS=2 LIVES=3 DEATHS=2 FINE" },
+  { file: "wake", size: "THREADS=3 DEATHS=1" },
+  { file: "wake", size: "THREADS=3 DEATHS=1", stuck: true },
+  { file: "wake", size: "THREADS=3 DEATHS=0 NO_NAP ALWAYS_EXCHANGE" },
+  { file: "holders", size: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=1 GENERATIONS=1" },
+  { file: "holders", size: "THREADS=3 LIVES=3 DEATHS=0 CLAIMS=1 GENERATIONS=1" },
+  { file: "gate", size: "PROCESSES=3 LIVES=3 DEATHS=0" },
+  { file: "gate", size: "PROCESSES=2 LIVES=3 DEATHS=1" },
+  { file: "leftovers", size: "" },
+];
+const large = [
+  { file: "lock", size: "THREADS=3 SLOTS=3 LIVES=3 DEATHS=2" },
+  { file: "lock", size: "THREADS=3 SLOTS=3 LIVES=4 DEATHS=1" },
+  { file: "lock", size: "THREADS=2 SLOTS=2 LIVES=4 DEATHS=2 FINE" },
+  { file: "holders", size: "THREADS=3 LIVES=3 DEATHS=1 CLAIMS=1 GENERATIONS=1" },
+  { file: "holders", size: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=2 GENERATIONS=2" },
+  { file: "holders", size: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=2 GENERATIONS=1 PINS=2 FIRST_SENT" },
+  { file: "gate", size: "PROCESSES=3 LIVES=4 DEATHS=1" },
+];
+const mutants = [
+  { file: "lock", mutant: "ROB_BY_SLOT", what: "takeover compares the slot alone" },
+  { file: "lock", mutant: "SAME_INCARNATION", what: "a slot's new owner keeps its incarnation", size: "THREADS=3 SLOTS=3 LIVES=4 DEATHS=1" },
+  { file: "lock", mutant: "VACATE_BY_STORE", what: "reap makes a slot vacant without comparing its word again" },
+  { file: "lock", mutant: "NO_RECOVERY", what: "takeover without recovery" },
+  { file: "lock", mutant: "JUDGE_UNSURE", what: "who is not known to live is dead" },
+  { file: "lock", mutant: "JUDGE_JOINING", what: "who joins is judged by the predecessor's thread", size: "THREADS=3 SLOTS=3 LIVES=4 DEATHS=1" },
+  { file: "wake", mutant: "NO_NAP", what: "no limit to a nap" },
+  { file: "wake", mutant: "NO_NAP NO_WAKE ALWAYS_EXCHANGE", what: "unlock without a wake, no limit to a nap", size: "THREADS=3 DEATHS=0" },
+  { file: "wake", mutant: "NO_NAP ALWAYS_EXCHANGE", what: "no limit to a nap, unlock always by exchange, a waker that dies" },
+  { file: "wake", mutant: "NO_NAP ALWAYS_EXCHANGE FORGET_OTHERS", what: "who has waited forgets that others do", size: "THREADS=3 DEATHS=0" },
+  { file: "wake", mutant: "NO_TAKEOVER", what: "nobody takes over from the dead", stuck: true },
+  { file: "holders", mutant: "CLAIM_FIRST", what: "attach takes the claim before it sets its bit" },
+  { file: "holders", mutant: "ANY_SERIAL FIRST_SENT", what: "a claim is found without its serial", size: "THREADS=2 LIVES=3 DEATHS=0 CLAIMS=2 GENERATIONS=1" },
+  { file: "holders", mutant: "ANY_GENERATION", what: "attach does not compare the generation", size: "THREADS=2 LIVES=3 DEATHS=0 CLAIMS=1 GENERATIONS=2" },
+  { file: "holders", mutant: "FORGET_PINS", what: "release frees what a claim holds" },
+  { file: "holders", mutant: "REAP_ANYONE", what: "reap does not compare the incarnation", size: "THREADS=2 LIVES=4 DEATHS=2 CLAIMS=1 GENERATIONS=1" },
+  { file: "holders", mutant: "VACATE_FIRST", what: "reap makes a slot vacant before it clears its bits", size: "THREADS=2 LIVES=4 DEATHS=2 CLAIMS=1 GENERATIONS=1" },
+  { file: "holders", mutant: "JOIN_WITHOUT_REAP", what: "who joins does not reap the slot's predecessor" },
+  { file: "holders", mutant: "NO_RECOUNT", what: "recovery does not count the claims anew" },
+  { file: "gate", mutant: "GIVE_UP_AT_THE_GATE", what: "a leaver who finds the gate taken goes away" },
+  { file: "gate", mutant: "OPEN_WITHOUT_GATE", what: "openers do not hold the gate" },
+  { file: "gate", mutant: "NO_GATE", what: "unlinking without the gate" },
+  { file: "gate", mutant: "NAME_NOT_CHECKED", what: "an opener does not look whether the file still has its name" },
+  { file: "gate", mutant: "NAMED_BEFORE_LOCKED", what: "a creator publishes before its slot is locked" },
+  { file: "gate", mutant: "FORGET_CLAIMS", what: "unlinking though a claim waits" },
+  { file: "leftovers", mutant: "NO_HANDOVER", what: "a slot is taken while a sibling closes what was left there" },
+  { file: "leftovers", mutant: "WORD_NOT_COMPARED", what: "leftovers are closed without comparing the slot's word again" },
+];
+const mutantSize = {
+  lock: "THREADS=3 SLOTS=2 LIVES=4 DEATHS=1",
+  wake: "THREADS=3 DEATHS=1",
+  holders: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=1 GENERATIONS=1",
+  gate: "PROCESSES=3 LIVES=3 DEATHS=0",
+  leftovers: "",
+};
+
+const options = new Set(process.argv.slice(2));
+if (spawnSync("spin", ["-V"]).error) {
+  console.log("model: not run, spin is not installed (apt-get install spin)");
+  process.exit(0);
+}
+const folder = mkdtempSync(join(tmpdir(), "arraypool-model-"));
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+const runs = [
+  ...(options.has("--mutants") ? [] : models),
+  ...(options.has("--long") ? large : []),
+  ...(options.has("--models") ? [] : mutants.map((mutant) => ({ size: mutantSize[mutant.file], ...mutant }))),
+];
+let passed = 0;
+let failed = 0;
+const queue = runs.values();
+await Promise.all([worker(), worker()]); // each shares the queue
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);
+
+async function worker() {
+  for (const run of queue) await report(run);
+}
+
+async function report(run) {
+  const begun = Date.now();
+  const result = await check(run);
+  const seconds = ((Date.now() - begun) / 1000).toFixed(1);
+  const ok = run.mutant ? result.violation !== undefined : result.complete && result.violation === undefined;
+  ok ? passed++ : failed++;
+  const property = run.stuck ? "nobody is stuck" : "assertions, no deadlock";
+  const title = `${run.file}${run.mutant ? `, ${run.what}` : `: ${property}`} (${[run.mutant, run.size].filter(Boolean).join(" ")})`;
+  const found = result.violation ? `found: ${result.violation}` : result.complete ? "holds in every state" : result.problem;
+  console.log(`${ok ? "ok    " : "FAILED"}  ${title}\n        ${found}; ${result.states} states, depth ${result.depth}, ${seconds} s`);
+  if (!ok && result.trail) console.log(result.trail);
+}
+
+/** Generates the checker of one model, compiles it with Zig's C compiler, and runs it. */
+async function check({ file, size, mutant, stuck }) {
+  const cwd = mkdtempSync(join(folder, `${file}-`));
+  const call = (command, ...args) => callIn(cwd, command, args);
+  copyFileSync(join(here, `${file}.pml`), join(cwd, `${file}.pml`));
+  const defines = `${size} ${mutant ?? ""}`.split(" ").filter(Boolean).map((define) => `-D${define}`);
+  const generated = await call("spin", ...defines, "-a", `${file}.pml`);
+  if (generated.status !== 0) return broken(generated.output);
+  const kind = stuck ? ["-DNP"] : ["-DSAFETY"];
+  // Spin's output is no model of C: no sanitizer, no warnings.
+  const flags = [mutant ? "-O0" : "-O1", "-w", "-fno-sanitize=all", "-DCOLLAPSE", "-DVECTORSZ=2048", "-DMEMLIM=6000", ...kind];
+  const compiled = await call("zig", "cc", ...flags, "pan.c", "-o", "pan");
+  if (compiled.status !== 0) return broken(compiled.output);
+  const { output } = await call("./pan", "-m200000", "-w22", ...(stuck ? ["-l", "-f"] : []));
+  const read = (pattern) => output.match(pattern)?.[1];
+  const result = {
+    states: read(/^\s*(\S+) states, stored/m) ?? "?",
+    depth: read(/depth reached (\d+)/) ?? "?",
+    violation: read(/^pan:\d*:? ?(assertion violated.*|invalid end state.*|non-progress cycle.*)/m),
+    complete: output.includes("errors: 0") && !output.includes("Search not completed"),
+    problem: "the search did not come to its end",
+  };
+  if (result.violation && !mutant) {
+    const trail = (await call("spin", "-t", "-p", "-g", "-l", ...defines, `${file}.pml`)).output.split("\n");
+    result.trail = [`        the way there, last ${Math.min(150, trail.length)} lines of ${trail.length}:`, ...trail.slice(-150)].join("\n");
+  }
+  return result;
+}
+
+function callIn(cwd, command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    child.stdout.on("data", (chunk) => output += chunk);
+    child.stderr.on("data", (chunk) => output += chunk);
+    child.on("error", (error) => resolve({ status: -1, output: error.message }));
+    child.on("close", (status) => resolve({ status, output }));
+  });
+}
+
+function broken(problem) {
+  return { problem: problem.trim(), states: 0, depth: 0, complete: false };
+}

@@ -1,0 +1,112 @@
+//! Members that are threads of one process and work through one and the same mapping: so a tool that goes by addresses
+//! (ThreadSanitizer, `zig build test-tsan`) sees all of them touch the same memory. What an array holds is written and read
+//! plainly, and the descriptors go through cells without any order of their own. So all that orders the bytes of one member's
+//! array before another's reads is what the pool promises: attach() sees what was written before share(), and alloc() comes
+//! after whatever others did with that memory.
+
+const std = @import("std");
+const s = @import("support.zig");
+const Pool = s.Pool;
+
+const threads_count = 3;
+const boxes_count = 4;
+
+/// A descriptor in one word, handed over without order.
+const Message = packed struct(u64) {
+    block: u16,
+    generation: u24,
+    pin: u8,
+    serial: u16,
+
+    fn claim(message: Message) u64 {
+        return s.layout.claimNumber(@enumFromInt(message.pin), message.serial);
+    }
+    fn fill(message: Message) u8 {
+        return @truncate(message.generation *% 31 + message.block);
+    }
+};
+
+const Shared = struct {
+    pool: *Pool,
+    boxes: [boxes_count]u64 = @splat(0),
+    turns: u32,
+    received: u32 = 0,
+    failed: u32 = 0,
+};
+
+const Worker = struct {
+    member: *Pool,
+    shared: *Shared,
+    random: std.Random,
+
+    fn run(shared: *Shared, seed: u64) void {
+        work(shared, seed) catch |err| {
+            std.debug.print("a thread failed: {s}\n", .{@errorName(err)});
+            _ = @atomicRmw(u32, &shared.failed, .Add, 1, .monotonic);
+        };
+    }
+
+    fn work(shared: *Shared, seed: u64) !void {
+        var prng = std.Random.DefaultPrng.init(seed);
+        const member = try s.join(shared.pool);
+        const own = member.view;
+        // The same segment, where the first member has mapped it.
+        member.view = .of(own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, own.holds);
+        defer {
+            member.view = own;
+            _ = member.close(false);
+        }
+        var worker: Worker = .{ .member = member, .shared = shared, .random = prng.random() };
+        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 8)) {
+            0...3 => try worker.send(),
+            4...6 => try worker.receive(),
+            else => _ = try member.reap(),
+        };
+    }
+
+    fn send(worker: *Worker) !void {
+        const bytes = worker.random.intRangeAtMost(u64, 1, 3000);
+        try worker.pass(try s.alloc(worker.member, bytes, worker.random.boolean()));
+    }
+
+    /// Fills the array, sends it, and lets go of it.
+    fn pass(worker: *Worker, index: s.BlockIndex) !void {
+        const member = worker.member;
+        const generation = s.generationOf(member, index);
+        var message: Message = .{ .block = @intCast(index.int()), .generation = @intCast(generation), .pin = 0, .serial = 0 };
+        for (try s.bytesOf(member, index)) |*byte| byte.* = message.fill();
+        const claim = try member.createClaim(index.int(), 1, 0);
+        message.pin = @intCast(claim & 0xff);
+        message.serial = @intCast(claim >> 20);
+        _ = try member.release(index.int(), true);
+        const box = &worker.shared.boxes[worker.random.uintLessThan(usize, boxes_count)];
+        if (@cmpxchgStrong(u64, box, 0, @bitCast(message), .monotonic, .monotonic) != null)
+            try member.dropClaim(index.int(), generation, claim, 1);
+    }
+
+    fn receive(worker: *Worker) !void {
+        const box = &worker.shared.boxes[worker.random.uintLessThan(usize, boxes_count)];
+        const taken = @atomicRmw(u64, box, .Xchg, 0, .monotonic);
+        if (taken == 0) return;
+        const message: Message = @bitCast(taken);
+        try s.expectEqual(.newly, try worker.member.attach(message.block, message.generation, message.claim()));
+        const index: s.BlockIndex = .of(message.block);
+        for (try s.bytesOf(worker.member, index)) |byte| try s.expectEqual(message.fill(), byte);
+        _ = @atomicRmw(u32, &worker.shared.received, .Add, 1, .monotonic);
+        if (worker.random.boolean()) return worker.pass(index);
+        _ = try worker.member.release(message.block, true);
+    }
+};
+
+test "whoever attaches an array reads what was written before it was shared, and whoever allocates disturbs nobody" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    var shared: Shared = .{ .pool = pool, .turns = if (s.brief) 2000 else 5000 };
+    var threads: [threads_count]std.Thread = undefined;
+    for (&threads, 1..) |*thread, seed| thread.* = try std.Thread.spawn(.{}, Worker.run, .{ &shared, seed });
+    for (threads) |thread| thread.join();
+    try s.expectEqual(0, shared.failed);
+    try s.expect(shared.received > shared.turns / 10);
+    try s.expectEqual(0, (try pool.stats()).recoveries);
+    try s.expectSound(pool);
+}
