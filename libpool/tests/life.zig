@@ -270,6 +270,40 @@ test "256 members at once, and the 257th is refused" {
     _ = pool.close(false);
 }
 
+test "a member joins in the slot of a dead one while another reaps that" {
+    const pool = try s.create(16 << 20);
+    defer _ = pool.close(false);
+    // Many arrays, so that to reap takes as long as to join.
+    for (0..20_000) |_| _ = try s.alloc(pool, 64, false);
+    const stop = try s.sharedPage(u32);
+    stop.* = 0;
+    const reaper = try s.Child.start(struct {
+        fn body(at: struct { *Pool, *u32 }) !void {
+            const member = try s.join(at[0]);
+            s.signal(at[1]);
+            while (@atomicLoad(u32, at[1], .acquire) < 2) _ = try member.reap();
+            _ = member.close(false);
+        }
+    }.body, .{ pool, stop });
+    errdefer reaper.kill();
+    s.waitUntil(stop, 1);
+    for (0..150) |_| {
+        const child = try s.Child.start(struct {
+            fn body(at: *Pool) !void {
+                _ = try s.join(at);
+                s.die();
+            }
+        }.body, pool);
+        _ = try child.wait();
+        const member = try s.join(pool);
+        _ = try member.release((try s.alloc(member, 100, false)).int(), true);
+        _ = member.close(false);
+    }
+    s.signal(stop);
+    try s.expectEqual(0, try reaper.wait());
+    try s.expectSound(pool);
+}
+
 test "buffers that are counted keep a released block until the last one is gone" {
     var report: s.segment.Report = .{};
     const pool = try Pool.create(null, 1 << 20, 1000, .{ .counts_buffers = true }, &report);
