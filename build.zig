@@ -4,6 +4,7 @@
 //! zig build test-crash                     those in which processes die at every crash point
 //! zig build test-tsan                      members as threads, under ThreadSanitizer
 //! zig build test-arm64 -fqemu              the native tests for arm64, under qemu-aarch64 (-Dbrief: in a minute)
+//! zig build chaos-member                   zig-out/bin/chaos-member, the native member of tests/chaos
 //! zig build fuzz -- --seconds N --seed S   hostile segments, guided by coverage
 
 const std = @import("std");
@@ -48,6 +49,7 @@ pub fn build(b: *std.Build) void {
             .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },
         });
         b.getInstallStep().dependOn(&install.step);
+        if (native and platform.os == .linux) addChaosMember(b, library);
     }
 
     const header = b.addTranslateC(.{
@@ -96,6 +98,20 @@ fn addFuzzer(b: *std.Build, options: *std.Build.Step.Options) void {
     run.has_side_effects = true;
     run.addArgs(b.args orelse &.{});
     b.step("fuzz", "fuzz the library with hostile segments: -- --seconds N --seed S").dependOn(&run.step);
+}
+
+fn addChaosMember(b: *std.Build, library: *std.Build.Step.Compile) void {
+    const member = b.addExecutable(.{
+        .name = "chaos-member",
+        .root_module = b.createModule(.{ .target = b.graph.host, .optimize = .ReleaseFast, .link_libc = true }),
+    });
+    member.root_module.addCSourceFile(.{
+        .file = b.path("tests/chaos/member.c"),
+        .flags = &.{ "-std=c11", "-Wall", "-Wextra", "-Werror" },
+    });
+    member.root_module.addIncludePath(b.path("libpool"));
+    member.root_module.linkLibrary(library);
+    b.step("chaos-member", "build the native member of tests/chaos").dependOn(&b.addInstallArtifact(member, .{}).step);
 }
 
 const Tests = struct {

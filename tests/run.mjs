@@ -49,6 +49,11 @@ const suites = {
     command: ["deno", "test", "-A", "--no-check", "tests", "examples"],
     count: counted(/(\d+) passed(?: \(|\s*\|)/g, /\| (\d+) failed/g),
   },
+  // Short, and with another seed each time, which it prints. `npm run chaos` runs it for longer.
+  chaos: {
+    command: ["node", "tests/chaos/run.mjs", "--seconds", "10"],
+    count: counted(/^(\d+) passed/gm, /^\d+ passed, (\d+) failed/gm),
+  },
 };
 
 // Deno takes any FORCE_COLOR, also "0", for a yes.

@@ -65,6 +65,52 @@ test "trim() gives free memory back, and what is allocated afterwards is zero" {
     try s.expectSound(pool);
 }
 
+test "trim() also gives back memory that was joined with a run that has none" {
+    const pool = try s.create(64 << 20);
+    defer _ = pool.close(false);
+    const kept = try s.alloc(pool, 100, false);
+    const large = try s.alloc(pool, 32 << 20, false);
+    _ = try pool.release(large.int(), true);
+    // It fails, but before that everything free is joined.
+    try s.expectError(error.Full, s.alloc(pool, 64 << 20, false));
+    const before = (try pool.stats()).backed_bytes;
+    try s.expect(before >= 32 << 20);
+    const trimmed = try pool.trim();
+    const after = (try pool.stats()).backed_bytes;
+    try s.expectEqual(before - after, trimmed);
+    try s.expect(after <= 64 << 10);
+    try s.expectSound(pool);
+    const again = try s.alloc(pool, 40 << 20, true);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, again), 0));
+    _ = try pool.release(kept.int(), true);
+    try s.expectSound(pool);
+}
+
+test "trims leave nothing behind once everything is free" {
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(false);
+    var indexes: [40]s.BlockIndex = undefined;
+    for (&indexes, 0..) |*index, i| {
+        index.* = try s.alloc(pool, 3000 + i * 500, false);
+        @memset(try s.bytesOf(pool, index.*), 0xff);
+    }
+    // Arrays that are left keep parts of pages from being given back. An allocation that fails joins some of them with
+    // runs that have no memory, and others lie between such runs in the end.
+    for (0..4) |round| {
+        for (indexes, 0..) |index, i| if (i % 4 == round) {
+            _ = try pool.release(index.int(), true);
+            const before = (try pool.stats()).backed_bytes;
+            const trimmed = try pool.trim();
+            try s.expectEqual(before - (try pool.stats()).backed_bytes, trimmed);
+        };
+        if (round < 3) try s.expectError(error.Full, s.alloc(pool, 1 << 20, false));
+        try s.expectSound(pool);
+    }
+    try s.expectEqual(0, (try pool.stats()).backed_bytes);
+    const all = try s.alloc(pool, 1 << 20, true);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, all), 0));
+}
+
 test "the block table grows with the number of arrays" {
     const pool = try s.create(64 << 20);
     defer _ = pool.close(false);

@@ -18,6 +18,7 @@ import v8 from "node:v8";
 import vm from "node:vm";
 import { Pool, PoolError, type PoolErrorCode, type PoolOptions } from "arraypool";
 import { inSmallShm } from "./small_shm.ts";
+import { installed, root } from "./programs.ts";
 
 export { assert };
 
@@ -32,8 +33,6 @@ const globals = globalThis as unknown as { Bun?: { gc(force: boolean): void }; D
 export const runtime: Runtime = globals.Deno === undefined ? "bun" : "deno";
 export type Runtime = "bun" | "deno";
 export const runtimes: readonly Runtime[] = ["bun", "deno"];
-
-const root = fileURLToPath(new URL("../../", import.meta.url));
 
 // ---------------------------------------------------------------- pools
 
@@ -159,13 +158,7 @@ export function withCopyOfPackage(use: (url: URL) => unknown): Promise<void> {
 
 /** The program of a runtime. */
 export function programOf(wanted: Runtime): string {
-  if (wanted === runtime) return process.execPath;
-  if (wanted === "bun") return `${root}node_modules/bun/bin/bun.exe`;
-  // Not node_modules/.bin/deno: that is a wrapper, which would get our signals.
-  const folder = `${root}node_modules/@deno/`;
-  const found = readdirSync(folder).map((name) => `${folder}${name}/deno`).find((path) => existsSync(path));
-  if (found === undefined) throw new Error(`no deno in ${folder}: run npm install`);
-  return found;
+  return wanted === runtime ? process.execPath : installed(wanted);
 }
 
 export interface ChildOptions {

@@ -1,0 +1,113 @@
+/**
+ * The keeper of a round makes the pool, and is the one member that nobody stops or kills. It looks at the pool as a whole,
+ * again and again; when all others have left it sees that nothing is left of them.
+ */
+
+import process from "node:process";
+import { readdirSync } from "node:fs";
+import { Pool, PoolError } from "arraypool";
+import { Board, type Event, type Orders, RECORD, report, startClock } from "./folder.ts";
+import { Draws, roundOf, TTL_MAX_MS } from "./plan.ts";
+
+const orders = JSON.parse(process.argv[2]!) as Orders;
+const { folder, seed } = orders;
+const { capacityBytes, claimTtlMs } = roundOf(seed);
+const board = new Board(folder);
+const record = new Float64Array(16);
+record[RECORD.id] = 1;
+const draws = new Draws(seed, 5);
+const now = startClock();
+const say = (event: Event) => report(folder, { ...event, id: 1 });
+
+function broken(what: string): never {
+  say({ kind: "broken", what: `keeper: ${what}` });
+  const forEver = new Int32Array(new SharedArrayBuffer(4));
+  for (;;) Atomics.wait(forEver, 0, 0, 1000);
+}
+
+/** Undefined when a stopped member keeps the lock. */
+function attempt<T>(what: string, call: () => T): T | undefined {
+  const from = now();
+  try {
+    const result = call();
+    record[RECORD.progress]!++;
+    return result;
+  } catch (error) {
+    if (!(error instanceof PoolError) || error.code !== "ERR_POOL_BUSY") broken(`${what}: ${error}`);
+    record[RECORD.busy]!++;
+    say({ kind: "busy", from, to: now(), pid: Number(/process (\d+)/.exec(error.message)?.[1] ?? 0) });
+    return undefined;
+  } finally {
+    const to = now();
+    record[RECORD.longestMs] = Math.max(record[RECORD.longestMs]!, to - from);
+    if (to - from > 100) say({ kind: "slow", from, to, what });
+    board.write(orders.record, record);
+  }
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What may be backed in the end: parts of pages, and what somebody was backing of the tables when he died. */
+const REST_BYTES = 2 ** 18;
+
+/** Holders of a block that are no members: for how long they may be so, before they count as leaked. */
+const ORPHAN_MS = 15_000;
+const orphans = new Map<string, number>();
+
+/** A member that died is taken for one until it is reaped, and one that joins is not yet listed: so only what stays counts. */
+function lookForLeaks(pool: Pool): void {
+  const seen = attempt(
+    "blocks",
+    () => ({ blocks: pool.blocks(), slots: new Set(pool.members().map(({ slot }) => slot)) }),
+  );
+  if (seen === undefined) return;
+  const still = new Set<string>();
+  for (const { block, generation, holders } of seen.blocks) {
+    for (const slot of holders) {
+      if (!seen.slots.has(slot)) still.add(`block ${block}, generation ${generation}, slot ${slot}`);
+    }
+  }
+  for (const known of orphans.keys()) if (!still.has(known)) orphans.delete(known);
+  for (const orphan of still) {
+    const since = orphans.get(orphan) ?? now();
+    orphans.set(orphan, since);
+    if (now() - since > ORPHAN_MS) broken(`held by nobody for ${ORPHAN_MS} ms: ${orphan}`);
+  }
+}
+
+const pool = Pool.create({ name: orders.pool, capacity: capacityBytes, claimTtlMs });
+board.write(orders.record, record);
+let checks = 0;
+for (let step = 0; board.phase === "run"; step++) {
+  draws.step(step);
+  if (attempt("check", () => (pool.check(), true))) checks++;
+  if (draws.chance(0.2)) attempt("reap", () => pool.reap());
+  if (draws.chance(0.1)) lookForLeaks(pool);
+  await pause(draws.below(60));
+}
+
+// The others leave; the last claims expire. What has not gone by then has leaked.
+const end = now() + TTL_MAX_MS + 60_000;
+const sidePools = () => readdirSync("/dev/shm").filter((name) => name.startsWith(`arraypool.${orders.pool}-s`));
+for (;;) {
+  attempt("reap", () => pool.reap());
+  const stats = attempt("stats", () => pool.stats());
+  // Making any pool sweeps those that are dead.
+  attempt("sweep", () => Pool.create({ capacity: "1M" }).close());
+  if (stats !== undefined && stats.members === 1 && stats.arrays + stats.claims === 0 && sidePools().length === 0) {
+    break;
+  }
+  if (now() > end) broken(`what is left in the end: ${JSON.stringify({ ...stats, sidePools: sidePools() })}`);
+  await pause(50);
+}
+pool.check();
+checks++;
+pool.trim();
+const { arrays, claims, usedBytes, backedBytes, largestFreeBytes } = pool.stats();
+if (usedBytes > 0 || backedBytes > REST_BYTES || largestFreeBytes !== capacityBytes) {
+  broken(`bytes have leaked: ${JSON.stringify(pool.stats())}`);
+}
+pool.close();
+say({ kind: "end", checks, arrays, claims, bytes: usedBytes });
+record[RECORD.leaves] = 1;
+board.write(orders.record, record);

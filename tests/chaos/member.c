@@ -1,0 +1,609 @@
+/* A member of a chaos run that is cheap to start, and so to kill: what life.ts does, through the C interface. Records, mail,
+ * events and the content of arrays are those of folder.ts and pattern.ts.
+ *
+ *     chaos-member FOLDER POOL SEED CHAIR NUMBER RECORD LARGEST_BYTES CLAIM_TTL_MS LEAVES_MS
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arraypool.h"
+
+enum {
+  HELD_MAX = 32,
+  PLACES = 48,
+  SIDE_POOLS = 4,
+  STALE_MAX = 16,
+  SLOW_MS = 100,
+  CLOCK_SLACK_MS = 4,
+  TTL_MAX_MS = 3000,
+  LISTED_MAX = 8192,
+};
+
+/* ------------------------------------------------------------------ what the supervisor said */
+
+static const char *folder, *pool_name;
+static uint32_t seed, chair, number, record_index;
+static uint32_t largest_bytes;
+static double claim_ttl_ms;
+
+/* ------------------------------------------------------------------ chance */
+
+static uint32_t mix(uint32_t hash, uint32_t value) {
+  hash = (hash ^ value) * 0x85ebca6bu;
+  hash = (hash ^ hash >> 13) * 0xc2b2ae35u;
+  return hash ^ hash >> 16;
+}
+
+static uint32_t draws_state, draws_count, step;
+
+static void draws_step(void) {
+  uint32_t base = mix(mix(mix(mix(0x9e3779b9u, seed), 6), chair), number);
+  draws_state = mix(base, step);
+  draws_count = 0;
+}
+static double draw(void) { return mix(draws_state, ++draws_count) / 4294967296.0; }
+static uint32_t below(uint32_t limit) { return (uint32_t)(draw() * limit); }
+static bool chance(double probability) { return draw() < probability; }
+static uint32_t size_up_to(uint32_t most) { return (uint32_t)exp2(draw() * log2(most)); }
+
+/* ------------------------------------------------------------------ board, events, time */
+
+/* As RECORD in folder.ts. */
+enum {
+  AT_ID, AT_PROGRESS, AT_ALLOCATED, AT_ATTACHED, AT_SENT, AT_VERIFIED, AT_FULL, AT_BUSY, AT_EXPIRED, AT_LONGEST, AT_CHECKS,
+  AT_JOINS, AT_LEAVES = 15, RECORD_PLACES,
+};
+
+static double board_record[RECORD_PLACES];
+static int board;
+
+static void show(void) {
+  if (pwrite(board, board_record, sizeof board_record, (off_t)sizeof board_record * (record_index + 1)) < 0) abort();
+}
+
+static bool is_finish(void) {
+  char phase = 0;
+  return pread(board, &phase, 1, 0) == 1 && phase != 0;
+}
+
+/* Milliseconds on the clock that folder.ts starts. */
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_BOOTTIME, &time);
+  return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
+}
+
+static void report(const char *format, ...) {
+  char line[1024], path[512];
+  va_list arguments;
+  va_start(arguments, format);
+  int length = snprintf(line, sizeof line, "{\"id\":%.0f,", board_record[AT_ID]);
+  length += vsnprintf(line + length, sizeof line - length - 3, format, arguments);
+  va_end(arguments);
+  if (length > (int)sizeof line - 3) length = sizeof line - 3;
+  length += snprintf(line + length, 3, "}\n");
+  snprintf(path, sizeof path, "%s/events", folder);
+  int events = open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
+  if (events < 0 || write(events, line, length) != length) abort();
+  close(events);
+}
+
+/* Reports, and stands still so that the segment can be looked at. */
+#define broken(...) (broken_at(__VA_ARGS__))
+static _Noreturn void broken_at(const char *format, ...) {
+  char what[512];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(what, sizeof what, format, arguments);
+  va_end(arguments);
+  report("\"kind\":\"broken\",\"what\":\"native, step %u: %s\"", step, what);
+  for (;;) pause();
+}
+
+/* ------------------------------------------------------------------ calls */
+
+static ap_pool *pool;
+static const double *record;
+static double call_from;
+
+/* What a call returned; AP_ERR_FULL and AP_ERR_BUSY count here, the others are for the caller. */
+static int32_t counted(const char *what, int32_t result, double pid) {
+  double to = now();
+  if (to - call_from > board_record[AT_LONGEST]) board_record[AT_LONGEST] = to - call_from;
+  if (to - call_from > SLOW_MS)
+    report("\"kind\":\"slow\",\"from\":%.3f,\"to\":%.3f,\"what\":\"%s\"", call_from, to, what);
+  if (result == AP_ERR_BUSY) {
+    board_record[AT_BUSY]++;
+    report("\"kind\":\"busy\",\"from\":%.3f,\"to\":%.3f,\"pid\":%.0f", call_from, to, pid);
+  } else board_record[AT_PROGRESS]++;
+  if (result == AP_ERR_FULL) board_record[AT_FULL]++;
+  return result;
+}
+#define CALL(what, call) (call_from = now(), counted(what, call, record[AP_RECORD_PID]))
+
+static bool is_refused(int32_t result) { return result == AP_ERR_FULL || result == AP_ERR_BUSY; }
+
+static void expect_ok(const char *what, int32_t result) {
+  if (result < 0 && !is_refused(result)) broken("%s: error %d, errno %.0f", what, result, record[AP_RECORD_ERRNO]);
+}
+
+static uint32_t nonce_high, nonce_low;
+
+static void read_nonce(ap_pool *of) {
+  char nonce[32];
+  ap_pool_nonce(of, nonce);
+  sscanf(nonce, "%8x%8x", &nonce_high, &nonce_low);
+}
+
+static void join_pool(void) {
+  double why[AP_REPORT_LENGTH];
+  do {
+    call_from = now();
+    pool = ap_pool_open(pool_name, NULL, AP_RUNTIME_NATIVE, why);
+    int32_t result = counted("join", pool ? AP_OK : (int32_t)why[AP_REPORT_CODE], why[AP_REPORT_PID]);
+    if (result != AP_OK && result != AP_ERR_BUSY) broken("join: error %d, errno %.0f", result, why[AP_REPORT_ERRNO]);
+  } while (!pool);
+  record = ap_pool_record(pool);
+  read_nonce(pool);
+  board_record[AT_JOINS]++;
+}
+
+/* ------------------------------------------------------------------ content */
+
+static uint32_t key_of(uint32_t block, double generation) {
+  uint64_t whole = (uint64_t)generation;
+  uint32_t key = mix(mix(mix(0x51ed270bu, nonce_high), nonce_low), block);
+  return mix(mix(key, (uint32_t)whole), (uint32_t)(whole >> 32));
+}
+
+static uint32_t word_at(uint32_t key, uint32_t place) {
+  uint32_t word = (key ^ place) * 0x9e3779b1u;
+  return word ^ word >> 15;
+}
+static uint8_t byte_at(uint32_t key, uint32_t place) { return word_at(key, place >> 2) >> 8 * (place & 3); }
+
+/* Volatile: what another process may write is read and written once, here and now. */
+static void fill(volatile uint8_t *bytes, uint32_t length, uint32_t key) {
+  volatile uint32_t *words = (volatile uint32_t *)bytes;
+  for (uint32_t i = 0; i < length / 4; i++) words[i] = word_at(key, i);
+  for (uint32_t i = length & ~3u; i < length; i++) bytes[i] = byte_at(key, i);
+}
+
+/* From byte `offset` of the array on; `bytes` is where that byte is. -1: all is as it must be. */
+static int64_t first_wrong(const volatile uint8_t *bytes, uint32_t length, uint32_t key, uint32_t offset) {
+  uint32_t i = 0;
+  for (; i < length && (offset + i) % 4 != 0; i++) if (bytes[i] != byte_at(key, offset + i)) return offset + i;
+  for (; i + 4 <= length; i += 4)
+    if (*(const volatile uint32_t *)(bytes + i) != word_at(key, (offset + i) >> 2)) return offset + i;
+  for (; i < length; i++) if (bytes[i] != byte_at(key, offset + i)) return offset + i;
+  return -1;
+}
+
+static int64_t first_not_zero(const volatile uint8_t *bytes, uint32_t length) {
+  for (uint32_t i = 0; i < length; i++) if (bytes[i] != 0) return i;
+  return -1;
+}
+
+/* ------------------------------------------------------------------ arrays */
+
+typedef struct {
+  uint32_t block;
+  double generation;
+  uint8_t *bytes; /* of the array, not of the slice */
+  uint32_t offset, length, dtype;
+  bool shared; /* somebody else may hold it */
+} array;
+
+static array held[HELD_MAX];
+static uint32_t held_count;
+static struct { uint32_t block; double generation; } stale[STALE_MAX];
+static uint32_t stale_count;
+
+static const struct { const char *name; uint32_t bytes; } dtypes[] = {
+  [AP_INT8] = {"int8", 1}, [AP_UINT8] = {"uint8", 1}, [AP_UINT8CLAMPED] = {"uint8clamped", 1}, [AP_INT16] = {"int16", 2},
+  [AP_UINT16] = {"uint16", 2}, [AP_INT32] = {"int32", 4}, [AP_UINT32] = {"uint32", 4}, [AP_FLOAT16] = {"float16", 2},
+  [AP_FLOAT32] = {"float32", 4}, [AP_FLOAT64] = {"float64", 8}, [AP_INT64] = {"int64", 8}, [AP_UINT64] = {"uint64", 8},
+};
+
+static array *choose(void) {
+  uint32_t index = below(held_count);
+  return held_count == 0 ? NULL : &held[index];
+}
+
+static void verify(const array *a) {
+  int64_t at = first_wrong(a->bytes + a->offset, a->length, key_of(a->block, a->generation), a->offset);
+  if (at >= 0)
+    broken("wrong at byte %lld: %u bytes of block %u, generation %.0f, from %u on: %08x %08x", (long long)at, a->length, a->block,
+           a->generation, a->offset, ((uint32_t *)a->bytes)[0], ((uint32_t *)a->bytes)[1]);
+  board_record[AT_VERIFIED] += a->length;
+}
+
+static bool is_held(uint32_t block, double generation) {
+  for (uint32_t i = 0; i < held_count; i++)
+    if (held[i].block == block && held[i].generation == generation) return true;
+  return false;
+}
+
+/* From now on somebody else may hold the block. */
+static void mark_shared(uint32_t block) {
+  for (uint32_t i = 0; i < held_count; i++) if (held[i].block == block) held[i].shared = true;
+}
+
+static bool release(array a) {
+  int32_t result = CALL("release", ap_block_release(pool, a.block, 1));
+  expect_ok("release", result);
+  if (result == AP_ERR_BUSY) return false;
+  if (a.shared || result != 0) return true;
+  uint32_t place = stale_count++ % STALE_MAX;
+  stale[place].block = a.block;
+  stale[place].generation = a.generation;
+  return true;
+}
+
+static void release_one(void) {
+  array *a = choose();
+  if (!a) return;
+  verify(a);
+  if (release(*a)) *a = held[--held_count];
+}
+
+/* ------------------------------------------------------------------ what a step may be */
+
+static void alloc(void) {
+  uint32_t dtype = chance(0.5) ? AP_UINT8 : chance(0.8) ? AP_UINT32 : AP_FLOAT64;
+  uint32_t length = (chance(0.03) ? 0 : size_up_to(largest_bytes)) / dtypes[dtype].bytes * dtypes[dtype].bytes;
+  bool zeroed = chance(0.7);
+  if (held_count == HELD_MAX) return release_one();
+  int32_t block = CALL("alloc", ap_block_alloc(pool, length, dtype, zeroed ? AP_ZEROED : AP_UNINITIALIZED));
+  expect_ok("alloc", block);
+  if (block < 0) return release_one();
+  board_record[AT_ALLOCATED]++;
+  array a = {
+    .block = block, .generation = record[AP_RECORD_GENERATION], .bytes = (uint8_t *)(uintptr_t)record[AP_RECORD_ADDRESS],
+    .length = length, .dtype = dtype,
+  };
+  if (zeroed) {
+    int64_t at = first_not_zero(a.bytes, length);
+    if (at >= 0) broken("a new array is not zero at byte %lld: %u bytes of block %d, generation %.0f", (long long)at, length, block, a.generation);
+    board_record[AT_VERIFIED] += length;
+  }
+  fill(a.bytes, length, key_of(block, a.generation));
+  held[held_count++] = a;
+}
+
+static void send_one(void) {
+  array *a = choose();
+  uint32_t claims = chance(0.8) ? 1 : 1 + below(3);
+  double ttl_ms = chance(0.4) ? 0 : 1 + below(chance(0.6) ? 200 : TTL_MAX_MS);
+  bool lets_go = chance(0.5), slices = chance(0.3);
+  double from_draw = draw(), to_draw = draw();
+  uint32_t places[3] = {below(PLACES), below(PLACES), below(PLACES)};
+  if (!a) return;
+  double deadline = now() + (ttl_ms == 0 ? claim_ttl_ms : ttl_ms);
+  mark_shared(a->block);
+  int32_t result = CALL("send", ap_claim_create(pool, a->block, claims, ttl_ms));
+  expect_ok("send", result);
+  if (result < 0) return;
+  uint32_t element = dtypes[a->dtype].bytes, elements = a->length / element;
+  uint32_t first = slices ? from_draw * elements : 0, last = slices ? to_draw * (elements + 1) : elements;
+  if (first > last) { uint32_t other = first; first = last; last = other; }
+  char text[1024];
+  int length = snprintf(text, sizeof text,
+    "{\"deadline\":%.3f,\"packed\":{\"arrays\":[{\"$arraypool\":1,\"pool\":\"%s\",\"nonce\":\"%08x%08x\",\"block\":%u,"
+    "\"generation\":%.0f,\"claim\":%.0f,\"dtype\":\"%s\",\"offset\":%u,\"length\":%u}]}}",
+    deadline, pool_name, nonce_high, nonce_low, a->block, a->generation, record[AP_RECORD_CLAIM], dtypes[a->dtype].name,
+    a->offset + first * element, last - first);
+  for (uint32_t i = 0; i < claims; i++) {
+    char draft[512], place[512];
+    snprintf(draft, sizeof draft, "%s/mail/draft-%.0f", folder, board_record[AT_ID]);
+    snprintf(place, sizeof place, "%s/mail/%u", folder, places[i]);
+    int file = open(draft, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (file < 0 || write(file, text, length) != length || close(file) != 0 || rename(draft, place) != 0) abort();
+    board_record[AT_SENT]++;
+  }
+  if (lets_go) {
+    verify(a);
+    if (release(*a)) *a = held[--held_count];
+  }
+}
+
+static double number_after(const char *text, const char *key) {
+  const char *at = strstr(text, key);
+  if (!at) broken("no %s in a message", key + 1);
+  return strtod(at + strlen(key), NULL);
+}
+
+/* Attaches one array of a message, whose claims live until `deadline` at least. False if there is nothing to let go of. */
+static bool attach_one(const char *descriptor, double deadline, double *claim_before, array *got) {
+  char dtype_name[16] = "";
+  const char *dtype_at = strstr(descriptor, "\"dtype\":\"");
+  if (!dtype_at || sscanf(dtype_at, "\"dtype\":\"%15[a-z0-9]", dtype_name) != 1) broken("no dtype in a message");
+  uint32_t dtype = AP_INT8;
+  while (strcmp(dtypes[dtype].name, dtype_name) != 0) if (++dtype > AP_UINT64) broken("unknown dtype %s", dtype_name);
+  array a = {
+    .block = number_after(descriptor, "\"block\":"), .generation = number_after(descriptor, "\"generation\":"),
+    .offset = number_after(descriptor, "\"offset\":"), .dtype = dtype, .shared = true,
+  };
+  a.length = number_after(descriptor, "\"length\":") * dtypes[dtype].bytes;
+  double claim = number_after(descriptor, "\"claim\":");
+  int32_t result = CALL("attach", ap_block_attach(pool, a.block, a.generation, claim));
+  if (result == AP_ERR_STALE) {
+    if (now() + CLOCK_SLACK_MS < deadline)
+      broken("a claim that lives for %.3f ms more was stale: block %u, generation %.0f, claim %.0f", deadline - now(), a.block, a.generation, claim);
+    board_record[AT_EXPIRED]++;
+    return false;
+  }
+  expect_ok("attach", result);
+  if (result < 0) return false;
+  if (record[AP_RECORD_DTYPE] != dtype || record[AP_RECORD_BYTES] < a.offset + a.length || record[AP_RECORD_GENERATION] != a.generation)
+    broken("attached %.0f bytes of type %.0f, generation %.0f instead of %s", record[AP_RECORD_BYTES], record[AP_RECORD_DTYPE], record[AP_RECORD_GENERATION], dtype_name);
+  board_record[AT_ATTACHED]++;
+  a.bytes = (uint8_t *)(uintptr_t)record[AP_RECORD_ADDRESS];
+  /* A member that holds the block uses up no claim by itself; one message uses up one. */
+  if (result == 1 && claim != *claim_before) expect_ok("drop", CALL("drop", ap_claim_drop(pool, a.block, a.generation, claim, 1)));
+  *claim_before = claim;
+  *got = a;
+  return true;
+}
+
+static void receive(void) {
+  char place[512], taken[512], text[4096];
+  snprintf(place, sizeof place, "%s/mail/%u", folder, below(PLACES));
+  snprintf(taken, sizeof taken, "%s/mail/taken-%.0f", folder, board_record[AT_ID]);
+  bool keeps = chance(0.5);
+  if (rename(place, taken) != 0) {
+    if (errno != ENOENT) abort();
+    return;
+  }
+  int file = open(taken, O_RDONLY);
+  ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+  if (length < 0) abort();
+  close(file);
+  text[length] = 0;
+  double deadline = number_after(text, "\"deadline\":");
+  /* Two of one array share a claim: all are held before the first is let go of. */
+  array got[2];
+  double claim_before = 0;
+  uint32_t count = 0;
+  for (const char *at = text; count < 2 && (at = strstr(at, "\"$arraypool\"")); at++) count += attach_one(at, deadline, &claim_before, &got[count]);
+  for (uint32_t i = 0; i < count; i++) {
+    verify(&got[i]);
+    mark_shared(got[i].block);
+    if (keeps && held_count < HELD_MAX) held[held_count++] = got[i];
+    else while (!release(got[i])) {}
+  }
+}
+
+static void retain_one(void) {
+  array *a = choose();
+  if (!a || held_count == HELD_MAX) return;
+  expect_ok("retain", CALL("retain", ap_block_retain(pool, a->block)));
+  held[held_count++] = *a;
+}
+
+static void claim_in_vain(void) {
+  array *a = choose();
+  if (!a) return;
+  int32_t result = CALL("send", ap_claim_create(pool, a->block, 2, 0));
+  expect_ok("send", result);
+  if (result < 0) return;
+  double claim = record[AP_RECORD_CLAIM];
+  result = CALL("drop", ap_claim_drop(pool, a->block, a->generation, claim, 2));
+  expect_ok("drop", result);
+  if (result < 0) mark_shared(a->block); /* then it expires */
+}
+
+static void attach_stale(void) {
+  uint32_t known = stale_count < STALE_MAX ? stale_count : STALE_MAX, place = below(known);
+  if (known == 0 || is_held(stale[place].block, stale[place].generation)) return;
+  int32_t result = CALL("attach", ap_block_attach(pool, stale[place].block, stale[place].generation, 0));
+  if (result != AP_ERR_STALE && result != AP_ERR_BUSY)
+    broken("a stale descriptor was attached, result %d: block %u, generation %.0f", result, stale[place].block, stale[place].generation);
+}
+
+static int by_offset(const void *a, const void *b) {
+  double x = ((const ap_block_info *)a)->offset, y = ((const ap_block_info *)b)->offset;
+  return (x > y) - (x < y);
+}
+
+/* Blocks in use do not overlap, and what this member holds is listed so. */
+static void look_at_blocks(void) {
+  static ap_block_info listed[LISTED_MAX];
+  if (CALL("info", ap_pool_info(pool)) < 0) return;
+  uint32_t slot = record[AP_INFO_SLOT];
+  double capacity = record[AP_INFO_CAPACITY];
+  int32_t count = CALL("list", ap_block_list(pool, 0, listed, LISTED_MAX));
+  expect_ok("list", count);
+  if (count < 0 || record[0] >= 0) return;
+  for (uint32_t i = 0; i < held_count; i++) {
+    bool found = false;
+    for (int32_t k = 0; k < count && !found; k++)
+      found = listed[k].block == held[i].block && listed[k].generation == held[i].generation && (listed[k].holders[slot / 64] >> slot % 64 & 1);
+    if (!found) broken("held and not listed so: block %u, generation %.0f, slot %u", held[i].block, held[i].generation, slot);
+  }
+  qsort(listed, count, sizeof listed[0], by_offset);
+  for (int32_t k = 0; k < count; k++) {
+    double end = k + 1 < count ? listed[k + 1].offset : capacity;
+    if (listed[k].offset + listed[k].length_bytes > end) broken("blocks %u and the next overlap", listed[k].block);
+  }
+}
+
+static void look_at_members(void) {
+  ap_member_info members[AP_MEMBERS_MAX];
+  int32_t count = CALL("members", ap_member_list(pool, members, AP_MEMBERS_MAX));
+  expect_ok("members", count);
+  int self = 0;
+  for (int32_t i = 0; i < count; i++) self += members[i].self && members[i].alive && members[i].pid == (uint32_t)getpid();
+  if (self != 1) broken("this live member is listed %d times", self);
+}
+
+static void look(void) {
+  char text[256] = "";
+  switch (below(4)) {
+    case 0:
+      if (CALL("check", ap_check(pool, text)) == AP_ERR_CORRUPT) broken("check: %s", text);
+      board_record[AT_CHECKS]++;
+      return;
+    case 1: return expect_ok("stats", CALL("stats", ap_pool_stats(pool)));
+    case 2: return look_at_blocks();
+    case 3: return look_at_members();
+  }
+}
+
+static void leave(void) {
+  for (uint32_t i = 0; i < held_count; i++) verify(&held[i]);
+  held_count = stale_count = 0;
+  call_from = now();
+  ap_pool_close(pool, 0);
+  counted("close", AP_OK, 0);
+  pool = NULL;
+}
+
+/* Pools that come and go, and that nobody keeps. */
+static void visit_side_pool(void) {
+  char name[64], text[256];
+  double why[AP_REPORT_LENGTH];
+  uint32_t index = below(SIDE_POOLS), how = below(5), count = below(4);
+  uint32_t sizes[3] = {size_up_to(1 << 18), size_up_to(1 << 18), size_up_to(1 << 18)};
+  bool sends = chance(0.3), by_exit = chance(0.2);
+  snprintf(name, sizeof name, "%s-s%u", pool_name, index);
+  double capacity = (1 + index) * (1 << 20);
+  call_from = now();
+  if (how == 4) {
+    counted("sweep", ap_sweep(), 0);
+    return;
+  }
+  ap_pool *side = how == 0 ? ap_pool_create(name, capacity, 200, AP_RUNTIME_NATIVE, why)
+    : how == 1 ? ap_pool_open(name, NULL, AP_RUNTIME_NATIVE, why)
+    : ap_pool_open_or_create(name, capacity, 200, AP_RUNTIME_NATIVE, why);
+  int32_t result = counted("join a side pool", side ? AP_OK : (int32_t)why[AP_REPORT_CODE], side ? 0 : why[AP_REPORT_PID]);
+  if (!side) {
+    if (is_refused(result) || (how == 0 && result == AP_ERR_EXISTS) || (how == 1 && result == AP_ERR_NOT_FOUND)) return;
+    broken("join a side pool: error %d, errno %.0f", result, why[AP_REPORT_ERRNO]);
+  }
+  board_record[AT_JOINS]++;
+  const double *main_record = record;
+  record = ap_pool_record(side);
+  read_nonce(side);
+  array kept[3];
+  uint32_t kept_count = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    int32_t block = CALL("alloc", ap_block_alloc(side, sizes[i], AP_UINT8, AP_ZEROED));
+    expect_ok("alloc in a side pool", block);
+    if (block < 0) break;
+    array a = {.block = block, .generation = record[AP_RECORD_GENERATION], .bytes = (uint8_t *)(uintptr_t)record[AP_RECORD_ADDRESS], .length = sizes[i]};
+    int64_t at = first_not_zero(a.bytes, a.length);
+    if (at >= 0) broken("a new array of a side pool is not zero at byte %lld of %u", (long long)at, a.length);
+    fill(a.bytes, a.length, key_of(block, a.generation));
+    kept[kept_count++] = a;
+  }
+  if (sends && kept_count > 0) expect_ok("send in a side pool", CALL("send", ap_claim_create(side, kept[0].block, 1, 0)));
+  for (uint32_t i = 0; i < kept_count; i++) verify(&kept[i]);
+  if (count > 1 && CALL("check", ap_check(side, text)) == AP_ERR_CORRUPT) broken("check of a side pool: %s", text);
+  /* Another may have removed it by its exit in the meantime, as far as only this process is in it. */
+  if (by_exit) ap_exit(name);
+  call_from = now();
+  ap_pool_close(side, 0);
+  counted("close", AP_OK, 0);
+  record = main_record;
+  read_nonce(pool);
+}
+
+/* Nothing but the lock, so that kills meet its owner. Each array has its first word to itself. */
+static void burst(void) {
+  enum { RING = 8, TIMES = 4000 };
+  struct { int32_t block; volatile uint32_t *word; uint32_t value; } ring[RING];
+  int32_t result = 0;
+  uint32_t made = 0, gone = 0;
+  call_from = now();
+  for (uint32_t i = 0; i < TIMES && result >= 0; i++) {
+    if (made - gone == RING) {
+      uint32_t at = gone++ % RING;
+      if (*ring[at].word != ring[at].value) broken("an array of a burst has %08x instead of %08x", *ring[at].word, ring[at].value);
+      while ((result = ap_block_release(pool, ring[at].block, 1)) == AP_ERR_BUSY) counted("release", result, record[AP_RECORD_PID]);
+    }
+    if ((result = ap_block_alloc(pool, 4 + i * 37 % 400, AP_UINT8, AP_UNINITIALIZED)) < 0) break;
+    uint32_t at = made++ % RING;
+    ring[at].block = result;
+    ring[at].word = (volatile uint32_t *)(uintptr_t)record[AP_RECORD_ADDRESS];
+    ring[at].value = *ring[at].word = mix(number << 8 ^ chair, step << 10 ^ i);
+  }
+  expect_ok("burst", counted("burst", result, record[AP_RECORD_PID]));
+  board_record[AT_ALLOCATED] += made;
+  board_record[AT_PROGRESS] += made * 2;
+  while (gone < made) {
+    uint32_t at = gone++ % RING;
+    if (*ring[at].word != ring[at].value) broken("an array of a burst has %08x instead of %08x", *ring[at].word, ring[at].value);
+    do result = CALL("release", ap_block_release(pool, ring[at].block, 1)); while (result == AP_ERR_BUSY);
+    expect_ok("release", result);
+  }
+}
+
+static void rest(void) {
+  struct timespec time = {.tv_nsec = below(2000) * 1000};
+  nanosleep(&time, NULL);
+}
+
+static void (*const actions[])(void) = {
+  alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, receive, receive, receive, receive, receive, receive,
+  send_one, send_one, send_one, send_one, release_one, release_one, release_one, release_one, release_one, retain_one,
+  retain_one, claim_in_vain, attach_stale, attach_stale, look, burst, rest, rest, rest, rest,
+};
+
+static void act(void) {
+  /* Every fourth comes and goes all the time, another hardly does anything but allocate. */
+  bool is_restless = number % 4 == 3, is_greedy = number % 4 == 1;
+  double care = draw();
+  if (is_greedy) care = care < 0.7 ? 0.5 : care / 20;
+  if (care < 0.004) expect_ok("trim", CALL("trim", ap_pool_trim(pool)));
+  else if (care < 0.008) expect_ok("reap", CALL("reap", ap_pool_reap(pool)));
+  else if (care < (is_restless ? 0.15 : 0.012)) { leave(); join_pool(); }
+  else if (care < (is_restless ? 0.4 : 0.020)) visit_side_pool();
+  else if (is_greedy && care >= 0.5) burst();
+  else actions[below(sizeof actions / sizeof actions[0])]();
+}
+
+int main(int count, char **arguments) {
+  if (count != 10) return fprintf(stderr, "nine arguments, please\n"), 2;
+  folder = arguments[1];
+  pool_name = arguments[2];
+  seed = strtoul(arguments[3], NULL, 10);
+  chair = strtoul(arguments[4], NULL, 10);
+  number = strtoul(arguments[5], NULL, 10);
+  record_index = strtoul(arguments[6], NULL, 10);
+  largest_bytes = strtoul(arguments[7], NULL, 10);
+  claim_ttl_ms = strtod(arguments[8], NULL);
+  double leaves_ms = strtod(arguments[9], NULL);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+
+  char path[512];
+  snprintf(path, sizeof path, "%s/board", folder);
+  board = open(path, O_RDWR);
+  if (board < 0) return perror(path), 2;
+  board_record[AT_ID] = (chair * 1048576.0 + number) * 4 * 4096;
+  show();
+  double leaves_at = leaves_ms > 0 ? now() + leaves_ms : INFINITY;
+
+  join_pool();
+  for (; !is_finish() && now() < leaves_at; step++) {
+    draws_step();
+    act();
+    show();
+  }
+  leave();
+  board_record[AT_LEAVES] = 1;
+  show();
+  return 0;
+}
