@@ -103,7 +103,10 @@ export class Round {
   #stops: Stop[] = [];
   #eventsAt = 0;
   #rest = "";
+  /** Nobody takes the place of who is gone. */
   #isOver = false;
+  /** The board is closed. */
+  #isStopped = false;
   #failure: string | undefined;
   #end: (Event & { kind: "end" }) | undefined;
 
@@ -142,7 +145,7 @@ export class Round {
 
   /** Ends everything, whatever state it is in. */
   stop(): void {
-    this.#isOver = true;
+    this.#isOver = this.#isStopped = true;
     for (const seat of this.#seats) for (const timer of seat.timers) clearTimeout(timer);
     for (const child of this.#children()) child.kill("SIGKILL");
     this.#board.close();
@@ -180,9 +183,12 @@ export class Round {
     await this.#until(() => this.#seats.every((seat) => seat.child === undefined), "everybody leaves");
     await this.#until(() => this.#keeperLeft, "the keeper sees that nothing is left", 100_000);
     this.#readEvents();
-    const { checks, arrays, claims, bytes } = this.#end ?? this.#fail("the keeper ended without a word");
-    if (arrays + claims + bytes > 0) this.#fail(`left in the end: ${arrays} arrays, ${claims} claims, ${bytes} bytes`);
-    if (this.#segments().length > 0) this.#fail(`left in /dev/shm: ${this.#segments().join(", ")}`);
+    if (this.#end === undefined) throw this.#fail("the keeper ended without a word");
+    const { checks, arrays, claims, bytes } = this.#end;
+    if (arrays + claims + bytes > 0) {
+      throw this.#fail(`left in the end: ${arrays} arrays, ${claims} claims, ${bytes} bytes`);
+    }
+    if (this.#segments().length > 0) throw this.#fail(`left in /dev/shm: ${this.#segments().join(", ")}`);
     this.#tally.checks += checks;
     this.#tally.rounds++;
   }
@@ -297,6 +303,7 @@ export class Round {
     for (const timer of seat.timers) clearTimeout(timer);
     seat.timers = [];
     if (seat.stoppedAt !== undefined) this.#endStop(seat);
+    if (this.#isStopped) return;
     const id = idOf(seat.index, seat.number, 0, 0);
     const own = this.#board.read(seat.record);
     const hasLeft = own[RECORD.id] === id && own[RECORD.leaves] === 1;
@@ -335,7 +342,7 @@ export class Round {
       if (this.#failure !== undefined) throw new Broken(this.#failure);
       this.#readEvents();
       for (const seat of this.#seats) this.#watch(seat);
-      if (this.#now() - begun > limitMs) this.#fail(`waited in vain until ${what}`);
+      if (this.#now() - begun > limitMs) throw this.#fail(`waited in vain until ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     if (this.#failure !== undefined) throw new Broken(this.#failure);
@@ -453,8 +460,8 @@ export class Round {
 
   // ------------------------------------------------------------------ failing
 
-  /** Stops everybody, and keeps what there is to look at. */
-  #fail(what: string): never {
+  /** Stops everybody, and keeps what there is to look at. Does not throw: most of it is called by timers and events. */
+  #fail(what: string): Broken {
     if (this.#failure === undefined) {
       this.#isOver = true;
       for (const child of this.#children()) child.kill("SIGSTOP");
@@ -465,7 +472,7 @@ export class Round {
       this.#failure = `${what}\n${errors === "" ? "" : `what processes wrote to stderr:\n${errors}\n`}` +
         `kept for inspection: ${this.#folder} (${readdirSync(this.#folder).join(", ")})`;
     }
-    throw new Broken(this.#failure);
+    return new Broken(this.#failure);
   }
 
   #nameOf({ chair: { kind, isHost }, index, number, child }: Seat): string {
