@@ -57,6 +57,8 @@ const symbols = {
   ap_block_release: { args: ["ptr", "u32", "u32"], returns: "i32" },
   // int32_t ap_block_settle(ap_pool *pool, uint32_t block);
   ap_block_settle: { args: ["ptr", "u32"], returns: "i32" },
+  // int32_t ap_block_show_nothing(ap_pool *pool, uint32_t block);
+  ap_block_show_nothing: { args: ["ptr", "u32"], returns: "i32" },
   // int32_t ap_block_shown(ap_pool *pool, uint32_t block);
   ap_block_shown: { args: ["ptr", "u32"], returns: "i32" },
   // void ap_buffer_gone(void *bytes, void *context);

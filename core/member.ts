@@ -211,7 +211,7 @@ export class Member {
       else if (this.#isInFlight(hold)) this.#lent.push(hold);
       return this.#leaveIfDone();
     }
-    const result = this.#library.ap_block_release(this.#pool, hold.block, hold.byteLength > 0 ? 1 : 0);
+    const result = this.#library.ap_block_release(this.#pool, hold.block, 1);
     if (result === AP_ERR_BUSY) {
       this.#owed.push(hold);
       return this.#tendSoon();
@@ -233,12 +233,15 @@ export class Member {
   #show(block: number, offset: number, byteLength: number): Hold {
     const { record } = this;
     const generation = record[AP_RECORD_GENERATION]!;
-    // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
-    const buffer = byteLength === 0 ? new ArrayBuffer(0) : native().buffer(
-      this.#heap + record[AP_RECORD_OFFSET]! + offset,
-      byteLength,
-      this.#gone + block * AP_GONE_STRIDE,
-    );
+    let buffer: ArrayBuffer;
+    if (byteLength > 0) {
+      const address = this.#heap + record[AP_RECORD_OFFSET]! + offset;
+      buffer = native().buffer(address, byteLength, this.#gone + block * AP_GONE_STRIDE);
+    } else {
+      // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
+      buffer = new ArrayBuffer(0);
+      this.#library.ap_block_show_nothing(this.#pool!, block);
+    }
     const hold = new Hold(this, block, generation, offset, buffer);
     hold.origin = traceOrigin();
     this.#link(hold);

@@ -38,6 +38,7 @@ export interface Library {
   ap_block_retain(pool: Pointer, block: number): number;
   ap_block_release(pool: Pointer, block: number, shown: number): number;
   ap_block_settle(pool: Pointer, block: number): number;
+  ap_block_show_nothing(pool: Pointer, block: number): number;
   ap_block_shown(pool: Pointer, block: number): number;
   ap_claim_create(pool: Pointer, block: number, attaches: number, ttlMs: number): number;
   ap_claim_drop(pool: Pointer, block: number, generation: number, claim: number, attaches: number): number;

@@ -56,6 +56,8 @@ const symbols = {
   ap_block_release: { parameters: ["pointer", "u32", "u32"], result: "i32" },
   // int32_t ap_block_settle(ap_pool *pool, uint32_t block);
   ap_block_settle: { parameters: ["pointer", "u32"], result: "i32" },
+  // int32_t ap_block_show_nothing(ap_pool *pool, uint32_t block);
+  ap_block_show_nothing: { parameters: ["pointer", "u32"], result: "i32" },
   // int32_t ap_block_shown(ap_pool *pool, uint32_t block);
   ap_block_shown: { parameters: ["pointer", "u32"], result: "i32" },
   // int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double ttl_ms);

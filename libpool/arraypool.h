@@ -211,6 +211,9 @@ int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
 /* Lets go of a lent block if its last buffer is gone. Returns 0: let go, or not lent any more; 2: still lent. */
 int32_t ap_block_settle(ap_pool *pool, uint32_t block);
 
+/* Says that no buffer is made for the last hold on that block: it would be empty. Release that hold with `shown` 1. */
+int32_t ap_block_show_nothing(ap_pool *pool, uint32_t block);
+
 /* Returns 1 if a buffer that the host made on that block, for any hold, is not gone (AP_COUNTS_BUFFERS), else 0. */
 int32_t ap_block_shown(ap_pool *pool, uint32_t block);
 

@@ -687,6 +687,12 @@ pub const Pool = struct {
         return .gone;
     }
 
+    /// No buffer is made for the last hold.
+    pub fn showNothing(pool: *Pool, number: u32) Error!void {
+        const hold = try pool.held(number);
+        if (hold.shown > 0) hold.shown -= 1;
+    }
+
     /// Whether a buffer on the block is still there. Only private memory is read.
     pub fn isShown(pool: *const Pool, number: u32) bool {
         return number < pool.view.geometry.blocks_max and pool.view.holds[number].buffersAlive();

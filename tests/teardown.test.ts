@@ -6,7 +6,7 @@ import { closeSync, constants, existsSync, openSync, readFileSync, readSync, wri
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
-import { pack, Pool, unpack } from "arraypool";
+import { attach, pack, Pool, unpack } from "arraypool";
 import {
   assert,
   type Child,
@@ -240,6 +240,26 @@ test("after close() every method of Pool, of its arrays and slices is ERR_CLOSED
   using got = unpack(packed);
   assert.deepEqual([...got.array], [1, 2, 3, 4]);
   got.array.pool.close();
+});
+
+test("empty arrays and slices do not keep a pool, nor a terminated Worker's memory", async () => {
+  const pool = Pool.create({ name: newName(), capacity: "1M" });
+  const [empty, array] = [pool.alloc(Uint8Array, 0), pool.alloc(Uint8Array, 10)];
+  const slices = [empty.retain(), array.subarray(3, 3).retain(), attach(array.subarray(5, 5).share())];
+  assert.deepEqual(slices.map(({ length }) => length), [0, 0, 0]);
+  const worker = startWorker();
+  try {
+    await ask(worker, pack({ do: "hold", array: empty }));
+    await ask(worker, pack({ do: "hold", array: array.subarray(1, 1) }));
+    worker.terminate();
+    await until(() => pool.reap() + pool.stats().members === 1, "the Worker is reaped");
+  } finally {
+    worker.terminate();
+  }
+  slices[1]!.release();
+  assert.equal(pool.stats().lentBytes, 0);
+  pool.close();
+  assert.ok(!existsSync(fileOf(pool.name)));
 });
 
 test("close() from a callback of holdUntil(), from a job, from a finalizer, and within a turn of itself", async () => {
