@@ -206,9 +206,7 @@ export class Member {
     if (this.closed) {
       // The library lets go of all blocks at once when this member leaves.
       this.#unlink(hold);
-      // The library counts a buffer for each hold, and an empty array has none that could end.
-      if (hold.byteLength === 0) this.#library.ap_block_release(this.#pool, hold.block, 0);
-      else if (this.#isInFlight(hold)) this.#lent.push(hold);
+      if (this.#isInFlight(hold)) this.#lent.push(hold);
       return this.#leaveIfDone();
     }
     const result = this.#library.ap_block_release(this.#pool, hold.block, 1);

@@ -690,7 +690,7 @@ pub const Pool = struct {
     /// No buffer is made for the last hold.
     pub fn showNothing(pool: *Pool, number: u32) Error!void {
         const hold = try pool.held(number);
-        if (hold.shown > 0) hold.shown -= 1;
+        if (hold.shown > 0) pool.unshow(hold);
     }
 
     /// Whether a buffer on the block is still there. Only private memory is read.
