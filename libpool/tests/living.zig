@@ -436,6 +436,7 @@ const Brief = struct {
 };
 
 test "a thousand threads that end without leaving use up no slot, descriptor or address space" {
+    if (s.brief) return error.SkipZigTest; // an emulator's addresses are its own
     const pool = try s.create(capacity);
     defer s.end(pool);
     const shared = try Shared.start(pool);
