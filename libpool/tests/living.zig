@@ -158,6 +158,7 @@ test "a member in another PID namespace is not taken for dead, running or stoppe
                 if (!try middle.runs()) return error.SkipZigTest;
                 s.system.sleep(1);
             }
+            s.waitUntil(&shared.pid, 1); // told by the one in the middle; 0 would be all of us
             const inner: s.Child = .{ .pid = @intCast(@atomicLoad(u32, &shared.pid, .acquire)) };
             try besiege(pool, 300);
             _ = linux.kill(inner.pid, .STOP);
