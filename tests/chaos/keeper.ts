@@ -50,9 +50,10 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** What may be backed in the end: parts of pages, and what somebody was backing of the tables when he died. */
 const REST_BYTES = 2 ** 18;
 
-/** Holders of a block that are no members: for how long they may be so, before they count as leaked. */
+/** Holders of a block that are no members: for how long, and how many looks, they may be so, before they count as leaked. */
 const ORPHAN_MS = 15_000;
-const orphans = new Map<string, number>();
+const ORPHAN_LOOKS = 10;
+const orphans = new Map<string, { since: number; looks: number }>();
 
 /** A member that died is taken for one until it is reaped, and one that joins is not yet listed: so only what stays counts. */
 function lookForLeaks(pool: Pool): void {
@@ -69,9 +70,12 @@ function lookForLeaks(pool: Pool): void {
   }
   for (const known of orphans.keys()) if (!still.has(known)) orphans.delete(known);
   for (const orphan of still) {
-    const since = orphans.get(orphan) ?? now();
-    orphans.set(orphan, since);
-    if (now() - since > ORPHAN_MS) broken(`held by nobody for ${ORPHAN_MS} ms: ${orphan}`);
+    const known = orphans.get(orphan) ?? { since: now(), looks: 0 };
+    orphans.set(orphan, known);
+    // The machine may have slept between two looks.
+    if (++known.looks > ORPHAN_LOOKS && now() - known.since > ORPHAN_MS) {
+      broken(`held by nobody for ${ORPHAN_MS} ms: ${orphan}`);
+    }
   }
 }
 

@@ -29,6 +29,8 @@ import { type Chair, chairs, type Fate, fateOf, roundOf } from "./plan.ts";
 const HUNG_MS = 20_000;
 /** One that makes none for so long is not killed: that would hide that it hangs. */
 const SUSPECT_MS = 3_000;
+/** If the supervisor itself was away for so long, so was everybody: the machine was suspended, or frozen. */
+const ASLEEP_MS = 1_000;
 /** How long the library waits for the lock, and as much again for a noisy machine as a hundredth. */
 const BUSY_AFTER_MS = 2_000;
 
@@ -80,6 +82,9 @@ interface Seat {
   /** Of the process and its Workers: id, progress, and since when it is so. */
   progress: { id: number; value: number; since: number }[];
 }
+
+/** The machine slept. */
+const EVERYBODY = -1;
 
 interface Stop {
   readonly pid: number;
@@ -337,15 +342,30 @@ export class Round {
   // ------------------------------------------------------------------ watching
 
   async #until(condition: () => boolean, what: string, limitMs = 2 * HUNG_MS): Promise<void> {
-    const begun = this.#now();
+    let begun = this.#now();
+    let awake = begun;
     while (!condition()) {
       if (this.#failure !== undefined) throw new Broken(this.#failure);
+      const asleepMs = this.#now() - awake;
+      if (asleepMs > ASLEEP_MS) {
+        this.#wake(awake, asleepMs);
+        begun += asleepMs;
+      }
+      awake = this.#now();
       this.#readEvents();
       for (const seat of this.#seats) this.#watch(seat);
       if (this.#now() - begun > limitMs) throw this.#fail(`waited in vain until ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     if (this.#failure !== undefined) throw new Broken(this.#failure);
+  }
+
+  /** Nobody ran for a while: that is no hang, and whoever waited for the lock meanwhile may blame its owner. */
+  #wake(from: number, forMs: number): void {
+    for (const progress of this.#seats.flatMap((seat) => seat.progress)) {
+      progress.since = Math.min(progress.since + forMs, this.#now());
+    }
+    this.#stops.push({ pid: EVERYBODY, from, to: from + forMs });
   }
 
   #watch(seat: Seat): void {
@@ -423,7 +443,7 @@ export class Round {
         return;
       case "busy": {
         const stopped = this.#stopped(event.to - BUSY_AFTER_MS * 1.01, event.to);
-        const isNamed = event.pid === 0 || stopped.some(({ pid }) => pid === event.pid);
+        const isNamed = event.pid === 0 || stopped.some(({ pid }) => pid === event.pid || pid === EVERYBODY);
         if (isNamed && stopped.length > 0) return;
         const others = stopped.map(({ pid }) => pid).join(", ") || "nobody";
         return void this.#fail(
