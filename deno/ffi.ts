@@ -21,6 +21,7 @@ interface DenoProcess {
 /** The library as a Node-API module: see libpool/node_api.zig. */
 interface Module {
   buffer(address: number, byteLength: number, context: number): ArrayBuffer;
+  wakeAtEnd(): void;
 }
 declare function setTimeout(callback: () => void, delayMs: number): unknown;
 declare function addEventListener(type: "unload", listener: () => void): void;
@@ -88,7 +89,8 @@ export function loadDeno(folder: URL): Native {
   // Not Deno.UnsafePointerView: it does not tell when its buffers are gone, and Node-API does.
   const module = { exports: {} };
   (globalThis as unknown as { process: DenoProcess }).process.dlopen(module, decodeURIComponent(path.pathname));
-  const { buffer } = module.exports as Module;
+  const { buffer, wakeAtEnd } = module.exports as Module;
+  wakeAtEnd(); // or two descriptors would stay open for each Worker that has ended
 
   return {
     library: library as unknown as Library,

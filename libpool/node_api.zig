@@ -24,10 +24,12 @@ fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
 pub export fn napi_register_module_v1(env: Env, module: Value) Value {
     const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
     const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return null;
-    var function: Value = null;
-    const name = "buffer";
-    if (createFunction(env, name, name.len, buffer, null, &function) != ok) return null;
-    if (setProperty(env, module, name, function) != ok) return null;
+    inline for (.{ .{ "buffer", buffer }, .{ "wakeAtEnd", wakeAtEnd } }) |export_| {
+        const name, const callback = export_;
+        var function: Value = null;
+        if (createFunction(env, name, name.len, callback, null, &function) != ok) return null;
+        if (setProperty(env, module, name, function) != ok) return null;
+    }
     return module;
 }
 
@@ -49,6 +51,31 @@ fn buffer(env: Env, info: CallbackInfo) callconv(.c) Value {
     var result: Value = null;
     const made = create(env, @ptrFromInt(numbers[0]), numbers[1], gone, @ptrFromInt(numbers[2]), &result);
     return if (made == ok) result else null;
+}
+
+/// Nothing calls this function: it is there to be released, which wakes the loop.
+fn wakeAtEnd(env: Env, _: CallbackInfo) callconv(.c) Value {
+    const createString = host("napi_create_string_utf8", fn (Env, [*]const u8, usize, *Value) callconv(.c) i32) orelse return null;
+    const createWaker = host("napi_create_threadsafe_function", fn (Env, Value, Value, Value, usize, usize, ?*anyopaque, ?Finalize, ?*anyopaque, ?*const CallJs, *Waker) callconv(.c) i32) orelse return null;
+    const unref = host("napi_unref_threadsafe_function", fn (Env, Waker) callconv(.c) i32) orelse return null;
+    const addHook = host("napi_add_env_cleanup_hook", fn (Env, *const fn (Waker) callconv(.c) void, Waker) callconv(.c) i32) orelse return null;
+    var name: Value = null;
+    var waker: Waker = null;
+    if (createString(env, "arraypool", "arraypool".len, &name) != ok) return null;
+    const one_thread = 1;
+    if (createWaker(env, null, null, name, 0, one_thread, null, null, null, callNothing, &waker) != ok) return null;
+    if (unref(env, waker) == ok) _ = addHook(env, wake, waker);
+    return null;
+}
+
+const Waker = ?*anyopaque;
+const CallJs = fn (Env, Value, ?*anyopaque, ?*anyopaque) callconv(.c) void;
+
+fn callNothing(_: Env, _: Value, _: ?*anyopaque, _: ?*anyopaque) callconv(.c) void {}
+
+fn wake(waker: Waker) callconv(.c) void {
+    const release = host("napi_release_threadsafe_function", fn (Waker, i32) callconv(.c) i32) orelse return;
+    _ = release(waker, 0);
 }
 
 fn gone(_: Env, bytes: ?*anyopaque, context: ?*anyopaque) callconv(.c) void {
