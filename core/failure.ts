@@ -36,6 +36,8 @@ import { formatBytes, PoolError } from "./errors.ts";
 export interface Facts {
   /** The pool's name; undefined where the library was to choose one. */
   readonly pool: string | undefined;
+  /** Whether it was to be made. */
+  readonly creating?: boolean;
   readonly errno?: number;
   readonly pid?: number;
   /** The layout version of a segment that has another one; what /dev/shm has left for a new one. */
@@ -49,8 +51,9 @@ export interface Facts {
   readonly origins?: string;
 }
 
-/** Of Linux and of macOS. */
+// Of Linux and of macOS.
 const EFBIG = 27;
+const EROFS = 30;
 
 /** The error for `code`, an AP_ERR_*. */
 export function failure(code: number, facts: Facts): Error {
@@ -85,6 +88,12 @@ export function failure(code: number, facts: Facts): Error {
         }`,
       );
     case AP_ERR_NOT_FOUND:
+      if (facts.creating) {
+        return new PoolError(
+          "ERR_SYSTEM",
+          `there is no /dev/shm, where ${pool} has its memory: mount a tmpfs there, as container runtimes do unless they are told otherwise`,
+        );
+      }
       return new PoolError(
         "ERR_NOT_FOUND",
         `there is no ${pool}: create it first (Pool.create or Pool.openOrCreate), and keep it open while others are to find it`,
@@ -118,7 +127,9 @@ export function failure(code: number, facts: Facts): Error {
         "ERR_SYSTEM",
         facts.errno === EFBIG
           ? `${pool} is larger than any file that this process may make: create it with a smaller capacity, or raise the limit (ulimit -f)`
-          : `a system call for ${pool} failed with errno ${facts.errno}: see \`errno ${facts.errno}\`; usual reasons are too many open files (ulimit -n) and a missing /dev/shm`,
+          : facts.errno === EROFS
+          ? `/dev/shm is mounted read-only, and ${pool} has its memory there: mount a tmpfs that may be written to`
+          : `a system call for ${pool} failed with errno ${facts.errno}: see \`errno ${facts.errno}\`; the usual reason is too many open files (ulimit -n)`,
       );
     case AP_ERR_ADDRESS_SPACE:
       return new PoolError(

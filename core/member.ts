@@ -84,6 +84,7 @@ export function join(way: Way): Member {
   if (pool === null) {
     throw failure(report[AP_REPORT_CODE]!, {
       pool: way.name,
+      creating: way.how !== "open",
       errno: report[AP_REPORT_ERRNO]!,
       detail: report[AP_REPORT_DETAIL]!,
       cause: report[AP_REPORT_CAUSE]!,

@@ -1,58 +1,117 @@
 /**
- * The examples in the documentation run, and print what they say: each block of ts in the README, in docs/ and in the
- * comments of mod.ts and core/. `console.log(x); // text` must print that text; in it, … stands for anything.
+ * The documentation is true: each block of code in the pages (README.md, docs/, examples/README.md) and in the comments of
+ * mod.ts and core/ is run or checked, and each link leads somewhere.
+ *
+ * - A block of `ts` is run in both runtimes. `console.log(x); // text` must print that text; in it, … stands for anything.
+ *   A first line `// main.ts` names the block's file; one that another file of its page names in quotes (`"./worker.ts"`) is
+ *   run by that one alone. `// Bun only` in the first line leaves the other runtime out.
+ * - A block of `sh` is parsed, and what it names must be there: scripts, files, build steps. `bun main.ts` and
+ *   `deno run … main.ts` of a page's own file are run as they stand, with the permissions that they say.
+ * - `json` and `yaml` are parsed; `text` is a picture, or what the library prints: tests/troubleshooting.test.ts compares.
+ * - Anything else has a paragraph above it that says "Not run by the tests: " and why.
+ * - docs/api.md is written by `npm run docs`, and consists of the comments: its examples are theirs, `typescript` is a
+ *   signature.
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, normalize } from "node:path";
 import { assert, programOf, runtime, test } from "./support/harness.ts";
+import {
+  anchorsOf,
+  type Block,
+  blocksOf,
+  filesIn,
+  folderOf,
+  linksOf,
+  nameOf,
+  pages,
+  placeOf,
+  quotedIn,
+  textOf,
+} from "./support/markdown.ts";
+import { root } from "./support/programs.ts";
 
-const root = fileURLToPath(new URL("../", import.meta.url));
-
-interface Example {
-  where: string;
-  code: string;
-}
-
-function examplesIn(file: string): Example[] {
-  const text = readFileSync(join(root, file), "utf8");
-  const found: Example[] = [];
-  for (const block of text.matchAll(/^([ ]*\*? ?)```ts\n([\s\S]*?)^\1```/gm)) {
-    const line = text.slice(0, block.index).split("\n").length;
-    const code = block[2]!.split("\n").map((codeLine) =>
-      codeLine.startsWith(block[1]!.trimEnd()) ? codeLine.slice(block[1]!.length) : codeLine
-    );
-    found.push({ where: `${file}:${line}`, code: code.join("\n") });
-  }
-  return found;
-}
-
-function filesIn(folder: string, extension: string): string[] {
-  if (!existsSync(join(root, folder))) return [];
-  return readdirSync(join(root, folder)).filter((name) => name.endsWith(extension)).map((name) => `${folder}/${name}`);
-}
+const REFERENCE = "docs/api.md";
 
 const sources = ["mod.ts", ...filesIn("core", ".ts")];
-const examples = ["README.md", ...filesIn("docs", ".md"), ...sources].flatMap(examplesIn);
+const commented = sources.flatMap(blocksOf);
+const written = pages().filter((page) => page !== REFERENCE).flatMap(blocksOf);
+const runnable = [...written, ...commented].filter(({ language, notRun }) => language === "ts" && notRun === undefined);
 
-/** Runs `use` with the examples as files in the package's folder, so that they find it by its name. */
-function withFiles(use: (paths: string[]) => void): void {
+/** A program of the documentation: a file that is started, and what else of its page it may start. */
+interface Program {
+  block: Block;
+  path: string;
+  /** With the arguments before it that a block of sh gives. */
+  flags: string[];
+}
+
+const plain: Record<string, string | undefined> = { ...process.env, NO_COLOR: "1" };
+delete plain.FORCE_COLOR;
+const env = { ...plain };
+
+/** Runs `use` with a folder in the package's, so that the files in it find the package by its name. */
+function withFiles(use: (programs: Program[]) => void): void {
   const folder = mkdtempSync(join(root, "tests/examples-"));
+  // What `bun` and `deno` in a block of sh mean.
+  mkdirSync(join(folder, "bin"));
+  symlinkSync(programOf(runtime), join(folder, "bin", runtime));
+  env.PATH = `${join(folder, "bin")}:${plain.PATH}`;
   try {
-    use(examples.map(({ code }, i) => {
-      const path = join(folder, `example${i}.ts`);
-      writeFileSync(path, code);
-      return path;
-    }));
+    use(programsIn(folder));
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(programOf(runtime), args, { encoding: "utf8", cwd: root, env: { ...process.env, NO_COLOR: "1" } });
+/** Writes the blocks to files. Returns those to start in this runtime. */
+function programsIn(folder: string): Program[] {
+  const programs = runnable.map((block, i): Program => {
+    const named = nameOf(block);
+    const home = join(folder, named === undefined ? "unnamed" : folderOf(block.page));
+    mkdirSync(home, { recursive: true });
+    const path = join(home, named ?? `example${i}.ts`);
+    assert.ok(!existsSync(path), `${placeOf(block)}: another block of this page has the name ${named}`);
+    writeFileSync(path, block.code);
+    return { block, path, flags: flagsOf(block) ?? (runtime === "deno" ? ["run", "-A"] : []) };
+  });
+  return programs.filter(({ block }) => !isPartOfAnother(block) && !isForAnotherRuntime(block));
+}
+
+function isPartOfAnother(block: Block): boolean {
+  const name = nameOf(block);
+  if (name === undefined) return false;
+  return runnable.some((other) => other !== block && other.page === block.page && namesFile(other, name));
+}
+
+const namesFile = ({ code }: Block, name: string): boolean =>
+  code.includes(`"./${name}"`) || code.includes(`"${name}"`);
+
+function isForAnotherRuntime({ code }: Block): boolean {
+  const only = /^\/\/ .*\b(Bun|Deno) only\b/.exec(code)?.[1];
+  return only !== undefined && only.toLowerCase() !== runtime;
+}
+
+/** What stands before the file's name where a block of sh starts it in this runtime. */
+function flagsOf(block: Block): string[] | undefined {
+  const name = nameOf(block);
+  if (name === undefined) return undefined;
+  for (const shell of written.filter(({ page, language }) => page === block.page && language === "sh")) {
+    for (const [program, ...args] of commandsIn(shell)) {
+      if (program === runtime && args.includes(name)) return args.slice(0, args.indexOf(name));
+    }
+  }
+  return undefined;
 }
 
 /** What the comments behind `console.log` promise, as one expression per line. */
@@ -66,28 +125,162 @@ function promised(code: string): RegExp[] {
   });
 }
 
-test("every example in the documentation runs, and prints what it says", () => {
-  assert.ok(examples.length > 15);
-  withFiles((paths) => {
-    paths.forEach((path, i) => {
-      const { where, code } = examples[i]!;
-      const { status, stdout, stderr } = run(...(runtime === "deno" ? ["run", "-A", "--no-check"] : []), path);
-      assert.equal(status, 0, `${where}\n${stderr}`);
-      for (const line of promised(code)) assert.match(stdout, line, `${where} printed\n${stdout}`);
-    });
+/** A block, and those of its page that it starts. */
+function withParts(block: Block): Block[] {
+  const parts = runnable.filter((other) =>
+    other !== block && other.page === block.page && nameOf(other) !== undefined && namesFile(block, nameOf(other)!)
+  );
+  return [block, ...parts];
+}
+
+const segments = () => readdirSync("/dev/shm").filter((name) => name.startsWith("arraypool."));
+
+test("every example in the documentation runs, prints what it says, and leaves nothing behind", () => {
+  assert.ok(runnable.length > 15);
+  const before = segments();
+  withFiles((programs) => {
+    for (const { block, path, flags } of programs) {
+      // By way of a shell: Deno adds -A where it sees that a program starts Deno.
+      const command = [programOf(runtime), ...flags, ...(runtime === "deno" ? ["--no-prompt"] : []), path];
+      const { status, stdout, stderr } = spawnSync(
+        "sh",
+        ["-c", `exec ${command.map((word) => `'${word}'`).join(" ")}`],
+        { encoding: "utf8", cwd: nameOf(block) === undefined ? root : dirname(path), env },
+      );
+      assert.equal(status, 0, `${placeOf(block)}\n${stdout}${stderr}`);
+      for (const line of withParts(block).flatMap(({ code }) => promised(code))) {
+        assert.match(stdout, line, `${placeOf(block)} printed\n${stdout}`);
+      }
+      assert.deepEqual(segments().filter((name) => !before.includes(name)), [], placeOf(block));
+    }
   });
-});
+}, 180_000);
 
 if (runtime === "deno") {
-  test("every example in the comments passes the type check", () =>
-    withFiles((paths) => {
-      const { status, stderr } = run(
-        "check",
-        ...paths.filter((_, i) => sources.includes(examples[i]!.where.split(":")[0]!)),
-      );
+  test("every example passes the type check", () =>
+    withFiles((programs) => {
+      const paths = programs.filter(({ block }) => !block.code.includes("Bun only")).map(({ path }) => path);
+      const { status, stderr } = spawnSync(programOf("deno"), ["check", ...paths], {
+        encoding: "utf8",
+        cwd: root,
+        env: plain,
+      });
       assert.equal(status, 0, stderr);
     }));
 }
+
+// ---------------------------------------------------------------- what is not run
+
+test("every block of the documentation is run or checked, or says why not", () => {
+  for (const block of written) {
+    const { language, code, notRun } = block;
+    const place = placeOf(block);
+    if (notRun !== undefined) {
+      assert.ok(notRun.length > 10, `${place}: say why`);
+      if (language === "yaml") parseYaml(code);
+      if (language === "sh") parseShell(block);
+      continue;
+    }
+    assert.ok(["ts", "sh", "json", "text"].includes(language), `${place}: nobody runs ${language || "this"}: say why`);
+    if (language === "json") JSON.parse(code);
+    if (language === "sh") {
+      parseShell(block);
+      for (const command of commandsIn(block)) checkCommand(command, block);
+    }
+  }
+});
+
+function parseYaml(code: string): void {
+  // Bun brings a parser, and one runtime that parses it is enough.
+  (globalThis as unknown as { Bun?: { YAML?: { parse(text: string): unknown } } }).Bun?.YAML?.parse(code);
+}
+
+function parseShell(block: Block): void {
+  const { status, stderr } = spawnSync("sh", ["-n", "-c", block.code], { encoding: "utf8" });
+  assert.equal(status, 0, `${placeOf(block)}: ${stderr}`);
+}
+
+/** The commands of a block of sh, as words. */
+function commandsIn({ code }: Block): string[][] {
+  const lines = code.replaceAll(/\\\n\s*/g, " ").split("\n").map((line) => line.replace(/(^|\s)#.*$/, ""));
+  return lines.flatMap((line) => line.split(/&&|;/)).map((command) => command.trim().split(/\s+/)).filter(([first]) =>
+    first !== ""
+  );
+}
+
+const { scripts } = JSON.parse(textOf("package.json")) as { scripts: Record<string, string> };
+
+/** Sees that what a command names is there. */
+function checkCommand(words: string[], block: Block): void {
+  const place = `${placeOf(block)}: ${words.join(" ")}`;
+  if (words[0] === "npx") words = words.slice(1);
+  const [program, verb, ...args] = words as [string, string?, ...string[]];
+  if (program === "npm") {
+    if (verb === "run") return assert.ok(Object.hasOwn(scripts, args[0]!), `${place}: no such script`);
+    if (verb === "test") {
+      const suites = textOf("tests/run.mjs");
+      for (const suite of args.slice(1)) assert.match(suites, new RegExp(`\\b${suite}\\b`), `${place}: no such suite`);
+      return;
+    }
+    return assert.ok(["ci", "init", "install"].includes(verb!), place);
+  }
+  if (program === "zig") {
+    assert.equal(verb, "build", place);
+    const step = args.find((word) => /^[a-z]/.test(word));
+    return assert.ok(step === undefined || textOf("build.zig").includes(`b.step("${step}"`), `${place}: no such step`);
+  }
+  if ((program === "bun" || program === "deno") && (verb === "add" || verb === "init")) return;
+  if (program === "bun" || program === "deno" || program === "node") {
+    const file = words.find((word) => /\.(m?[jt]s)$/.test(word));
+    assert.ok(file !== undefined, `${place}: which file?`);
+    const isOfPage = written.some((other) => other.page === block.page && nameOf(other) === file);
+    return assert.ok(isOfPage || existsSync(join(root, file)), `${place}: no such file`);
+  }
+  if (program === "mkdir" || program === "cd") return;
+  if (program === "apt-get") {
+    const needed = textOf("tests/run.mjs");
+    for (const name of args) assert.ok(needed.includes(`"${name}"`), `${place}: no suite needs this package`);
+    return;
+  }
+  assert.fail(`${place}: nobody checks this command: say why in a paragraph above it, "Not run by the tests: …"`);
+}
+
+test("the reference consists of the comments and the signatures", () => {
+  const examples = new Set(commented.map(({ code }) => code.trim()));
+  for (const block of blocksOf(REFERENCE)) {
+    if (block.language === "ts") assert.ok(examples.has(block.code.trim()), `${placeOf(block)}: run \`npm run docs\``);
+    else assert.equal(block.language, "typescript", placeOf(block));
+  }
+});
+
+// ---------------------------------------------------------------- what it names
+
+test("every link between the pages leads somewhere", () => {
+  for (const page of pages()) {
+    for (const link of linksOf(page)) {
+      const [path, anchor] = link.split("#") as [string, string?];
+      const target = path === "" ? page : normalize(join(dirname(page), path));
+      assert.ok(existsSync(join(root, target)), `${page}: ${link} leads nowhere`);
+      if (anchor === undefined || !target.endsWith(".md")) continue;
+      assert.ok(anchorsOf(target).has(anchor), `${page}: ${target} has no heading for #${anchor}`);
+    }
+  }
+});
+
+test("every file, script and error code that a page names is there", () => {
+  const codes = textOf("core/errors.ts");
+  for (const page of pages()) {
+    for (const quoted of quotedIn(page)) {
+      if (/^(?:bench|bun|core|deno|docs|examples|libpool|node|scripts|tests)\/[\w./-]+$/.test(quoted)) {
+        assert.ok(existsSync(join(root, quoted)) || quoted === "bench/results/", `${page}: there is no ${quoted}`);
+      }
+      const script = /^npm run ([\w:-]+)/.exec(quoted)?.[1];
+      assert.ok(script === undefined || Object.hasOwn(scripts, script), `${page}: there is no ${quoted}`);
+      const code = /^ERR_[A-Z_]+$/.exec(quoted)?.[0];
+      assert.ok(code === undefined || codes.includes(`"${code}"`), `${page}: there is no ${quoted}`);
+    }
+  }
+});
 
 test("every public name has a documentation comment", () => {
   const bare: string[] = [];

@@ -8,6 +8,7 @@ import * as abi from "../core/abi.ts";
 import { failure } from "../core/failure.ts";
 import {
   assert,
+  commandOf,
   fileOf,
   programOf,
   runtime,
@@ -19,6 +20,7 @@ import {
   withName,
   withPool,
 } from "./support/harness.ts";
+import { inSmallShm, mayMount, withoutShm } from "./support/small_shm.ts";
 import { BLOCKS_AT, holdLock, joinDirectly, native, readU32, VERSION_AT, writeU32 } from "./support/segment.ts";
 
 test("ERR_POOL_FULL says what was asked, what is free, and who holds the rest", () =>
@@ -238,6 +240,21 @@ test("ERR_SYSTEM: no file descriptor, no address space, and no file so large", a
   assert.match(run("ulimit -n 100", "files"), /errno 24.*ulimit -n/);
   assert.match(run(`ulimit -v ${200 * 2 ** 20}`, "addresses"), /address space.*smaller capacity/);
   assert.match(run("ulimit -f 100000", "addresses"), /larger than any file.*smaller capacity.*ulimit -f/);
+});
+
+test("ERR_SYSTEM: no /dev/shm, or a read-only one, whether the pool has a name or not", async () => {
+  if (!mayMount) return console.log("skipped: this user cannot mount (needs root, or user namespaces)");
+  const { spawnSync } = await import("node:child_process");
+  const run = (inPlace: (command: string[]) => string[], what: string) => {
+    const [program, ...args] = inPlace([...commandOf(runtime, "./exhausted.ts"), what]);
+    const { stdout, stderr } = spawnSync(program!, args, { encoding: "utf8" });
+    assert.match(stdout, /^ERR_SYSTEM /, stdout + stderr);
+    return stdout;
+  };
+  for (const what of ["create", "openOrCreate"]) {
+    assert.match(run(withoutShm, what), /there is no \/dev\/shm.*mount a tmpfs/);
+    assert.match(run((command) => inSmallShm("size=4m,ro", command), what), /read-only.*mount a tmpfs/);
+  }
 });
 
 test("every error code of the library becomes an error that says what to do", () => {

@@ -1,4 +1,4 @@
-/** Started with low limits: prints the error that they make of a pool. */
+/** Started with low limits, or without a /dev/shm: prints the error that they make of a pool. */
 
 import { openSync } from "node:fs";
 import { Pool, PoolError } from "arraypool";
@@ -10,7 +10,9 @@ try {
       for (;;) openSync("/dev/null", "r");
     } catch { /* none is left */ }
     Pool.create({ capacity: "1M" });
-  } else Pool.create({ capacity: "256G" });
+  } else if (process.argv[2] === "addresses") Pool.create({ capacity: "256G" });
+  else if (process.argv[2] === "create") Pool.create();
+  else Pool.openOrCreate({ name: "prices" });
 } catch (error) {
   console.log(error instanceof PoolError ? `${error.code} ${error.message}` : error);
   process.exit(0);

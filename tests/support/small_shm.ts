@@ -14,3 +14,12 @@ export function inSmallShm(options: string, command: readonly string[]): string[
   const script = 'mount -t tmpfs -o "$0" none /dev/shm && exec "$@"';
   return ["unshare", namespaces!, "sh", "-c", script, options, ...command];
 }
+
+/** The command that runs `command` where there is no /dev/shm, and in /dev only what the runtimes need. */
+export function withoutShm(command: readonly string[]): string[] {
+  const script = `
+    kept=$(mktemp -d) && mount --rbind /dev "$kept" && mount -t tmpfs none /dev
+    for device in null zero random urandom; do touch /dev/$device && mount --bind "$kept/$device" /dev/$device; done
+    umount -l "$kept" && rmdir "$kept" && exec "$@"`;
+  return ["unshare", namespaces!, "sh", "-c", script, "sh", ...command];
+}
