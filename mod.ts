@@ -13,75 +13,26 @@
  * console.log(prices[0]); // 42
  * ```
  *
- * This file picks the runtime and re-exports `core/`. A realm has the package once: a second copy of it, or the same one
- * loaded anew by `--hot`, hands out what the first one has, so that all of them know the same pools and arrays.
+ * This file lets the runtime be found when it runs. Those who know it start at `bun/mod.ts`, `deno/mod.ts`.
  *
  * @module
  */
 
-import { loadBun } from "./bun/ffi.ts";
-import * as core from "./core/mod.ts";
+import { bun } from "./bun/ffi.ts";
 import { setLoader } from "./core/native.ts";
-import { loadDeno } from "./deno/ffi.ts";
+import { deno } from "./deno/ffi.ts";
+import { PoolError } from "./core/errors.ts";
+import { loadLibrary, type Runtime } from "./library/load.ts";
 
-export type {
-  BlockInfo,
-  Descriptor,
-  DType,
-  MemberInfo,
-  Packed,
-  PoolErrorCode,
-  PoolOptions,
-  PoolStats,
-  Shape,
-  SharedArray,
-  SharedView,
-  ShareOptions,
-  TypedArray,
-  TypedArrayClass,
-  TypedArrays,
-  Unpacked,
-} from "./core/mod.ts";
+export * from "./realm.ts";
 
-// The version of the package, so that different versions keep apart.
-const KEY = Symbol.for("arraypool 0.1.0");
+setLoader(() => loadLibrary(runtimeHere()));
 
-function firstCopy(): typeof core {
-  const realm = globalThis as unknown as Record<symbol, typeof core | undefined>;
-  const first = realm[KEY];
-  if (first !== undefined) return first;
-  const libraries = new URL("./lib/", import.meta.url);
-  setLoader(() => {
-    if ("Deno" in globalThis) return loadDeno(libraries);
-    if ("Bun" in globalThis) return loadBun(libraries);
-    throw new core.PoolError(
-      "ERR_LIBRARY",
-      "arraypool runs in Bun and in Deno: start the program with `bun` or `deno run --allow-ffi`",
-    );
-  });
-  Object.defineProperty(globalThis, KEY, { value: core });
-  return core;
+function runtimeHere(): Runtime {
+  if ("Deno" in globalThis) return deno;
+  if ("Bun" in globalThis) return bun;
+  throw new PoolError(
+    "ERR_LIBRARY",
+    "arraypool runs in Bun and in Deno: start the program with `bun` or `deno run --allow-ffi`",
+  );
 }
-
-const first = firstCopy();
-
-/** A pool of shared memory in which every process of one user allocates and frees arrays. */
-export const Pool: typeof core.Pool = first.Pool;
-/** A pool of shared memory in which every process of one user allocates and frees arrays. */
-export type Pool = core.Pool;
-
-/** Thrown when a pool cannot do what was asked; `code` says why, `message` what to do. */
-export const PoolError: typeof core.PoolError = first.PoolError;
-/** Thrown when a pool cannot do what was asked; `code` says why, `message` what to do. */
-export type PoolError = core.PoolError;
-
-/** Attaches the array that a descriptor names. */
-export const attach: typeof core.attach = first.attach;
-/** Whether a value is a pool array, or a slice of one. */
-export const isSharedArray: typeof core.isSharedArray = first.isSharedArray;
-/** Makes a message with arrays ready to be sent. */
-export const pack: typeof core.pack = first.pack;
-/** Lets go of every array in a message. */
-export const release: typeof core.release = first.release;
-/** Attaches the arrays in a message that `pack()` made. */
-export const unpack: typeof core.unpack = first.unpack;

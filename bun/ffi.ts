@@ -2,6 +2,8 @@
 
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
 import type { Library, Native } from "../core/native.ts";
+import type { CType, Functions, Signatures } from "../library/libc.ts";
+import type { Runtime } from "../library/load.ts";
 
 // What is used of Bun, written out: so that neither Deno nor a program's own compiler needs Bun's types.
 interface BunFfi {
@@ -18,8 +20,6 @@ interface BunFfi {
   ): ArrayBuffer;
 }
 interface BunProcess {
-  readonly platform: string;
-  readonly arch: string;
   readonly env: Record<string, string | undefined>;
   getBuiltinModule(id: "bun:ffi"): BunFfi;
   on(event: "exit", listener: () => void): void;
@@ -81,13 +81,27 @@ const symbols = {
   ap_member_list: { args: ["ptr", "ptr", "u32"], returns: "i32" },
 };
 
-/** Opens the library of this machine under `folder`. */
-export function loadBun(folder: URL): Native {
+/** Bun. */
+export const bun: Runtime = { open, functions };
+
+const types: Record<CType, string> = { i32: "i32", u32: "u32", i64: "i64", usize: "usize", buffer: "ptr" };
+
+function functions(path: string, signatures: Signatures): Functions {
+  const wanted = Object.entries(signatures).map(([name, { args, returns }]) => [
+    name,
+    { args: args.map((arg) => types[arg]), returns: types[returns] },
+  ]);
+  return builtin().ffi.dlopen(path, Object.fromEntries(wanted)).symbols as unknown as Functions;
+}
+
+function builtin(): { process: BunProcess; ffi: BunFfi } {
   const process = (globalThis as unknown as { process: BunProcess }).process;
-  const ffi = process.getBuiltinModule("bun:ffi");
-  const suffix = process.platform === "darwin" ? "dylib" : "so";
-  const path = new URL(`${process.platform}-${process.arch}/libarraypool.${suffix}`, folder).pathname;
-  const library = ffi.dlopen(decodeURIComponent(path), symbols).symbols;
+  return { process, ffi: process.getBuiltinModule("bun:ffi") };
+}
+
+function open(path: string): Native {
+  const { process, ffi } = builtin();
+  const library = ffi.dlopen(path, symbols).symbols;
   const bufferGone = library["ap_buffer_gone"]!.ptr;
 
   return {

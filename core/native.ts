@@ -1,10 +1,7 @@
 /**
  * What a runtime has to provide: the C library's functions, and five things that JavaScript has no common word for.
- * `bun/ffi.ts` and `deno/ffi.ts` are the two implementations; `mod.ts` chooses.
+ * `bun/ffi.ts` and `deno/ffi.ts` are the two implementations.
  */
-
-import { AP_ABI_VERSION } from "./abi.ts";
-import { PoolError } from "./errors.ts";
 
 /** An address, as the runtime's FFI passes it. */
 export type Pointer = { readonly __pointer: unique symbol };
@@ -80,36 +77,12 @@ export interface Native {
 let load: (() => Native) | undefined;
 let loaded: Native | undefined;
 
-/** Tells how to load the runtime; called once, by `mod.ts`. */
+/** Tells how to load the runtime; called once, by the module that a program imports. */
 export function setLoader(loader: () => Native): void {
   load = loader;
 }
 
 /** The runtime, loaded at the first call. @throws {PoolError} `ERR_LIBRARY` if the library is missing or another version. */
 export function native(): Native {
-  return loaded ??= loadNative();
-}
-
-function loadNative(): Native {
-  let native: Native;
-  try {
-    native = load!();
-  } catch (error) {
-    // What says itself what to do, such as that a permission is missing.
-    if (error instanceof PoolError || (error as Error).name === "NotCapable") throw error;
-    throw new PoolError(
-      "ERR_LIBRARY",
-      `the native library cannot be loaded: run \`npm run build\` in the folder of arraypool (${
-        (error as Error).message
-      })`,
-    );
-  }
-  const version = native.library.ap_abi_version();
-  if (version !== AP_ABI_VERSION) {
-    throw new PoolError(
-      "ERR_LIBRARY",
-      `the native library has interface ${version}, but this version of arraypool needs ${AP_ABI_VERSION}: run \`npm run build\` in its folder`,
-    );
-  }
-  return native;
+  return loaded ??= load!();
 }

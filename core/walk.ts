@@ -16,7 +16,7 @@ export const ownData: Read = (container, key) => Object.getOwnPropertyDescriptor
 export const anyProperty: Read = (container, key) => (container as Record<PropertyKey, unknown>)[key];
 
 /** What `replace` returns for a value that it leaves alone. */
-export const UNTOUCHED = Symbol("untouched");
+export const UNTOUCHED: unique symbol = Symbol("untouched");
 
 const UNFINISHED = Symbol("unfinished");
 

@@ -2,15 +2,16 @@
 
 import { AP_RUNTIME_DENO } from "../core/abi.ts";
 import type { Library, Native, Pointer } from "../core/native.ts";
+import type { CType, Functions, Signatures } from "../library/libc.ts";
+import type { Runtime } from "../library/load.ts";
 
 // What is used of Deno, written out: so that neither Bun nor a program's own compiler needs Deno's types.
 interface DenoFfi {
-  readonly build: { readonly os: string; readonly arch: string };
   readonly env: { get(name: string): string | undefined };
   readonly permissions: { querySync(descriptor: { name: "env"; variable: string }): { readonly state: string } };
   readonly UnsafePointer: { value(pointer: Pointer): bigint };
   dlopen(
-    path: URL,
+    path: string,
     symbols: Record<string, { parameters: string[]; result: string }>,
   ): { symbols: Record<string, unknown> };
   unrefTimer(id: unknown): void;
@@ -79,16 +80,29 @@ const symbols = {
   ap_member_list: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
 };
 
-/** Opens the library of this machine under `folder`. */
-export function loadDeno(folder: URL): Native {
-  const Deno = (globalThis as unknown as { Deno: DenoFfi }).Deno;
-  const suffix = Deno.build.os === "darwin" ? "dylib" : "so";
-  const arch = Deno.build.arch === "x86_64" ? "x64" : "arm64";
-  const path = new URL(`${Deno.build.os}-${arch}/libarraypool.${suffix}`, folder);
+/** Deno. */
+export const deno: Runtime = { open, functions };
+
+const types: Record<CType, string> = { i32: "i32", u32: "u32", i64: "i64", usize: "usize", buffer: "buffer" };
+
+function functions(path: string, signatures: Signatures): Functions {
+  const wanted = Object.entries(signatures).map(([name, { args, returns }]) => [
+    name,
+    { parameters: args.map((arg) => types[arg]), result: types[returns] },
+  ]);
+  return ffi().dlopen(path, Object.fromEntries(wanted)).symbols as Functions;
+}
+
+function ffi(): DenoFfi {
+  return (globalThis as unknown as { Deno: DenoFfi }).Deno;
+}
+
+function open(path: string): Native {
+  const Deno = ffi();
   const library = Deno.dlopen(path, symbols).symbols;
   // Not Deno.UnsafePointerView: it does not tell when its buffers are gone, and Node-API does.
   const module = { exports: {} };
-  (globalThis as unknown as { process: DenoProcess }).process.dlopen(module, decodeURIComponent(path.pathname));
+  (globalThis as unknown as { process: DenoProcess }).process.dlopen(module, path);
   const { buffer, wakeAtEnd } = module.exports as Module;
   wakeAtEnd(); // or two descriptors would stay open for each Worker that has ended
 

@@ -43,7 +43,7 @@ import { root } from "./support/programs.ts";
 
 const REFERENCE = "docs/api.md";
 
-const sources = ["mod.ts", ...filesIn("core", ".ts")];
+const sources = ["mod.ts", "realm.ts", ...filesIn("core", ".ts"), ...filesIn("library", ".ts")];
 const commented = sources.flatMap(blocksOf);
 const written = pages().filter((page) => page !== REFERENCE).flatMap(blocksOf);
 const runnable = [...written, ...commented].filter(({ language, notRun }) => language === "ts" && notRun === undefined);

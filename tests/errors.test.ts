@@ -16,7 +16,6 @@ import {
   test,
   throwsPoolError,
   until,
-  withCopyOfPackage,
   withName,
   withPool,
 } from "./support/harness.ts";
@@ -209,19 +208,6 @@ test("ERR_STALE_DESCRIPTOR: the place of the array is taken by another", () =>
       assert.ok(next.share({ claims: 0 }).generation > old.generation);
       throwsPoolError(() => attach(old), "ERR_STALE_DESCRIPTOR");
     }
-  }));
-
-test("ERR_LIBRARY: the library was not built, or has another interface", () =>
-  withCopyOfPackage(async (url) => {
-    const load = (path: string) => import(new URL(path, url).href);
-    const { Pool }: typeof import("../core/mod.ts") = await load("core/mod.ts");
-    const { setLoader }: typeof import("../core/native.ts") = await load("core/native.ts");
-    const { loadBun }: typeof import("../bun/ffi.ts") = await load("bun/ffi.ts");
-    const { loadDeno }: typeof import("../deno/ffi.ts") = await load("deno/ffi.ts");
-    setLoader(() => (runtime === "bun" ? loadBun : loadDeno)(new URL("lib/", url)));
-    assert.throws(() => Pool.create(), { code: "ERR_LIBRARY", message: /npm run build/ });
-    setLoader(() => ({ ...native, library: { ...native.library, ap_abi_version: () => 99 } }));
-    assert.throws(() => Pool.create(), { code: "ERR_LIBRARY", message: /interface 99.*npm run build/ });
   }));
 
 test("ERR_SYSTEM: no file descriptor, no address space, and no file so large", async () => {

@@ -49,6 +49,12 @@ const suites = {
     command: ["deno", "test", "-A", "--no-check", "tests", "examples"],
     count: counted(/(\d+) passed(?: \(|\s*\|)/g, /\| (\d+) failed/g),
   },
+  // The folders that are published, installed and used.
+  package: {
+    prepare: ["npm", "run", "--silent", "build"],
+    command: ["bun", "test", "./tests/package/npm.ts"],
+    count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm),
+  },
   // Short, and with another seed each time, which it prints. `npm run chaos` runs it for longer.
   chaos: {
     command: ["node", "tests/chaos/run.mjs", "--seconds", "10"],
@@ -85,6 +91,7 @@ for (const [name, suite] of Object.entries(suites)) {
     console.log(`${name}: not run, ${suite.needs[0]} is not installed (apt-get install ${suite.needs[2]})\n`);
     continue;
   }
+  if (suite.prepare) await run(suite.prepare);
   const { code, output } = await run(suite.command);
   const { passed, failed } = suite.count(output);
   const broken = (code !== 0 || passed === 0) && failed === 0;

@@ -7,9 +7,13 @@ import { attach, pack, Pool, type PoolError, release } from "arraypool";
 import * as abi from "../core/abi.ts";
 import { failure } from "../core/failure.ts";
 import type { setLoader } from "../core/native.ts";
-import { assert, test, withCopyOfPackage, withName, withPool } from "./support/harness.ts";
+import { bun } from "../bun/ffi.ts";
+import { deno } from "../deno/ffi.ts";
+import { loadLibrary } from "../library/load.ts";
+import { platformHere } from "../library/platform.ts";
+import { assert, runtime, test, withCopyOfPackage, withName, withPool } from "./support/harness.ts";
 import { type Block, blocksOf, filesIn, placeOf, textOf } from "./support/markdown.ts";
-import { BLOCKS_AT, native, readU32, writeU32 } from "./support/segment.ts";
+import { BLOCKS_AT, readU32, writeU32 } from "./support/segment.ts";
 
 const PAGE = "docs/troubleshooting.md";
 const text = textOf(PAGE);
@@ -123,10 +127,14 @@ async function messages(): Promise<Message[]> {
       copy.setLoader(loader as Parameters<typeof setLoader>[0]);
       found.push(await messageOf(() => Pool.create(), "prices"));
     });
-  await libraryMessage(() => {
-    throw new Error("not there");
-  });
-  await libraryMessage(() => ({ ...native, library: { ...native.library, ap_abi_version: () => 99 } }));
+  await libraryMessage(() => loadLibrary(runtime === "bun" ? bun : deno, new URL("file:///nowhere/")));
+  const { platform } = process;
+  try {
+    Object.defineProperty(process, "platform", { value: "win32" });
+    found.push(await messageOf(platformHere, "prices"));
+  } finally {
+    Object.defineProperty(process, "platform", { value: platform });
+  }
 
   const noDescriptor = () => attach(Float64Array.of(1) as never);
   found.push(await messageOf(noDescriptor, "prices", "No error, but not what you expected"));
@@ -167,7 +175,12 @@ test("troubleshooting has every sentence that stands in the source as an error's
 /** The longest fixed piece of each message in the source: of those of PoolErrors alone, or of all. */
 function sentences(onlyPoolErrors = false): string[] {
   const found: string[] = [];
-  for (const file of ["mod.ts", ...["core", "bun", "deno", "node"].flatMap((folder) => filesIn(folder, ".ts"))]) {
+  for (
+    const file of [
+      "mod.ts",
+      ...["core", "library", "bun", "deno", "node"].flatMap((folder) => filesIn(folder, ".ts")),
+    ]
+  ) {
     const source = textOf(file).replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
     const said = onlyPoolErrors && file !== "core/failure.ts"
       ? [...source.matchAll(/(?:new (?:core\.)?PoolError|staleDescriptor)\(([\s\S]*?)\n? *\);$/gm)].map(([, call]) =>

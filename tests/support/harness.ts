@@ -147,7 +147,7 @@ export async function withFolder(use: (folder: string) => unknown): Promise<void
 /** Runs `use` with the URL of a folder with a second copy of the package. */
 export function withCopyOfPackage(use: (url: URL) => unknown): Promise<void> {
   return withFolder((folder) => {
-    for (const part of ["mod.ts", "core", "bun", "deno"]) {
+    for (const part of ["mod.ts", "realm.ts", "library", "core", "bun", "deno"]) {
       cpSync(join(root, part), join(folder, part), { recursive: true });
     }
     return use(pathToFileURL(folder + "/"));

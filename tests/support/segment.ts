@@ -1,10 +1,11 @@
 /** Looks into and breaks segments from outside, by the places that libpool/layout.zig gives, and calls the library directly. */
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import { loadBun } from "../../bun/ffi.ts";
+import { bun } from "../../bun/ffi.ts";
 import { AP_REPORT_LENGTH } from "../../core/abi.ts";
 import type { Native, Pointer } from "../../core/native.ts";
-import { loadDeno } from "../../deno/ffi.ts";
+import { deno } from "../../deno/ffi.ts";
+import { loadLibrary } from "../../library/load.ts";
 import { fileOf, runtime } from "./harness.ts";
 
 // Header
@@ -44,7 +45,7 @@ export function holdLock(name: string, slot: number): () => void {
 }
 
 /** The runtime's native side, apart from the package's own. */
-export const native: Native = (runtime === "bun" ? loadBun : loadDeno)(new URL("../../lib/", import.meta.url));
+export const native: Native = loadLibrary(runtime === "bun" ? bun : deno);
 
 /** Joins a pool once more in this realm, past the package; null if that fails. */
 export function joinDirectly(name: string): Pointer | null {

@@ -1,0 +1,179 @@
+/**
+ * Finds the native library of this machine and lets a runtime open it: the first of these that works.
+ *
+ *     lib/<platform>/ beside the package's modules    in the repository, and in the npm package
+ *     a file in memory (memfd), on Linux              the library travels inside a module: packages that came over http
+ *     a file in /tmp, removed as soon as it is open   (JSR), bundles, executables of `bun build --compile`
+ *
+ * The files are written by way of the C library, so that FFI is the only permission that is needed.
+ *
+ * A process has one file in memory, whatever the number of its Workers: it is kept open, and found again by its name, which
+ * names its content. It must stay open, since the dynamic loader takes two libraries of one path for the same.
+ */
+
+import { AP_ABI_VERSION } from "../core/abi.ts";
+import { PoolError } from "../core/errors.ts";
+import type { Native } from "../core/native.ts";
+import { type Embedded, embedded } from "./embedded.ts";
+import { type Functions, Libc, type Signatures } from "./libc.ts";
+import { platformHere } from "./platform.ts";
+
+/** What a runtime does to load a library. */
+export interface Runtime {
+  /** Opens the library of arraypool. Throws if it cannot be loaded, or lacks a function. */
+  open(path: string): Native;
+  /** Looks functions up in any library. Throws if it cannot be loaded, or lacks one of them. */
+  functions(path: string, signatures: Signatures): Functions;
+}
+
+/** Where the libraries of the package are, if its modules are files. */
+// Put together, since bundlers would take a literal for a file.
+const folder = new URL(["..", "lib", ""].join("/"), import.meta.url);
+
+/** Where a file may be put for a moment, if there can be none in memory. */
+const TEMPORARY = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/** So many descriptors are searched for the file in memory of another Worker. */
+const DESCRIPTORS_SEARCHED = 256;
+
+/** Loads the library. @throws {PoolError} `ERR_LIBRARY`, or what says that a permission is missing. */
+export function loadLibrary(runtime: Runtime, libraries: URL = folder): Native {
+  const platform = platformHere();
+  const tried: string[] = [];
+  const attempt = (path: string): Native | undefined => {
+    try {
+      return openChecked(runtime, path);
+    } catch (error) {
+      // Says itself what to do: a permission is missing.
+      if ((error as Error).name === "NotCapable") throw error;
+      tried.push(`${path}: ${(error as Error).message}`);
+      return undefined;
+    }
+  };
+  let libc: Libc | undefined;
+  try {
+    libc = new Libc(platform, runtime.functions);
+  } catch (error) {
+    if ((error as Error).name === "NotCapable") throw error;
+    tried.push((error as Error).message);
+  }
+  const native = (libraries.protocol === "file:" ? fromFile(libraries, platform, libc, attempt, tried) : undefined) ??
+    fromModule(embedded[platform], libc, attempt, tried);
+  if (native !== undefined) return native;
+  throw new PoolError(
+    "ERR_LIBRARY",
+    `the native library for ${platform} cannot be loaded: install arraypool anew, or, in its repository, run \`npm run build\` (${
+      tried.join("; ")
+    })`,
+  );
+}
+
+type Attempt = (path: string) => Native | undefined;
+
+function fromFile(
+  libraries: URL,
+  platform: string,
+  libc: Libc | undefined,
+  attempt: Attempt,
+  tried: string[],
+): Native | undefined {
+  const suffix = platform.startsWith("darwin") ? "dylib" : "so";
+  const path = decodeURIComponent(new URL(`${platform}/libarraypool.${suffix}`, libraries).pathname);
+  const file = libc?.look(path);
+  const wrong = libc === undefined ? undefined : whatIsWrong(file, platform);
+  if (wrong === undefined) return attempt(path);
+  tried.push(`${path}: ${wrong}`);
+  return undefined;
+}
+
+/** By the number in an ELF file's header. */
+const MACHINES: Readonly<Record<string, number>> = { "linux-x64": 62, "linux-arm64": 183 };
+
+/** What the loader of Linux does not say, or crashes at: it maps what a truncated file lacks, and reads it. */
+function whatIsWrong(file: { bytes: number; start: Uint8Array } | undefined, platform: string): string | undefined {
+  if (file === undefined) return "there is no such file";
+  const machine = MACHINES[platform];
+  if (machine === undefined) return undefined;
+  if (file.start.length < 64) return "the file is truncated";
+  const header = new DataView(file.start.buffer);
+  if (header.getUint32(0) !== 0x7f454c46) return "the file is no library";
+  if (header.getUint16(18, true) !== machine) return "the library is for another machine";
+  // The section headers are the last thing in it.
+  const end = Number(header.getBigUint64(40, true)) + header.getUint16(58, true) * header.getUint16(60, true);
+  return file.bytes < end ? "the file is truncated" : undefined;
+}
+
+function fromModule(
+  library: Embedded | undefined,
+  libc: Libc | undefined,
+  attempt: Attempt,
+  tried: string[],
+): Native | undefined {
+  if (library === undefined || libc === undefined) return undefined;
+  let content: Uint8Array | undefined;
+  const unpacked = () => content ??= decompress(library);
+
+  const name = `arraypool ${library.id}`;
+  const fd = openInMemory(libc, name, library.bytes) ?? libc.writeInMemory(name, unpacked());
+  const native = fd === undefined ? undefined : attempt(`/proc/self/fd/${fd}`);
+  if (native !== undefined) return native;
+
+  for (const temporary of TEMPORARY) {
+    const path = libc.writeInFolder(temporary, unpacked());
+    if (path === undefined) tried.push(`${temporary}: no file can be written there`);
+    else {
+      try {
+        const native = attempt(path);
+        if (native !== undefined) return native;
+      } finally {
+        libc.unlink(path);
+      }
+    }
+  }
+  return undefined;
+}
+
+/** The descriptor of the file that this process has already; not while another Worker still writes it. */
+function openInMemory(libc: Libc, name: string, bytes: number): number | undefined {
+  for (let fd = 3; fd < DESCRIPTORS_SEARCHED; fd++) {
+    const path = `/proc/self/fd/${fd}`;
+    if (libc.readLink(path) === `/memfd:${name} (deleted)` && libc.look(path)?.bytes === bytes) return fd;
+  }
+  return undefined;
+}
+
+interface Zlib {
+  brotliDecompressSync(bytes: Uint8Array): Uint8Array;
+}
+
+function decompress({ brotli }: Embedded): Uint8Array {
+  const { process } = globalThis as unknown as { process: { getBuiltinModule(id: "node:zlib"): Zlib } };
+  const compressed = Uint8Array.from(atob(brotli), (character) => character.charCodeAt(0));
+  return process.getBuiltinModule("node:zlib").brotliDecompressSync(compressed);
+}
+
+function openChecked(runtime: Runtime, path: string): Native {
+  let native: Native;
+  try {
+    native = runtime.open(path);
+  } catch (error) {
+    // Of another version it may lack a function: then that is what to say.
+    assertVersion(versionOf(runtime, path));
+    throw error;
+  }
+  assertVersion(native.library.ap_abi_version());
+  return native;
+}
+
+function versionOf(runtime: Runtime, path: string): number {
+  try {
+    return Number(runtime.functions(path, { ap_abi_version: { args: [], returns: "i32" } })["ap_abi_version"]!());
+  } catch {
+    return AP_ABI_VERSION; // no version at all: what was wrong before says more
+  }
+}
+
+function assertVersion(version: number): void {
+  if (version === AP_ABI_VERSION) return;
+  throw new Error(`the library has interface ${version}, but this version of arraypool needs ${AP_ABI_VERSION}`);
+}

@@ -1,0 +1,82 @@
+/** How the native library is found, and what is said where it cannot be. */
+
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { bun } from "../bun/ffi.ts";
+import { deno } from "../deno/ffi.ts";
+import { loadLibrary, type Runtime } from "../library/load.ts";
+import { assert, runtime, test, withFolder } from "./support/harness.ts";
+import { root } from "./support/programs.ts";
+
+const here = runtime === "bun" ? bun : deno;
+const platform = `${process.platform}-${process.arch}`;
+const inFolder = join(platform, `libarraypool.${process.platform === "darwin" ? "dylib" : "so"}`);
+const built = join(root, "lib", inFolder);
+
+/** Loads from a folder in which `prepare` has put something in the library's place. */
+function loadPrepared(prepare: (file: string) => void, by: Runtime = here): Promise<void> {
+  return withFolder((folder) => {
+    // A path that must be escaped in a URL.
+    const libraries = join(folder, "100% lib/");
+    const file = join(libraries, inFolder);
+    mkdirSync(dirname(file), { recursive: true });
+    prepare(file);
+    loadLibrary(by, new URL(`file://${libraries.replaceAll("%", "%25")}`));
+  });
+}
+
+const refuses = (why: RegExp) => ({ name: "PoolError", code: "ERR_LIBRARY", message: why });
+
+test("the library is found beside the package, whatever the folder's name", () =>
+  loadPrepared((file) => copyFileSync(built, file)));
+
+test("ERR_LIBRARY: the library was not built", () =>
+  assert.rejects(
+    () => loadPrepared(() => {}),
+    refuses(/install arraypool anew.*`npm run build`.*there is no such file/),
+  ));
+
+test("ERR_LIBRARY: the library is truncated, at whatever byte", async () => {
+  const bytes = readFileSync(built);
+  for (const length of [0, 1, 63, 64, 4096, bytes.length >> 1, bytes.length - 1]) {
+    await assert.rejects(
+      () => loadPrepared((file) => writeFileSync(file, bytes.subarray(0, length))),
+      refuses(/`npm run build`.*truncated/),
+      `${length} bytes`,
+    );
+  }
+});
+
+test("ERR_LIBRARY: the library is something else", async () => {
+  const bytes = readFileSync(built);
+  const otherMachine = Uint8Array.from(bytes);
+  otherMachine[18] = 0xf3; // RISC-V
+  for (
+    const [content, why] of [["no library at all".repeat(10), /no library/], [
+      otherMachine,
+      /another machine/,
+    ]] as const
+  ) {
+    await assert.rejects(() => loadPrepared((file) => writeFileSync(file, content)), refuses(why));
+  }
+});
+
+test("ERR_LIBRARY: the library has another interface", () => {
+  const wrong: Runtime = {
+    ...here,
+    open: (path) => {
+      const native = here.open(path);
+      return { ...native, library: { ...native.library, ap_abi_version: () => 99 } };
+    },
+  };
+  return assert.rejects(
+    () => loadPrepared((file) => copyFileSync(built, file), wrong),
+    refuses(/interface 99, but this version of arraypool needs \d+.*npm run build|npm run build.*interface 99/),
+  );
+});
+
+test("the package's own place for the library is the folder lib beside its modules", () => {
+  assert.equal(fileURLToPath(new URL("../lib/", import.meta.url)), join(root, "lib/"));
+  assert.ok(loadLibrary(here).library.ap_abi_version() > 0);
+});

@@ -1,0 +1,137 @@
+/** The npm package: what is in it, and that it works in an empty project, however it came there. */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { assert, test } from "../support/harness.ts";
+import {
+  bun,
+  deno,
+  ONE_PROCESS_PRINTS,
+  oneProcess,
+  published,
+  root,
+  run,
+  succeed,
+  tarball,
+  TWO_PROCESSES_PRINT,
+  twoProcesses,
+  withProject,
+  withRegistry,
+  write,
+} from "./support.ts";
+
+const LIMIT_MS = 120_000;
+const bin = (name: string) => join(root, "node_modules/.bin", name);
+const npmInstall = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+
+test("the package has what is needed and nothing else", async () => {
+  const files = (await succeed(["tar", "-tzf", await tarball()])).trim().split("\n").map((name) =>
+    name.replace("package/", "")
+  );
+  const other = files.filter((name) =>
+    !/^(mod|realm|(core|library|bun|deno|node|cli)\/\w+)\.(js|d\.ts)$/.test(name) &&
+    !/^lib\/(linux|darwin)-(x64|arm64)(\.js|\/libarraypool\.(so|dylib))$/.test(name)
+  );
+  assert.deepEqual(other.sort(), ["CHANGELOG.md", "LICENSE", "README.md", "include/arraypool.h", "package.json"]);
+  assert.equal(files.filter((name) => name.endsWith(".so")).length, 2);
+  assert.equal(files.filter((name) => name.endsWith(".dylib")).length, 2);
+  const manifest = JSON.parse(readFileSync(join(root, "dist/npm/package.json"), "utf8"));
+  assert.deepEqual(Object.keys(manifest.dependencies ?? {}), []);
+  assert.equal(manifest.scripts, undefined);
+  // The specific ones before the one that is always right.
+  assert.deepEqual(Object.keys(manifest.exports["."]).at(-1), "default");
+  assert.equal(Object.keys(manifest.exports["."])[0], "types");
+});
+
+test("publint and attw have nothing to say", async () => {
+  const file = await tarball();
+  assert.match(await succeed([bin("publint"), "run", file, "--strict"]), /All good!/);
+  await succeed([bin("attw"), file, "--profile", "esm-only", "--no-emoji"]);
+}, LIMIT_MS);
+
+test("npm install --ignore-scripts, and it runs in every runtime", () =>
+  withProject(async (folder) => {
+    write(folder, { "package.json": { private: true, type: "module" }, "main.ts": twoProcesses, "one.ts": oneProcess });
+    await succeed([...npmInstall, "--offline", await tarball()], { cwd: folder });
+    const options = { cwd: folder };
+    assert.equal(await succeed([bun, "main.ts"], options), TWO_PROCESSES_PRINT);
+    assert.equal(await succeed([deno, "run", "-A", "main.ts"], options), TWO_PROCESSES_PRINT);
+    assert.equal(
+      await succeed(["sh", "-c", `exec ${deno} run --no-prompt --allow-ffi one.ts`], options),
+      ONE_PROCESS_PRINTS,
+    );
+  }), LIMIT_MS);
+
+test("bun add, and it runs", () =>
+  withProject(async (folder) => {
+    write(folder, { "package.json": { private: true }, "main.ts": twoProcesses });
+    const options = { cwd: folder, env: { BUN_INSTALL_CACHE_DIR: join(folder, "cache") } };
+    await succeed([bun, "add", "--ignore-scripts", await tarball()], options);
+    assert.equal(await succeed([bun, "main.ts"], options), TWO_PROCESSES_PRINT);
+  }), LIMIT_MS);
+
+test("deno add npm:arraypool from a registry, and --allow-ffi is all it needs", async () => {
+  const packages = [await published(await tarball())];
+  await withRegistry(packages, (registry) =>
+    withProject(async (folder) => {
+      write(folder, { "deno.json": {}, "main.ts": twoProcesses, "one.ts": oneProcess });
+      const options = { cwd: folder, env: { NPM_CONFIG_REGISTRY: registry, DENO_DIR: join(folder, "cache") } };
+      await succeed([deno, "add", "npm:arraypool"], options);
+      const command = `exec ${deno} run --no-prompt --allow-ffi one.ts`;
+      assert.equal(await succeed(["sh", "-c", command], options), ONE_PROCESS_PRINTS);
+      assert.equal(await succeed([deno, "run", "-A", "main.ts"], options), TWO_PROCESSES_PRINT);
+    }));
+}, LIMIT_MS);
+
+test(
+  "TypeScript finds the declarations, and needs no library that the program does not have",
+  () =>
+    withProject(async (folder) => {
+      write(folder, { "package.json": { private: true, type: "module" }, "one.ts": oneProcess });
+      await succeed([...npmInstall, "--offline", await tarball()], { cwd: folder });
+      const strict = {
+        strict: true,
+        noEmit: true,
+        skipLibCheck: false,
+        target: "es2022",
+        types: [],
+        exactOptionalPropertyTypes: true,
+      };
+      for (const [module, moduleResolution] of [["nodenext", "nodenext"], ["esnext", "bundler"]]) {
+        // The example itself uses console and `using`.
+        const compilerOptions = { ...strict, module, moduleResolution, lib: ["es2022", "dom", "esnext.disposable"] };
+        write(folder, { "tsconfig.json": { compilerOptions, include: ["one.ts"] } });
+        await succeed([bin("tsc"), "-p", "."], { cwd: folder });
+        write(folder, {
+          "tsconfig.json": { compilerOptions: { ...compilerOptions, lib: ["es2022"] }, include: ["types.ts"] },
+          "types.ts":
+            'import { Pool, type SharedArray } from "arraypool";\nexport const a: SharedArray<Float64Array> = Pool.create().alloc(Float64Array, 3);\n// @ts-expect-error: a shape is no string\nPool.create().alloc(Float64Array, "3");\n',
+        });
+        await succeed([bin("tsc"), "-p", "."], { cwd: folder });
+      }
+    }),
+  LIMIT_MS,
+);
+
+test(
+  "a damaged library in the package is no obstacle: the one that travels in a module is used",
+  () =>
+    withProject(async (folder) => {
+      write(folder, { "package.json": { private: true, type: "module" }, "one.ts": oneProcess });
+      await succeed([...npmInstall, "--offline", await tarball()], { cwd: folder });
+      await succeed(["sh", "-c", "for f in node_modules/arraypool/lib/*/*; do truncate -s 5000 $f; done"], {
+        cwd: folder,
+      });
+      assert.equal(await succeed([bun, "one.ts"], { cwd: folder }), ONE_PROCESS_PRINTS);
+      assert.equal(await succeed([deno, "run", "-A", "one.ts"], { cwd: folder }), ONE_PROCESS_PRINTS);
+      // Without any, the error says what helps.
+      await succeed(["sh", "-c", "rm -r node_modules/arraypool/lib/linux*/"], { cwd: folder });
+      write(folder, { "node_modules/arraypool/library/embedded.js": "export const embedded = {};" });
+      for (const command of [[bun, "one.ts"], [deno, "run", "-A", "one.ts"]]) {
+        const { code, output } = await run(command, { cwd: folder });
+        assert.equal(code, 1);
+        assert.match(output, /install arraypool anew.*there is no such file/);
+      }
+    }),
+  LIMIT_MS,
+);
