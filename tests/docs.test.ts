@@ -282,6 +282,16 @@ test("every file, script and error code that a page names is there", () => {
   }
 });
 
+test("the list of examples has every example", () => {
+  const listed = textOf("examples/README.md");
+  const helpers = /-(worker|draw)\.ts$|\.test\.ts$|\/runtime\.ts$/;
+  for (const file of filesIn("examples", ".ts").filter((name) => !helpers.test(name))) {
+    const name = file.slice("examples/".length);
+    const shown = name.includes("/") ? name.slice(0, name.indexOf("/") + 1) : name;
+    assert.ok(listed.includes(`[${shown}]`), `examples/README.md does not name ${shown}`);
+  }
+});
+
 test("every public name has a documentation comment", () => {
   const bare: string[] = [];
   for (const file of sources.filter((name) => name !== "core/abi.ts")) {
