@@ -46,7 +46,13 @@ const examples: Example[] = [
     prints: /12000000 dice counted by 4 Workers/,
   },
   { file: "two-runtimes.ts", bun: true, deno: ["-A"], prints: /together to 10000000/ },
-  { file: "frames.ts", bun: true, deno: ["-A"], prints: /12 frames written, at most [1-4] in memory/, check: checkFrames },
+  {
+    file: "frames.ts",
+    bun: true,
+    deno: ["-A"],
+    prints: /12 frames written, at most [1-4] in memory/,
+    check: checkFrames,
+  },
   {
     file: "matrices.ts",
     bun: true,
