@@ -21,7 +21,7 @@ export const UNTOUCHED: unique symbol = Symbol("untouched");
 const UNFINISHED = Symbol("unfinished");
 
 /** Containers in containers. Far less than what fits on the stack of any engine. */
-const DEPTH_MAX = 1024;
+export const DEPTH_MAX = 1024;
 
 function nestedTooDeeply(): RangeError {
   return new RangeError(`a message may be nested ${DEPTH_MAX} deep: send it flatter`);

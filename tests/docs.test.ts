@@ -30,15 +30,20 @@ import {
   anchorsOf,
   type Block,
   blocksOf,
+  commandsIn,
   filesIn,
   folderOf,
   linksOf,
   nameOf,
   pages,
   placeOf,
+  promisedBy,
   quotedIn,
   textOf,
 } from "./support/markdown.ts";
+import { AP_MEMBERS_MAX } from "../core/abi.ts";
+import { AXES_MAX } from "../core/shape.ts";
+import { DEPTH_MAX } from "../core/walk.ts";
 import { root } from "./support/programs.ts";
 
 const REFERENCE = "docs/api.md";
@@ -114,17 +119,6 @@ function flagsOf(block: Block): string[] | undefined {
   return undefined;
 }
 
-/** What the comments behind `console.log` promise, as one expression per line. */
-function promised(code: string): RegExp[] {
-  const lines = [...code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text!);
-  return lines.map((text) => {
-    const parts = text.split("…").map((part) =>
-      part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll(/\s+/g, "\\s+")
-    );
-    return new RegExp(`^${parts.join("[^]*")}$`, "m");
-  });
-}
-
 /** A block, and those of its page that it starts. */
 function withParts(block: Block): Block[] {
   const parts = runnable.filter((other) =>
@@ -148,7 +142,7 @@ test("every example in the documentation runs, prints what it says, and leaves n
         { encoding: "utf8", cwd: nameOf(block) === undefined ? root : dirname(path), env },
       );
       assert.equal(status, 0, `${placeOf(block)}\n${stdout}${stderr}`);
-      for (const line of withParts(block).flatMap(({ code }) => promised(code))) {
+      for (const line of withParts(block).flatMap(promisedBy)) {
         assert.match(stdout, line, `${placeOf(block)} printed\n${stdout}`);
       }
       assert.deepEqual(segments().filter((name) => !before.includes(name)), [], placeOf(block));
@@ -200,14 +194,6 @@ function parseShell(block: Block): void {
   assert.equal(status, 0, `${placeOf(block)}: ${stderr}`);
 }
 
-/** The commands of a block of sh, as words. */
-function commandsIn({ code }: Block): string[][] {
-  const lines = code.replaceAll(/\\\n\s*/g, " ").split("\n").map((line) => line.replace(/(^|\s)#.*$/, ""));
-  return lines.flatMap((line) => line.split(/&&|;/)).map((command) => command.trim().split(/\s+/)).filter(([first]) =>
-    first !== ""
-  );
-}
-
 const { scripts } = JSON.parse(textOf("package.json")) as { scripts: Record<string, string> };
 
 /** Sees that what a command names is there. */
@@ -222,7 +208,7 @@ function checkCommand(words: string[], block: Block): void {
       for (const suite of args.slice(1)) assert.match(suites, new RegExp(`\\b${suite}\\b`), `${place}: no such suite`);
       return;
     }
-    return assert.ok(["ci", "init", "install"].includes(verb!), place);
+    return assert.ok(["ci", "init", "install", "pack"].includes(verb!), place);
   }
   if (program === "zig") {
     assert.equal(verb, "build", place);
@@ -280,6 +266,17 @@ test("every file, script and error code that a page names is there", () => {
       assert.ok(code === undefined || codes.includes(`"${code}"`), `${page}: there is no ${quoted}`);
     }
   }
+});
+
+test("the page of limits has the numbers of the source", () => {
+  const rows = Object.fromEntries(
+    [...textOf("docs/limits.md").matchAll(/^\| ([^|]+?) +\| (.+?) +\|$/gm)].map(([, what, limit]) => [what, limit!]),
+  );
+  assert.match(rows["members of a pool"]!, new RegExp(`^${AP_MEMBERS_MAX}\\b`));
+  assert.match(rows["axes of a shape"]!, new RegExp(`^${AXES_MAX}$`));
+  assert.match(rows["a message"]!, new RegExp(`\\b${DEPTH_MAX}\\b`));
+  assert.match(textOf("core/pool.ts"), /CAPACITY_MIN = 2 \*\* 20;\nconst CAPACITY_MAX = 2 \*\* 38;/);
+  assert.match(rows["capacity"]!, /^1 MiB to 256 GiB/);
 });
 
 test("the list of examples has every example", () => {

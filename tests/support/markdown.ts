@@ -64,6 +64,25 @@ export function nameOf({ code }: Block): string | undefined {
   return /^\/\/ ([\w-]+\.ts)\b/.exec(code)?.[1];
 }
 
+/** What the comments behind `console.log` promise that it prints, as one expression per line. */
+export function promisedBy({ code }: Block): RegExp[] {
+  const lines = [...code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text!);
+  return lines.map((text) => {
+    const parts = text.split("…").map((part) =>
+      part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll(/\s+/g, "\\s+")
+    );
+    return new RegExp(`^${parts.join("[^]*")}$`, "m");
+  });
+}
+
+/** The commands of a block of `sh`, as words. */
+export function commandsIn({ code }: Block): string[][] {
+  const lines = code.replaceAll(/\\\n\s*/g, " ").split("\n").map((line) => line.replace(/(^|\s)#.*$/, ""));
+  return lines.flatMap((line) => line.split(/&&|;/)).map((command) => command.trim().split(/\s+/)).filter(([first]) =>
+    first !== ""
+  );
+}
+
 /** The text of a page without its blocks of code, whose lines stay, empty. */
 function prose(page: string): string {
   return textOf(page).replaceAll(/^```[\s\S]*?^```/gm, (block) => block.replaceAll(/[^\n]/g, ""));
