@@ -23,6 +23,8 @@ export type {
   TypedArrayClass,
   TypedArrays,
   Unpacked,
+  WaitOptions,
+  WaitResult,
 } from "./core/mod.ts";
 
 // Here and not at the first pool: a program that can never work should say so when it starts.

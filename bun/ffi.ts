@@ -67,6 +67,26 @@ const symbols = {
   ap_claim_create: { args: ["ptr", "u32", "u32", "f64"], returns: "i32" },
   // int32_t ap_claim_drop(ap_pool *pool, uint32_t block, double generation, double claim, uint32_t attaches);
   ap_claim_drop: { args: ["ptr", "u32", "f64", "f64", "u32"], returns: "i32" },
+  // int32_t ap_word_wait(ap_pool *pool, uint32_t block, double offset, uint32_t expected, double timeout_ms);
+  ap_word_wait: { args: ["ptr", "u32", "f64", "u32", "f64"], returns: "i32" },
+  // int32_t ap_word_wait_on(ap_pool *pool);
+  ap_word_wait_on: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_word_notify(ap_pool *pool, uint32_t block, double offset, uint32_t count);
+  ap_word_notify: { args: ["ptr", "u32", "f64", "u32"], returns: "i32" },
+  // int32_t ap_word_watch(ap_pool *pool, uint32_t block, double offset, uint32_t expected);
+  ap_word_watch: { args: ["ptr", "u32", "f64", "u32"], returns: "i32" },
+  // int32_t ap_word_unwatch(ap_pool *pool, uint32_t waiter);
+  ap_word_unwatch: { args: ["ptr", "u32"], returns: "i32" },
+  // int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
+  ap_doorbell_take: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_doorbell_park(ap_pool *pool);
+  ap_doorbell_park: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_doorbell_unpark(ap_pool *pool);
+  ap_doorbell_unpark: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_doorbell_open(ap_pool *pool);
+  ap_doorbell_open: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_doorbell_ring(ap_pool *pool);
+  ap_doorbell_ring: { args: ["ptr"], returns: "i32" },
   // int32_t ap_pool_reap(ap_pool *pool);
   ap_pool_reap: { args: ["ptr"], returns: "i32" },
   // int32_t ap_pool_trim(ap_pool *pool);

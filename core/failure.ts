@@ -5,6 +5,7 @@ import {
   AP_CAUSE_CLAIMS,
   AP_CAUSE_DEVICE,
   AP_CAUSE_FILES,
+  AP_CAUSE_WAITERS,
   AP_ERR_ADDRESS_SPACE,
   AP_ERR_ARGUMENT,
   AP_ERR_BUSY,
@@ -173,6 +174,7 @@ function fullMessage(pool: string, record: Float64Array, origins: string | undef
   const causes: Record<number, string> = {
     [AP_CAUSE_DEVICE]: `/dev/shm has only ${bytes(AP_SHORT_DEVICE_FREE)} left for ${pool}`,
     [AP_CAUSE_BLOCKS]: `${pool} has no room for another array: its table of arrays is full`,
+    [AP_CAUSE_WAITERS]: `${pool} has no room for another waitAsync(): its table of waits is full`,
     [AP_CAUSE_CLAIMS]: `${pool} has no room for another claim: too many descriptors were sent and not attached`,
   };
   const cause = causes[record[AP_SHORT_CAUSE]!] ?? `${pool} is full`;

@@ -295,6 +295,15 @@ export class Member {
     if (released === GONE && this.#claimsUsed.size > 0) this.#claimsUsed.delete(block);
   }
 
+  // ------------------------------------------------------------------ waiting
+
+  /** Wakes `count` who wait for the word at `offset` of the block of `hold`. */
+  notify(hold: Hold, offset: number, count: number): number {
+    const result = this.#library.ap_word_notify(this.#ready(), hold.block, offset, count);
+    if (result < 0) throw this.failed(result);
+    return result;
+  }
+
   // ------------------------------------------------------------------ calls
 
   /** Calls `use` with the library and the pool. @throws {PoolError} if the member is closed or the result negative. */

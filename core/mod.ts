@@ -8,3 +8,4 @@ export { pack, type Packed, release, unpack, type Unpacked } from "./pack.ts";
 export { type BlockInfo, type MemberInfo, Pool, type PoolOptions, type PoolStats } from "./pool.ts";
 export { isSharedArray, type SharedArray, type SharedView } from "./shared_array.ts";
 export type { Shape } from "./shape.ts";
+export type { WaitOptions, WaitResult } from "./wait.ts";

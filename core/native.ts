@@ -39,6 +39,16 @@ export interface Library {
   ap_block_shown(pool: Pointer, block: number): number;
   ap_claim_create(pool: Pointer, block: number, attaches: number, ttlMs: number): number;
   ap_claim_drop(pool: Pointer, block: number, generation: number, claim: number, attaches: number): number;
+  ap_word_wait(pool: Pointer, block: number, offset: number, expected: number, timeoutMs: number): number;
+  ap_word_wait_on(pool: Pointer): number;
+  ap_word_notify(pool: Pointer, block: number, offset: number, count: number): number;
+  ap_word_watch(pool: Pointer, block: number, offset: number, expected: number): number;
+  ap_word_unwatch(pool: Pointer, waiter: number): number;
+  ap_doorbell_take(pool: Pointer, waiters: Uint32Array, max: number): number;
+  ap_doorbell_park(pool: Pointer): number;
+  ap_doorbell_unpark(pool: Pointer): number;
+  ap_doorbell_open(pool: Pointer): number;
+  ap_doorbell_ring(pool: Pointer): number;
   ap_pool_reap(pool: Pointer): number;
   ap_pool_trim(pool: Pointer): number;
   ap_check(pool: Pointer, text: Uint8Array): number;

@@ -36,6 +36,7 @@ import { join, Member, type Way } from "./member.ts";
 import { allocate, assertNotReleased, isSharedArray, shapeOf, type SharedArray } from "./shared_array.ts";
 import { type Shape, shapeLength } from "./shape.ts";
 import { guardClones, tracing } from "./trace.ts";
+import { notify, waitBlocking, type WaitOptions, type WaitResult } from "./wait.ts";
 
 /** How a pool is made. */
 export interface PoolOptions {
@@ -276,6 +277,59 @@ export class Pool implements Disposable {
     const copy = allocate(this.#member, type, wanted, false);
     (copy as Uint8Array).set(array as unknown as Uint8Array);
     return copy as SharedArray<T>;
+  }
+
+  /**
+   * Blocks the thread while an element is `expected`, until it is notified: `Atomics.wait`, across processes. The look at
+   * the element and the sleep are one as far as `notify` is concerned, and what was written before `notify` is seen after.
+   *
+   * @param array An Int32Array or Uint32Array of this pool, or a slice of one.
+   * @param index Which element.
+   * @param expected What it is to be for the wait to begin.
+   * @returns `"ok"` when notified, `"not-equal"` when the element was something else, `"timed-out"`.
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using state = pool.alloc(Int32Array, 1);
+   * console.log(pool.wait(state, 0, 1)); // not-equal
+   * console.log(pool.wait(state, 0, 0, { timeoutMs: 10 })); // timed-out
+   * ```
+   */
+  wait(
+    array: Int32Array | Uint32Array,
+    index: number,
+    expected: number,
+    options: WaitOptions = {},
+  ): WaitResult {
+    return waitBlocking(this.#member, array, index, expected, options);
+  }
+
+  /**
+   * Wakes those who wait for an element, those first who came first: `Atomics.notify`, across processes. Where nobody waits it
+   * costs a few nanoseconds.
+   *
+   * @param array An Int32Array or Uint32Array of this pool, or a slice of one.
+   * @param index Which element.
+   * @param count How many at most. Default all.
+   * @returns How many woke.
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using state = pool.alloc(Int32Array, 1);
+   * Atomics.store(state, 0, 1);
+   * console.log(pool.notify(state, 0)); // 0
+   * ```
+   */
+  notify(array: Int32Array | Uint32Array, index: number, count?: number): number {
+    return notify(this.#member, array, index, count);
   }
 
   /**

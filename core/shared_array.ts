@@ -9,12 +9,13 @@
  * What is ours stands in one private field, the Place: elements are reached exactly as in the base class.
  */
 
-import { AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
+import { AP_INT32, AP_UINT32, AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
 import { checkShareOptions, describe, type Descriptor, type ShareOptions } from "./descriptor.ts";
 import {
   type DType,
   ELEMENT_TYPES,
   type ElementType,
+  elementTypeCoded,
   elementTypeOf,
   type OnArrayBuffer,
   type TypedArray,
@@ -300,6 +301,15 @@ function placeOf(value: unknown): { type: ElementType; place: Place } | undefine
   if (type === undefined) return undefined;
   const place = classes.get(type)!.placeOf(value as object);
   return place === undefined ? undefined : { type, place };
+}
+
+const int32 = classes.get(elementTypeCoded(AP_INT32)!)!;
+const uint32 = classes.get(elementTypeCoded(AP_UINT32)!)!;
+
+/** The Place of an Int32Array or Uint32Array of a pool, or a slice of one; undefined for anything else. */
+export function wordPlaceOf(value: unknown): Place | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  return int32.placeOf(value) ?? uint32.placeOf(value);
 }
 
 /** The owner of a new hold. */

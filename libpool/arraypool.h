@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a signature or a constant in this file does. */
-#define AP_ABI_VERSION 4u
+#define AP_ABI_VERSION 5u
 
 typedef struct ap_pool ap_pool;
 
@@ -116,7 +116,8 @@ enum {
   AP_CAUSE_DEVICE = 2, /* /dev/shm is full */
   AP_CAUSE_BLOCKS = 3, /* the block table is full */
   AP_CAUSE_CLAIMS = 4, /* the pin table is full */
-  AP_CAUSE_FILES = 5   /* /dev/shm takes no more files */
+  AP_CAUSE_FILES = 5,  /* /dev/shm takes no more files */
+  AP_CAUSE_WAITERS = 6 /* the waiter table is full */
 };
 
 /* ap_pool_info */
@@ -229,6 +230,50 @@ int32_t ap_claim_create(ap_pool *pool, uint32_t block, uint32_t attaches, double
 /* Takes `attaches` off a claim that will not be used; frees the block if nothing else holds it.
  * Returns 0 also when the claim is gone already. */
 int32_t ap_claim_drop(ap_pool *pool, uint32_t block, double generation, double claim, uint32_t attaches);
+
+/* ------------------------------------------------------------------ waiting
+ *
+ * As Atomics.wait and Atomics.notify, for any 32-bit word of a held block, across processes: `offset` is in bytes from the
+ * start of the block, a multiple of 4. The look at the word and the sleep are one, as far as ap_word_notify is concerned. */
+
+enum {
+  AP_WAIT_OK = 0,        /* somebody has notified */
+  AP_WAIT_NOT_EQUAL = 1, /* the word was not `expected` */
+  AP_WAIT_TIMED_OUT = 2,
+  AP_WAIT_GOES_ON = 3 /* not over after 100 ms: call ap_word_wait_on */
+};
+#define AP_NOTIFY_ALL 4294967295u
+
+/* Blocks while the word is `expected`, until it is notified. `timeout_ms`: INFINITY for no limit. Returns AP_WAIT_*. A wait
+ * that goes on must be gone on with, or is replaced by the next one. On AP_ERR_BUSY it has not begun. */
+int32_t ap_word_wait(ap_pool *pool, uint32_t block, double offset, uint32_t expected, double timeout_ms);
+int32_t ap_word_wait_on(ap_pool *pool);
+
+/* Wakes the first `count` who wait for that word, blocked or not. Returns how many. Makes no system call and takes no lock
+ * when nobody waits. What the caller wrote before is seen by whom it woke. */
+int32_t ap_word_notify(ap_pool *pool, uint32_t block, double offset, uint32_t count);
+
+/* The same without blocking, for hosts with an event loop. ap_word_watch begins to wait: returns the waiter's number (> 0),
+ * or 0 if the word is not `expected`. When it was notified, ap_doorbell_take gives that number, once. ap_word_unwatch ends it
+ * before that: returns 0, or 1 if it was notified first, and will be given. */
+int32_t ap_word_watch(ap_pool *pool, uint32_t block, double offset, uint32_t expected);
+int32_t ap_word_unwatch(ap_pool *pool, uint32_t waiter);
+
+/* Writes the numbers of notified waiters, at most `max`. Returns how many. */
+int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
+
+/* How a member that waits for notified waiters is woken: once after each ap_doorbell_park that returned 0 (1: there is
+ * something to take first), and ap_doorbell_unpark when it looks by itself again.
+ *   - By default some thread of the process has to be in ap_doorbell_sleep, with the address in record[AP_RECORD_ADDRESS] of
+ *     ap_doorbell_park: it returns when it is time to take (or before), and touches nothing else of the member.
+ *   - After ap_doorbell_open, a datagram arrives at the socket whose descriptor that returns (nonblocking, the caller's to
+ *     close). Datagrams without the member's secret are dropped by the kernel.
+ * ap_doorbell_ring makes the member's own ap_doorbell_sleep return. */
+int32_t ap_doorbell_park(ap_pool *pool);
+int32_t ap_doorbell_unpark(ap_pool *pool);
+int32_t ap_doorbell_sleep(void *address);
+int32_t ap_doorbell_open(ap_pool *pool);
+int32_t ap_doorbell_ring(ap_pool *pool);
 
 /* ------------------------------------------------------------------ care */
 

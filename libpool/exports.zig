@@ -6,10 +6,11 @@ const pool_file = @import("pool.zig");
 const segment = @import("segment.zig");
 const system = @import("platform.zig").system;
 const members = @import("members.zig");
+const waiting = @import("waiting.zig");
 const Holders = @import("view.zig").Holders;
 const Pool = pool_file.Pool;
 
-pub const abi_version: u32 = 4;
+pub const abi_version: u32 = 5;
 
 pub const Code = enum(i32) {
     stale = -1,
@@ -296,6 +297,77 @@ pub export fn ap_claim_drop(pool: *Pool, block: u32, generation: f64, claim: f64
     const wanted = wholeNumber(generation) catch |err| return failed(pool, err);
     const number = wholeNumber(claim) catch |err| return failed(pool, err);
     pool.dropClaim(block, wanted, number, attaches) catch |err| return failed(pool, err);
+    return 0;
+}
+
+// ---------------------------------------------------------------- waiting
+
+pub export fn ap_word_wait(pool: *Pool, block: u32, offset: f64, expected: u32, timeout_ms: f64) i32 {
+    const place = placeOf(pool, block, offset) catch |err| return failed(pool, err);
+    // Infinity, NaN and what is beyond centuries: for ever.
+    const timeout_ns: ?u64 = if (timeout_ms < 1 << 43) @intFromFloat(@max(0, timeout_ms) * std.time.ns_per_ms) else null;
+    const outcome = waiting.wait(pool.caller(), &pool.blocking, place, expected, timeout_ns) catch |err| return failed(pool, err);
+    return @intFromEnum(outcome);
+}
+
+pub export fn ap_word_wait_on(pool: *Pool) i32 {
+    const outcome = waiting.goOn(pool.caller(), &pool.blocking) catch |err| return failed(pool, err);
+    return @intFromEnum(outcome);
+}
+
+pub export fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i32 {
+    const place = placeOf(pool, block, offset) catch |err| return failed(pool, err);
+    const woken = waiting.notify(pool.caller(), place, count) catch |err| return failed(pool, err);
+    return @intCast(woken);
+}
+
+pub export fn ap_word_watch(pool: *Pool, block: u32, offset: f64, expected: u32) i32 {
+    const place = placeOf(pool, block, offset) catch |err| return failed(pool, err);
+    const begun = pool.beginWait(place, expected) catch |err| return failedShort(pool, err, @sizeOf(layout.Waiter));
+    return if (begun) |waiter| @intCast(@intFromEnum(waiter)) else 0;
+}
+
+pub export fn ap_word_unwatch(pool: *Pool, waiter: u32) i32 {
+    return @intFromBool(!waiting.cancel(pool.caller(), @enumFromInt(waiter)));
+}
+
+inline fn placeOf(pool: *Pool, block: u32, offset: f64) pool_file.Error!waiting.Place {
+    return pool.placeIn(block, try wholeNumber(offset));
+}
+
+pub export fn ap_doorbell_open(pool: *Pool) i32 {
+    var failure: system.Failure = .{};
+    const socket = system.openSocket(&failure) catch {
+        pool.errno = failure.errno;
+        return failed(pool, error.System);
+    };
+    waiting.useSocket(pool.caller(), socket);
+    return socket.fd;
+}
+
+pub export fn ap_doorbell_take(pool: *Pool, waiters: [*]u32, max: u32) i32 {
+    const count = waiting.take(pool.caller(), waiters[0..max]) catch |err| return failed(pool, err);
+    return @intCast(count);
+}
+
+pub export fn ap_doorbell_park(pool: *Pool) i32 {
+    const parked = waiting.park(pool.caller()) catch |err| return failed(pool, err);
+    pool.record[address_at] = @floatFromInt(@intFromPtr(&pool.view.waiting.doorbells[pool.self.slot].state));
+    return @intFromBool(!parked);
+}
+
+pub export fn ap_doorbell_unpark(pool: *Pool) i32 {
+    waiting.unpark(pool.caller());
+    return 0;
+}
+
+pub export fn ap_doorbell_sleep(doorbell: *anyopaque) i32 {
+    waiting.sleep(@ptrCast(@alignCast(doorbell)));
+    return 0;
+}
+
+pub export fn ap_doorbell_ring(pool: *Pool) i32 {
+    waiting.wakeSelf(pool.caller());
     return 0;
 }
 

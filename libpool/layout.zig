@@ -3,11 +3,13 @@
 //!     0            header      who made it, how large it is, the lock, `touching`, counters
 //!     4 KiB        members     256 × 64 B
 //!     20 KiB       allocator   free lists and their bitmaps (derived)
+//!     32 KiB       waiting     who waits for a word to change, and how members are woken
 //!     64 KiB       block table blocks_max × 64 B, backed only as far as `blocks_backed` says
 //!     pins_start   pin table   pins_max × 32 B, backed only as far as `pins_backed` says
+//!     waiters_start waiter table waiters_max × 32 B, backed only as far as `waiters_backed` says
 //!     heap_start   heap        granules of 64 B; only payload
 //!
-//! Truth and derived data: the chain (`Block.next`, `start`, `word`, `holders`) and the pins are the truth. Everything
+//! Truth and derived data: the chain (`Block.next`, `start`, `word`, `holders`), the pins and the waiters are the truth. Everything
 //! marked *derived* can be thrown away and rebuilt from it (recovery.zig).
 //!
 //! Every field that more than one process touches is a `Cell`: it can be written only by `set`, `commit` or `swap`, so
@@ -25,7 +27,7 @@ pub inline fn assert(ok: bool) void {
 
 pub const magic: u64 = 0x6c6f_6f70_7972_7261; // "arrypool", little-endian
 /// Raise it with every change of this file that another build would misread.
-pub const version: u32 = 2;
+pub const version: u32 = 3;
 
 pub const granule_bytes = 64;
 pub const section_bytes = 64 * 1024; // the largest page size in use
@@ -49,6 +51,23 @@ pub const BlockIndex = enum(u32) {
 
 /// An index into the pin table.
 pub const PinIndex = enum(u32) { none = std.math.maxInt(u32), _ };
+
+/// A waiter: those up to `members_max` are the members' own, by slot; the others stand in a table.
+pub const WaiterIndex = enum(u32) {
+    none = 0,
+    _,
+
+    pub inline fn ofMember(slot: u8) WaiterIndex {
+        return @enumFromInt(@as(u32, slot) + 1);
+    }
+    pub inline fn ofTable(number: u32) WaiterIndex {
+        return @enumFromInt(number + members_max + 1);
+    }
+    /// The place in the table of one that is no member's own.
+    pub inline fn entry(index: WaiterIndex) ?u32 {
+        return if (@intFromEnum(index) > members_max) @intFromEnum(index) - members_max - 1 else null;
+    }
+};
 
 /// A place in shared memory that several processes read and write, one store at a time.
 ///
@@ -342,10 +361,92 @@ pub const Pin = extern struct {
     next_unused: Cell(PinIndex), // derived
 };
 
+// ---------------------------------------------------------------- waiting
+
+pub const WaiterState = enum(u8) {
+    vacant = 0,
+    /// In the list of its bucket.
+    waiting = 1,
+    /// Somebody has woken it, and its owner has not seen that yet.
+    notified = 2,
+    /// Given up by its owner, who could not have the lock to take it out of the list.
+    over = 3,
+    _,
+};
+
+pub const WaiterWord = packed struct(u32) {
+    state: WaiterState = .vacant,
+    /// Whose it is.
+    slot: u8 = 0,
+    _pad: u16 = 0,
+};
+
+/// One wait of one member for the word at `place`. Its owner sleeps on `word` (its own one), or by its doorbell.
+pub const Waiter = extern struct {
+    word: Cell(WaiterWord),
+    /// In its bucket; `next` also in the list of unused ones.
+    next: Cell(WaiterIndex), // derived
+    prev: Cell(WaiterIndex), // derived
+    /// In its member's list of notified ones.
+    next_ready: Cell(WaiterIndex), // derived
+    /// Bytes from the start of the segment.
+    place: Cell(u64),
+    _pad: [8]u8,
+};
+
+pub const buckets_max = 512;
+
+/// Those who wait for a word of the same hash, first come first.
+pub const Bucket = extern struct {
+    /// How many wait, or were notified and have not seen it. Read without the lock: 0 says that certainly nobody waits.
+    waiters: Cell(u32), // derived
+    first: Cell(WaiterIndex), // derived
+    last: Cell(WaiterIndex), // derived
+    _pad: [4]u8,
+};
+
+pub const DoorbellState = enum(u32) {
+    /// The member looks by itself.
+    awake = 0,
+    /// It sleeps, or is about to: the kernel has to be asked to wake it.
+    parked = 1,
+    /// The same, after it was asked: whoever is about to sleep on this word does not.
+    called = 2,
+    _,
+};
+
+/// How a member is woken that waits in its event loop: one for all its waits.
+pub const Doorbell = extern struct {
+    state: Cell(DoorbellState),
+    first_ready: Cell(WaiterIndex), // derived
+    last_ready: Cell(WaiterIndex), // derived
+    /// The number that is the name of its socket; 0: it sleeps on `state`.
+    socket: Cell(u32),
+    /// What has to be sent there: the kernel drops anything else.
+    cookie: Cell(u64),
+    /// Where that name means something.
+    network: Cell(u64),
+};
+
+pub const Waiting = extern struct {
+    buckets: [buckets_max]Bucket,
+    /// The waiter of each member for the one wait that blocks its thread.
+    own: [members_max]Waiter,
+    doorbells: [members_max]Doorbell,
+    /// Bit s: the member in slot s has notified waiters that it has not seen yet.
+    ready: [members_max / 64]Cell(u64), // derived
+    /// As for pins.
+    waiters_used: Cell(u32),
+    waiters_backed: Cell(u32),
+    unused_waiters: Cell(WaiterIndex), // derived
+    _pad: [4]u8,
+};
+
 // ---------------------------------------------------------------- where things are
 
 pub const members_start = @sizeOf(Header);
 pub const free_lists_start = members_start + members_max * @sizeOf(Member);
+pub const waiting_start = 32 * 1024;
 pub const blocks_start = section_bytes;
 
 /// Everything that follows from the capacity. Computed from it once by each member, and never read from the segment.
@@ -354,7 +455,9 @@ pub const Geometry = struct {
     heap_granules: u32,
     blocks_max: u32,
     pins_max: u32,
+    waiters_max: u32,
     pins_start: u64,
+    waiters_start: u64,
     heap_start: u64,
     segment_bytes: u64,
 
@@ -365,14 +468,18 @@ pub const Geometry = struct {
         const capacity = @min(alignUp(capacity_asked, section_bytes), capacity_max - section_bytes);
         const blocks_max: u32 = @intCast(std.math.clamp(capacity / 256, 4096, 1 << 24));
         const pins_max: u32 = @intCast(std.math.clamp(capacity / 1024, 4096, 1 << 20));
+        const waiters_max: u32 = @intCast(std.math.clamp(capacity / 1024, 4096, 1 << 16));
         const pins_start = alignUp(blocks_start + @as(u64, blocks_max) * @sizeOf(Block), section_bytes);
-        const heap_start = alignUp(pins_start + @as(u64, pins_max) * @sizeOf(Pin), section_bytes);
+        const waiters_start = alignUp(pins_start + @as(u64, pins_max) * @sizeOf(Pin), section_bytes);
+        const heap_start = alignUp(waiters_start + @as(u64, waiters_max) * @sizeOf(Waiter), section_bytes);
         return .{
             .capacity_bytes = capacity,
             .heap_granules = @intCast(capacity / granule_bytes),
             .blocks_max = blocks_max,
             .pins_max = pins_max,
+            .waiters_max = waiters_max,
             .pins_start = pins_start,
+            .waiters_start = waiters_start,
             .heap_start = heap_start,
             .segment_bytes = heap_start + capacity,
         };
@@ -406,7 +513,7 @@ comptime {
     assert(@offsetOf(Member, "mapping") == 40);
     assert(members_start == 4096 and free_lists_start == 20480);
 
-    assert(@sizeOf(FreeLists) + free_lists_start <= blocks_start);
+    assert(@sizeOf(FreeLists) + free_lists_start <= waiting_start);
     assert(@offsetOf(FreeLists, "quick_granules") % 8 == 0);
 
     assert(@sizeOf(Block) == 64);
@@ -415,7 +522,10 @@ comptime {
     assert(@sizeOf(Links) == @sizeOf([holder_words]Cell(u64)));
 
     assert(@sizeOf(Pin) == 32);
-    for (.{ Header, Member, FreeLists, Block, Links, Pin }) |T| {
+
+    assert(@sizeOf(Waiter) == 32 and @sizeOf(Bucket) == 16 and @sizeOf(Doorbell) == 32);
+    assert(@sizeOf(Waiting) + waiting_start <= blocks_start);
+    for (.{ Header, Member, FreeLists, Block, Links, Pin, Waiter, Bucket, Doorbell, Waiting }) |T| {
         assertNoPadding(T);
         assert(isCells(T));
     }

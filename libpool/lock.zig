@@ -10,6 +10,7 @@ const layout = @import("layout.zig");
 const crash = @import("crash.zig");
 const members = @import("members.zig");
 const recovery = @import("recovery.zig");
+const waiting = @import("waiting.zig");
 const system = @import("platform.zig").system;
 const View = @import("view.zig").View;
 const LockWord = layout.LockWord;
@@ -47,7 +48,7 @@ pub inline fn release(view: *const View, self: *const members.Self) void {
 
 noinline fn releaseAndWake(lock: *layout.Cell(LockWord)) void {
     _ = lock.swap(.unlocked); // pairs as in release()
-    system.wakeOne(&lock.raw);
+    _ = system.wakeOne(&lock.raw);
 }
 
 /// A critical section takes far less than a millisecond. Tests in which thousands of owners die have no patience at all.
@@ -92,6 +93,8 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
             // The dead released nothing; the kernel told of its death after its last store (layout.Cell).
             if (!lock.compareAndSwap(owner, mine)) continue;
             recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
+            // It may have died before it woke those whom it had notified.
+            waiting.callReady(view);
             return;
         }
         if (now_ms - begun_ms >= patience.timeout_ms) return busy(view, patience, owner);

@@ -16,6 +16,7 @@ const lock = @import("lock.zig");
 const members = @import("members.zig");
 const pins = @import("pins.zig");
 const recovery = @import("recovery.zig");
+const waiting = @import("waiting.zig");
 const segment = @import("segment.zig");
 const platform = @import("platform.zig");
 const system = platform.system;
@@ -28,7 +29,7 @@ const assert = layout.assert;
 
 pub const Error = error{ Stale, Full, Busy, Corrupt, Argument, TooLarge, NotHeld, System };
 
-pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4, files = 5 };
+pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4, files = 5, waiters = 6 };
 
 pub const Shortage = struct {
     cause: Cause = .none,
@@ -61,6 +62,7 @@ pub const Pool = struct {
     cause: Cause,
     /// Blocks that stayed reserved because the lock could not be had: to be freed by the next reap.
     stranded: u32,
+    blocking: waiting.Blocking,
     mapping: [*]align(4096) u8,
 
     // ------------------------------------------------------------ joining and leaving
@@ -169,6 +171,7 @@ pub const Pool = struct {
             .errno = 0,
             .cause = .none,
             .stranded = 0,
+            .blocking = .{},
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
@@ -188,6 +191,7 @@ pub const Pool = struct {
     fn finishJoin(pool: *Pool, before: layout.MemberState) lock.Error!void {
         pool.closeLeftovers();
         var dead = members.findDead(&pool.view, &pool.self);
+        defer if (dead.count > 0) waiting.callReady(&pool.view);
         try pool.acquire();
         defer pool.unlock();
         // The slot's last owner may have died with holds: they look like ours until they are reaped.
@@ -817,6 +821,41 @@ pub const Pool = struct {
         return true;
     }
 
+    // ------------------------------------------------------------ waiting
+
+    /// What waiting.zig needs to know of this member.
+    pub inline fn caller(pool: *Pool) waiting.Caller {
+        return .{ .view = &pool.view, .self = &pool.self, .patience = &pool.patience };
+    }
+
+    /// Where the 32-bit word at `offset` of a held block is.
+    pub inline fn placeIn(pool: *Pool, number: u32, offset: u64) Error!waiting.Place {
+        const hold = try pool.held(number);
+        if (offset % 4 != 0 or offset >= hold.lengthBytes() or hold.lengthBytes() - offset < 4) return error.Argument;
+        return .of(&pool.view, pool.view.heap + hold.offsetBytes() + offset);
+    }
+
+    /// Begins a wait that does not block; null if the word is not `expected`.
+    pub fn beginWait(pool: *Pool, place: waiting.Place, expected: u32) Error!?layout.WaiterIndex {
+        // What was backed may be used up by others at once; not for ever.
+        for (0..1000) |_| switch (try waiting.begin(pool.caller(), place, expected)) {
+            .not_equal => return null,
+            .waiting => |index| return index,
+            .no_entry => try pool.growWaiters(),
+        };
+        return error.Corrupt;
+    }
+
+    fn growWaiters(pool: *Pool) Error!void {
+        const geometry = pool.view.geometry;
+        const backed = pool.view.waitersBacked();
+        if (backed == geometry.waiters_max) {
+            pool.cause = .waiters;
+            return error.Full;
+        }
+        try pool.backTable(geometry.waiters_start, @sizeOf(layout.Waiter), &pool.view.waiting.waiters_backed, backed, geometry.waiters_max);
+    }
+
     // ------------------------------------------------------------ care
 
     pub const Freed = struct {
@@ -836,6 +875,8 @@ pub const Pool = struct {
         // First: what is taken back from the dead may be another's at once.
         pool.closeLeftovers();
         const dead = members.findDead(&pool.view, &pool.self);
+        // One of them may have died before it woke those whom it had notified.
+        defer if (dead.count > 0) waiting.callReady(&pool.view);
         try pool.acquire();
         defer pool.unlock();
         return pool.reapUnderLock(&dead);
@@ -868,6 +909,7 @@ pub const Pool = struct {
     /// Clears the bits of `slots` everywhere and frees what nobody holds then: one pass over the table.
     fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
         var freed: Freed = .{};
+        if (!slots.isEmpty()) try waiting.dropAll(&pool.view, slots);
         for (0..pool.view.blocksUsed()) |i| {
             const index: BlockIndex = .of(@intCast(i));
             const block = &pool.view.blocks[i];
@@ -1004,7 +1046,8 @@ pub const Pool = struct {
         try pool.acquire();
         defer pool.unlock();
         result.metadata_bytes = layout.blocks_start + layout.alignUp(@as(u64, view.blocksBacked()) * @sizeOf(Block), layout.section_bytes) +
-            layout.alignUp(@as(u64, view.pinsBacked()) * @sizeOf(layout.Pin), layout.section_bytes);
+            layout.alignUp(@as(u64, view.pinsBacked()) * @sizeOf(layout.Pin), layout.section_bytes) +
+            layout.alignUp(@as(u64, view.waitersBacked()) * @sizeOf(layout.Waiter), layout.section_bytes);
         result.backed_bytes = file.backed_bytes -| result.metadata_bytes;
         result.claims = view.header.claims.get();
         result.recoveries = view.header.recoveries.get();

@@ -7,6 +7,7 @@
 const std = @import("std");
 const layout = @import("layout.zig");
 const free_lists = @import("free_lists.zig");
+const waiting = @import("waiting.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
 const Holders = @import("view.zig").Holders;
@@ -21,6 +22,7 @@ pub fn recover(view: *const View, now_ms: u64) Corrupt!void {
     try rebuildChain(view);
     try recountPins(view, now_ms);
     try rebuildLists(view);
+    try waiting.rebuild(view);
 }
 
 /// The last split or merge may have left one entry out of the chain that is not marked so.
@@ -150,7 +152,8 @@ pub fn firstBroken(view: *const View) ?Broken {
         brokenQuick(view, &census) orelse
         brokenRuns(view, &census) orelse
         brokenCounts(view, &census) orelse
-        brokenHolds(view);
+        brokenHolds(view) orelse
+        if (waiting.firstBroken(view)) |what| .{ .what = what } else null;
 }
 
 const Census = struct {

@@ -16,4 +16,5 @@ test {
     _ = @import("tests/stop_points.zig");
     _ = @import("tests/living.zig");
     _ = @import("tests/leftovers.zig");
+    _ = @import("tests/waiting.zig");
 }

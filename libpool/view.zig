@@ -64,6 +64,8 @@ pub const View = struct {
     lists: *layout.FreeLists,
     blocks: [*]Block,
     pins: [*]layout.Pin,
+    waiting: *layout.Waiting,
+    waiters: [*]layout.Waiter,
     heap: [*]u8,
     fd: platform.Fd,
     /// For each entry of the block table.
@@ -71,6 +73,7 @@ pub const View = struct {
     /// Entries and pins known to have memory behind them: they do not lose it, so an old number is a safe one.
     blocks_known: u32,
     pins_known: u32,
+    waiters_known: u32,
 
     pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold) View {
         return .{
@@ -80,11 +83,14 @@ pub const View = struct {
             .lists = @ptrCast(@alignCast(segment + layout.free_lists_start)),
             .blocks = @ptrCast(@alignCast(segment + layout.blocks_start)),
             .pins = @ptrCast(@alignCast(segment + geometry.pins_start)),
+            .waiting = @ptrCast(@alignCast(segment + layout.waiting_start)),
+            .waiters = @ptrCast(@alignCast(segment + geometry.waiters_start)),
             .heap = segment + geometry.heap_start,
             .fd = fd,
             .holds = holds,
             .blocks_known = 0,
             .pins_known = 0,
+            .waiters_known = 0,
         };
     }
 
@@ -107,6 +113,15 @@ pub const View = struct {
         return @min(view.header.pins_used.get(), view.pinsBacked());
     }
 
+    pub inline fn waitersBacked(view: *const View) u32 {
+        const said = @min(view.waiting.waiters_backed.get(), view.geometry.waiters_max);
+        if (said > view.waiters_known) view.learn(view.geometry.waiters_start, @sizeOf(layout.Waiter), &@constCast(view).waiters_known, said);
+        return @min(said, view.waiters_known);
+    }
+    pub inline fn waitersUsed(view: *const View) u32 {
+        return @min(view.waiting.waiters_used.get(), view.waitersBacked());
+    }
+
     pub inline fn block(view: *const View, index: BlockIndex) Corrupt!*Block {
         if (index.int() >= view.blocks_known and index.int() >= view.blocksBacked()) return error.Corrupt;
         return &view.blocks[index.int()];
@@ -124,6 +139,13 @@ pub const View = struct {
     pub inline fn pin(view: *const View, index: layout.PinIndex) Corrupt!*layout.Pin {
         if (@intFromEnum(index) >= view.pins_known and @intFromEnum(index) >= view.pinsBacked()) return error.Corrupt;
         return &view.pins[@intFromEnum(index)];
+    }
+
+    pub inline fn waiter(view: *const View, index: layout.WaiterIndex) Corrupt!*layout.Waiter {
+        if (index == .none) return error.Corrupt;
+        const entry = index.entry() orelse return &view.waiting.own[@intFromEnum(index) - 1];
+        if (entry >= view.waiters_known and entry >= view.waitersBacked()) return error.Corrupt;
+        return &view.waiters[entry];
     }
 
     /// The granules of a block of the chain: from its start to the start of the next.
@@ -220,6 +242,23 @@ pub const Holders = struct {
         holders.add(slot);
         return holders;
     }
+    /// The slots, ascending.
+    pub fn iterate(holders: Holders) Iterator {
+        return .{ .rest = holders };
+    }
+    pub const Iterator = struct {
+        rest: Holders,
+
+        pub fn next(iterator: *Iterator) ?u8 {
+            for (&iterator.rest.words, 0..) |*word, i| {
+                if (word.* == 0) continue;
+                const slot: u8 = @intCast(i * 64 + @ctz(word.*));
+                word.* &= word.* - 1;
+                return slot;
+            }
+            return null;
+        }
+    };
     pub inline fn bit(slot: u8) u64 {
         return @as(u64, 1) << @intCast(slot % 64);
     }

@@ -597,6 +597,76 @@ fn isMappingOf(address: u64, inode: u64) bool {
     }
 }
 
+// ---------------------------------------------------------------- doorbells
+
+/// A datagram socket whose name the kernel has chosen, in its own (abstract) name space: it leaves nothing on disk, and is
+/// gone with its process. Anybody may send there, but the kernel drops what is not the cookie before anybody is woken.
+pub const Socket = struct { fd: Fd, number: u32, cookie: u64, network: u64 };
+
+/// Without a number: five hexadecimal digits after a nul.
+const SocketName = extern struct {
+    family: u16 = linux.AF.UNIX,
+    nul: u8 = 0,
+    digits: [5]u8,
+
+    const bytes = 8;
+};
+
+pub fn openSocket(failure: *Failure) Error!Socket {
+    const kind = linux.SOCK.DGRAM | linux.SOCK.CLOEXEC | linux.SOCK.NONBLOCK;
+    const fd: Fd = @intCast(try call(linux.socket(linux.AF.UNIX, kind, 0), failure));
+    errdefer close(fd);
+    var cookie: u64 = 0;
+    random(std.mem.asBytes(&cookie));
+    const filter = cookieFilter(cookie);
+    const program: FilterProgram = .{ .length = filter.len, .instructions = &filter };
+    const attach_filter = 26; // SO_ATTACH_FILTER
+    _ = try call(linux.setsockopt(fd, linux.SOL.SOCKET, attach_filter, @ptrCast(&program), @sizeOf(FilterProgram)), failure);
+    var name: SocketName = .{ .digits = @splat(0) };
+    _ = try call(linux.bind(fd, @ptrCast(&name), @sizeOf(u16)), failure);
+    var length: linux.socklen_t = @sizeOf(SocketName);
+    _ = try call(linux.getsockname(fd, @ptrCast(&name), &length), failure);
+    if (length != SocketName.bytes) return error.System;
+    const number = std.fmt.parseInt(u32, &name.digits, 16) catch return error.System;
+    return .{ .fd = fd, .number = number + 1, .cookie = cookie, .network = namespace("/proc/self/ns/net") };
+}
+
+/// A classic BPF instruction.
+const Instruction = extern struct { code: u16, if_true: u8 = 0, if_false: u8 = 0, operand: u32 };
+const FilterProgram = extern struct { length: u16, instructions: [*]const Instruction };
+
+/// Lets through what is eight bytes long and the cookie.
+fn cookieFilter(cookie: u64) [8]Instruction {
+    const load_word = 0x20;
+    const load_length = 0x80;
+    const jump_if_equal = 0x15;
+    const give = 0x06;
+    return .{
+        .{ .code = load_length, .operand = 0 },
+        .{ .code = jump_if_equal, .if_false = 5, .operand = @sizeOf(u64) },
+        .{ .code = load_word, .operand = 0 },
+        .{ .code = jump_if_equal, .if_false = 3, .operand = @truncate(cookie >> 32) },
+        .{ .code = load_word, .operand = 4 },
+        .{ .code = jump_if_equal, .if_false = 1, .operand = @truncate(cookie) },
+        .{ .code = give, .operand = std.math.maxInt(u32) },
+        .{ .code = give, .operand = 0 },
+    };
+}
+
+/// False if there is no such socket, or not here.
+pub fn ringSocket(number: u32, cookie: u64) bool {
+    var failure: Failure = .{};
+    const kind = linux.SOCK.DGRAM | linux.SOCK.CLOEXEC | linux.SOCK.NONBLOCK;
+    const fd: Fd = @intCast(call(linux.socket(linux.AF.UNIX, kind, 0), &failure) catch return false);
+    defer _ = linux.close(fd);
+    var name: SocketName = .{ .digits = undefined };
+    _ = std.fmt.bufPrint(&name.digits, "{x:0>5}", .{(number -% 1) & 0xfffff}) catch return false;
+    const message = std.mem.nativeToBig(u64, cookie);
+    const sent = linux.sendto(fd, std.mem.asBytes(&message), @sizeOf(u64), linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL, @ptrCast(&name), SocketName.bytes);
+    // A queue that is full wakes as well as one message more.
+    return linux.errno(sent) == .SUCCESS or linux.errno(sent) == .AGAIN;
+}
+
 // ---------------------------------------------------------------- waiting, time, chance
 
 /// Sleeps while `word` is `expected`, `timeout_ms` at most.
@@ -608,8 +678,16 @@ pub fn wait(word: *const u32, expected: u32, timeout_ms: u64) void {
     _ = linux.futex_4arg(word, .{ .cmd = .WAIT, .private = false }, expected, &timeout);
 }
 
-pub fn wakeOne(word: *const u32) void {
-    _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, 1);
+/// The same in nanoseconds; null: for as long as it takes. May return before.
+pub fn waitNs(word: *const u32, expected: u32, timeout_ns: ?u64) void {
+    const ns = timeout_ns orelse 0;
+    const timeout: linux.timespec = .{ .sec = @intCast(ns / 1_000_000_000), .nsec = @intCast(ns % 1_000_000_000) };
+    _ = linux.futex_4arg(word, .{ .cmd = .WAIT, .private = false }, expected, if (timeout_ns == null) null else &timeout);
+}
+
+/// Whether somebody slept there.
+pub fn wakeOne(word: *const u32) bool {
+    return linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, 1) == 1;
 }
 
 pub fn sleep(ms: u64) void {
@@ -622,6 +700,12 @@ fn milliseconds(clock: linux.clockid_t) u64 {
     // Not by way of the vDSO: to find it, std asks libc.
     if (linux.errno(linux.syscall2(.clock_gettime, @intFromEnum(clock), @intFromPtr(&time))) != .SUCCESS) return 0;
     return @as(u64, @intCast(time.sec)) * 1000 + @as(u64, @intCast(time.nsec)) / 1_000_000;
+}
+
+pub fn monotonicNs() u64 {
+    var time: linux.timespec = undefined;
+    if (linux.errno(linux.syscall2(.clock_gettime, @intFromEnum(linux.clockid_t.MONOTONIC), @intFromPtr(&time))) != .SUCCESS) return 0;
+    return @as(u64, @intCast(time.sec)) * 1_000_000_000 + @as(u64, @intCast(time.nsec));
 }
 
 /// The same clock in every process of the machine; never jumps.

@@ -380,6 +380,19 @@ pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: us
     if (retire(@ptrFromInt(mapping))) close(fd);
 }
 
+// ---------------------------------------------------------------- doorbells
+
+pub const Socket = struct { fd: Fd, number: u32, cookie: u64, network: u64 };
+
+/// There are no sockets here whose names leave nothing on disk: hosts look from time to time.
+pub fn openSocket(_: *Failure) Error!Socket {
+    return error.System;
+}
+
+pub fn ringSocket(_: u32, _: u64) bool {
+    return false;
+}
+
 // ---------------------------------------------------------------- waiting, time, chance
 
 const compare_and_wait_shared = 3; // UL_COMPARE_AND_WAIT_SHARED
@@ -390,8 +403,14 @@ pub fn wait(word: *const u32, expected: u32, timeout_ms: u64) void {
     _ = __ulock_wait(compare_and_wait_shared, word, expected, @intCast(timeout_ms * 1000));
 }
 
-pub fn wakeOne(word: *const u32) void {
-    _ = __ulock_wake(compare_and_wait_shared, word, 0);
+pub fn waitNs(word: *const u32, expected: u32, timeout_ns: ?u64) void {
+    // Microseconds; 0 is for ever.
+    const us = if (timeout_ns) |ns| std.math.clamp(ns / 1000, 1, std.math.maxInt(u32)) else 0;
+    _ = __ulock_wait(compare_and_wait_shared, word, expected, @intCast(us));
+}
+
+pub fn wakeOne(word: *const u32) bool {
+    return __ulock_wake(compare_and_wait_shared, word, 0) == 0;
 }
 
 pub fn sleep(ms: u64) void {
@@ -403,6 +422,12 @@ fn milliseconds(clock: c.clockid_t) u64 {
     var time: c.timespec = undefined;
     if (c.clock_gettime(clock, &time) != 0) return 0;
     return @as(u64, @intCast(time.sec)) * 1000 + @as(u64, @intCast(time.nsec)) / 1_000_000;
+}
+
+pub fn monotonicNs() u64 {
+    var time: c.timespec = undefined;
+    if (c.clock_gettime(.MONOTONIC, &time) != 0) return 0;
+    return @as(u64, @intCast(time.sec)) * 1_000_000_000 + @as(u64, @intCast(time.nsec));
 }
 
 pub fn monotonicMs() u64 {

@@ -1,0 +1,122 @@
+/**
+ * `Atomics.wait` and `Atomics.notify` for pool arrays: what they take, and the wait that blocks.
+ *
+ * A blocking wait is made of native calls of 100 ms at most: a Worker can be terminated in between. It stays one wait
+ * meanwhile, at its place in the queue.
+ */
+
+import { AP_NOTIFY_ALL, AP_WAIT_GOES_ON, AP_WAIT_NOT_EQUAL, AP_WAIT_OK, AP_WAIT_TIMED_OUT } from "./abi.ts";
+import { quote } from "./errors.ts";
+import type { Place } from "./hold.ts";
+import type { Member } from "./member.ts";
+import { assertNotReleased, type SharedView, wordPlaceOf } from "./shared_array.ts";
+
+/** How a wait ended: it was notified, the word was another already, or the time was over. */
+export type WaitResult = "ok" | "not-equal" | "timed-out";
+
+/** How long a wait may take. */
+export interface WaitOptions {
+  /** Milliseconds. Default without limit. */
+  timeoutMs?: number;
+}
+
+export const WAIT_RESULTS: Readonly<Record<number, WaitResult>> = {
+  [AP_WAIT_OK]: "ok",
+  [AP_WAIT_NOT_EQUAL]: "not-equal",
+  [AP_WAIT_TIMED_OUT]: "timed-out",
+};
+
+/** An element of an Int32Array or Uint32Array of `member`. @throws {TypeError | RangeError | PoolError} */
+export function checkWord(member: Member, array: Int32Array | Uint32Array, index: number): Place {
+  const place = wordPlaceOf(array);
+  if (place === undefined) {
+    throw new TypeError(`expected an Int32Array or Uint32Array of a pool (pool.alloc, attach, …), not ${nameOf(array)}`);
+  }
+  if (place.hold.released || array.length !== place.length) assertNotReleased(array as unknown as SharedView);
+  if (place.hold.member !== member) {
+    throw new TypeError(
+      `this array is one of pool "${place.hold.member.name}", not of "${member.name}": use array.pool`,
+    );
+  }
+  if (typeof index !== "number") throw new TypeError(`index must be a number, not ${quote(index)}`);
+  if (!Number.isInteger(index) || index < 0 || index >= array.length) {
+    throw new RangeError(
+      array.length === 0
+        ? `an empty array has no element ${index}`
+        : `index must be an integer from 0 to ${array.length - 1}, not ${index}`,
+    );
+  }
+  return place;
+}
+
+function nameOf(value: unknown): string {
+  return ArrayBuffer.isView(value) ? `an ordinary ${value.constructor?.name ?? "view"}` : quote(value);
+}
+
+/** What the element is to be for a wait to begin. @throws {TypeError | RangeError} */
+export function checkExpected(array: Int32Array | Uint32Array, expected: unknown): number {
+  if (typeof expected !== "number") throw new TypeError(`expected must be a number, not ${quote(expected)}`);
+  const signed = array instanceof Int32Array;
+  if (!Number.isInteger(expected) || (signed ? expected | 0 : expected >>> 0) !== expected) {
+    throw new RangeError(`expected must be an integer that fits an ${signed ? "Int32" : "Uint32"}, not ${expected}`);
+  }
+  return expected >>> 0;
+}
+
+/** A time from 0 ms on; Infinity for none given. @throws {TypeError | RangeError} */
+export function checkTimeout(timeoutMs: unknown): number {
+  if (timeoutMs === undefined) return Infinity;
+  if (typeof timeoutMs !== "number") {
+    throw new TypeError(`timeoutMs must be a number of milliseconds, not ${quote(timeoutMs)}`);
+  }
+  if (!(timeoutMs >= 0)) throw new RangeError(`timeoutMs must be 0, more, or Infinity, not ${timeoutMs}`);
+  return timeoutMs;
+}
+
+/** @throws {TypeError} */
+export function checkWaitOptions<T extends WaitOptions>(options: T): T {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object, not ${quote(options)}`);
+  }
+  return options;
+}
+
+/** How many to wake. @throws {TypeError | RangeError} */
+export function checkCount(count: unknown): number {
+  if (count === undefined) return AP_NOTIFY_ALL;
+  if (typeof count !== "number") throw new TypeError(`count must be a number, not ${quote(count)}`);
+  if (!(count >= 0) || (!Number.isInteger(count) && count !== Infinity)) {
+    throw new RangeError(`count must be 0, a positive integer, or Infinity, not ${count}`);
+  }
+  return Math.min(count, AP_NOTIFY_ALL);
+}
+
+/** Bytes from the start of the block to an element. */
+export function offsetOf(place: Place, array: Int32Array | Uint32Array, index: number): number {
+  return place.hold.offset + array.byteOffset + 4 * index;
+}
+
+/** Blocks. @throws {PoolError} */
+export function waitBlocking(
+  member: Member,
+  array: Int32Array | Uint32Array,
+  index: number,
+  expected: number,
+  options: WaitOptions,
+): WaitResult {
+  const place = checkWord(member, array, index);
+  const word = checkExpected(array, expected);
+  const timeoutMs = checkTimeout(checkWaitOptions(options).timeoutMs);
+  const offset = offsetOf(place, array, index);
+  let result = member.call((library, pool) =>
+    library.ap_word_wait(pool, place.hold.block, offset, word, timeoutMs)
+  );
+  while (result === AP_WAIT_GOES_ON) result = member.call((library, pool) => library.ap_word_wait_on(pool));
+  return WAIT_RESULTS[result]!;
+}
+
+/** Wakes. @throws {PoolError} */
+export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
+  const place = checkWord(member, array, index);
+  return member.notify(place.hold, offsetOf(place, array, index), checkCount(count));
+}
