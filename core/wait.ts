@@ -20,6 +20,7 @@ export interface WaitOptions {
   timeoutMs?: number;
 }
 
+/** By `AP_WAIT_*`. */
 export const WAIT_RESULTS: Readonly<Record<number, WaitResult>> = {
   [AP_WAIT_OK]: "ok",
   [AP_WAIT_NOT_EQUAL]: "not-equal",
@@ -30,7 +31,9 @@ export const WAIT_RESULTS: Readonly<Record<number, WaitResult>> = {
 export function checkWord(member: Member, array: Int32Array | Uint32Array, index: number): Place {
   const place = wordPlaceOf(array);
   if (place === undefined) {
-    throw new TypeError(`expected an Int32Array or Uint32Array of a pool (pool.alloc, attach, …), not ${nameOf(array)}`);
+    throw new TypeError(
+      `expected an Int32Array or Uint32Array of a pool (pool.alloc, attach, …), not ${nameOf(array)}`,
+    );
   }
   if (place.hold.released || array.length !== place.length) assertNotReleased(array as unknown as SharedView);
   if (place.hold.member !== member) {
@@ -108,9 +111,7 @@ export function waitBlocking(
   const word = checkExpected(array, expected);
   const timeoutMs = checkTimeout(checkWaitOptions(options).timeoutMs);
   const offset = offsetOf(place, array, index);
-  let result = member.call((library, pool) =>
-    library.ap_word_wait(pool, place.hold.block, offset, word, timeoutMs)
-  );
+  let result = member.call((library, pool) => library.ap_word_wait(pool, place.hold.block, offset, word, timeoutMs));
   while (result === AP_WAIT_GOES_ON) result = member.call((library, pool) => library.ap_word_wait_on(pool));
   return WAIT_RESULTS[result]!;
 }
