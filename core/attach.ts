@@ -8,8 +8,10 @@ import { makeOwner, type SharedArray } from "./shared_array.ts";
 /**
  * Attaches the array, or the slice, that a descriptor names. With `type`, a descriptor of another element type is a `TypeError`.
  *
+ * The pool is joined if need be.
+ *
  * @throws {TypeError | RangeError} if it is no descriptor.
- * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_POOL_BUSY`, `ERR_SYSTEM`, `ERR_LIBRARY`
+ * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_ARRAY_TOO_LARGE` (more than an ArrayBuffer of this runtime may have), and those of `Pool.open`
  *
  * @example
  * ```ts

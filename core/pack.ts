@@ -86,11 +86,11 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
 
 /**
  * Attaches what it finds in a message that `pack()` made, however it came: as it is, cloned, or through JSON. The same
- * claim gives the same array. All or nothing: on an error what was attached is released, and the message's other claims
- * are dropped.
+ * claim gives the same array. Pools are joined if need be. All or nothing: on an error what was attached is released, and
+ * the message's other claims are dropped.
  *
  * @throws {TypeError | RangeError} for a descriptor that is none, and for a message that contains itself, or is nested more than 1024 deep.
- * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_POOL_BUSY`, `ERR_SYSTEM`, `ERR_LIBRARY`
+ * @throws {PoolError} As `attach`.
  *
  * @example
  * ```ts

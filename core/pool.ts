@@ -50,15 +50,15 @@ export interface PoolOptions {
 
 /** How much of a pool is used, and by what. */
 export interface PoolStats {
-  /** What arrays can take in all. */
+  /** What arrays can take in all: the pool's capacity. */
   readonly capacityBytes: number;
-  /** What the pool takes of /dev/shm now, for arrays used and free. */
+  /** What the pool takes of /dev/shm now for arrays, used and free. */
   readonly backedBytes: number;
-  /** What arrays take. */
+  /** What arrays take, each rounded up to a multiple of 64 bytes. */
   readonly usedBytes: number;
-  /** The largest array for which there is room. */
+  /** The largest array for which there is room in the pool; /dev/shm may have less. */
   readonly largestFreeBytes: number;
-  /** Held by nothing but unattached claims. */
+  /** Of arrays that nobody holds: they are kept for messages that were not unpacked yet. */
   readonly claimedBytes: number;
   /**
    * Of arrays that this realm has let go of while somebody still sees their memory: the new owner of a buffer that was
@@ -67,9 +67,9 @@ export interface PoolStats {
   readonly lentBytes: number;
   /** How many arrays. */
   readonly arrays: number;
-  /** How many claims. */
+  /** How many claims: one for each array in each message that was not unpacked yet. */
   readonly claims: number;
-  /** How many members. */
+  /** How many members: processes, and Workers of their own, this one too. */
   readonly members: number;
 }
 
@@ -141,8 +141,9 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Makes a pool and joins it.
+   * Makes a pool and joins it. It takes memory as arrays are allocated, not before.
    *
+   * @throws {TypeError | RangeError} for an option that is none.
    * @throws {PoolError} `ERR_ALREADY_EXISTS`, `ERR_POOL_FULL`, `ERR_PERMISSION`, `ERR_SYSTEM`, `ERR_LIBRARY`
    *
    * @example
@@ -158,9 +159,10 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Joins a pool that exists.
+   * Joins a pool that exists. In a realm that has it open already, gives that Pool.
    *
-   * @throws {PoolError} `ERR_NOT_FOUND`, `ERR_TOO_MANY_MEMBERS`, `ERR_PERMISSION`, `ERR_LAYOUT_VERSION`, `ERR_CORRUPT_SEGMENT`, `ERR_SYSTEM`, `ERR_LIBRARY`
+   * @throws {TypeError | RangeError} for a name that can be none.
+   * @throws {PoolError} `ERR_NOT_FOUND`, `ERR_TOO_MANY_MEMBERS`, `ERR_POOL_BUSY`, `ERR_PERMISSION`, `ERR_LAYOUT_VERSION`, `ERR_CORRUPT_SEGMENT`, `ERR_SYSTEM`, `ERR_LIBRARY`
    *
    * @example
    * ```ts
@@ -176,7 +178,7 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Joins the pool of that name, and makes it where there is none; then the options count.
+   * Joins the pool of that name, and makes it where there is none; then the other options count.
    *
    * @throws {PoolError} As `create` and `open`.
    *
@@ -211,6 +213,7 @@ export class Pool implements Disposable {
    *
    * @param type The class, such as `Float64Array`.
    * @param shape Elements, or the length of each axis.
+   * @throws {TypeError | RangeError} for what is no class of TypedArray, or no shape.
    * @throws {PoolError} `ERR_POOL_FULL`, `ERR_ARRAY_TOO_LARGE`, `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
    * @example
@@ -218,8 +221,9 @@ export class Pool implements Disposable {
    * import { Pool } from "arraypool";
    *
    * using pool = Pool.create();
-   * using cube = pool.alloc(Float64Array, [100, 200, 500]);
+   * using cube = pool.alloc(Float64Array, [10, 20, 50]);
    * cube[0] = 42;
+   * console.log(cube.length, cube.shape); // 10000 [ 10, 20, 50 ]
    * ```
    */
   alloc<T extends TypedArray>(type: TypedArrayClass<T>, shape: Shape): SharedArray<T> {
@@ -249,6 +253,9 @@ export class Pool implements Disposable {
   /**
    * Copies an array in. A pool array, or a slice of one, keeps its shape.
    *
+   * @param array Any TypedArray.
+   * @param shape The length of each axis, with as many elements in all as the array has.
+   * @throws {TypeError | RangeError} for what is no TypedArray, or a shape that does not fit.
    * @throws {PoolError} As `alloc`; `ERR_RELEASED`
    *
    * @example
@@ -365,7 +372,7 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Every array of the pool.
+   * Every array of the pool, by whomever it was made.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
    *
@@ -443,13 +450,21 @@ export class Pool implements Disposable {
    * where memory runs short, and where somebody joins.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * console.log(pool.reap()); // 0
+   * ```
    */
   reap(): number {
     return this.#member.call((library, pool) => library.ap_pool_reap(pool));
   }
 
   /**
-   * Gives free memory back to the system. Returns how many bytes.
+   * Gives free memory back to the system: whole pages, wherever they lie. Returns how many bytes.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
    *
@@ -469,9 +484,18 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Walks the whole segment, and throws at the first thing that is not as it must be.
+   * Walks the whole segment, and throws at the first thing that is not as it must be. For tests, and for those who doubt:
+   * no crash makes it fail.
    *
    * @throws {PoolError} `ERR_CORRUPT_SEGMENT`, `ERR_CLOSED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * pool.check();
+   * ```
    */
   check(): void {
     const member = this.#member;
@@ -491,7 +515,17 @@ export class Pool implements Disposable {
 
   /**
    * Detaches every array of this realm and leaves. Arrays under a `holdUntil`, and native calls in flight, put the
-   * leaving off until they are done.
+   * leaving off until they are done. Other processes and Workers are not affected; the last one out removes the pool.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * const pool = Pool.create();
+   * const prices = pool.from(Float64Array.of(1, 2, 3));
+   * pool.close(); // or `using pool = Pool.create()`
+   * console.log(prices.length, pool.closed); // 0 true
+   * ```
    */
   close(): void {
     // Not if another pool has taken the name in the meantime.

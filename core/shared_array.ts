@@ -40,9 +40,20 @@ export interface ViewMembers<T extends TypedArray> {
   /** True from `release()` on, also where `length` cannot tell (an empty array). */
   readonly released: boolean;
   /**
-   * A slice on the same `buffer`: free to make, nothing to release, dead when its `base` is released.
+   * A slice on the same `buffer`: cheap to make, nothing to release, dead when its `base` is released. Negative indices count
+   * from the end.
    *
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using prices = pool.from(Float64Array.of(1, 2, 3, 4));
+   * prices.subarray(1, -1).fill(0); // the same memory; `slice()` would be a copy
+   * console.log([...prices]); // [ 1, 0, 0, 4 ]
+   * ```
    */
   subarray(begin?: number, end?: number): SharedView<T>;
   /**
@@ -50,6 +61,16 @@ export interface ViewMembers<T extends TypedArray> {
    *
    * @throws {RangeError} if there is no such entry.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using film = pool.alloc(Uint8Array, [24, 480, 640]);
+   * const frame = film.slab(7); // 480 × 640
+   * console.log(frame.shape, frame.slab(0).length); // [ 480, 640 ] 640
+   * ```
    */
   slab(index: number): SharedView<T>;
   /**
@@ -57,6 +78,16 @@ export interface ViewMembers<T extends TypedArray> {
    *
    * @throws {RangeError} if the shape has another number of elements.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using flat = pool.from(Int32Array.of(1, 2, 3, 4, 5, 6));
+   * const table = flat.reshape([2, 3]);
+   * console.log([...table.slab(1)]); // [ 4, 5, 6 ]
+   * ```
    */
   reshape(shape: readonly number[]): SharedView<T>;
   /**
@@ -99,13 +130,28 @@ export interface ViewMembers<T extends TypedArray> {
 
 /** What SharedArrays have besides that. */
 export interface ArrayMembers<T extends TypedArray> extends ViewMembers<T>, Disposable {
-  /** Lets go: detaches this array and its slices. Later calls do nothing. */
+  /**
+   * Lets go: detaches this array and its slices, whose length is 0 from then on. Later calls do nothing. At the end of a
+   * scope, `using` does it.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * const prices = pool.from(Float64Array.of(1, 2, 3));
+   * const first = prices.subarray(0, 1);
+   * prices.release();
+   * console.log(prices.length, first.length, pool.stats().arrays); // 0 0 0
+   * ```
+   */
   release(): void;
   /**
    * Puts off a release, by anyone, until `use` has settled, and returns it: for native calls in flight, which may read or
    * write the memory later than they were called.
    *
-   * @throws {PoolError} `ERR_RELEASED`
+   * @throws {TypeError} for what is no promise.
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    *
    * @example
    * ```ts
