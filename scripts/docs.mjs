@@ -70,6 +70,7 @@ function comment(jsDoc) {
   const lines = jsDoc?.doc ? [jsDoc.doc.trim(), ""] : [];
   const tags = jsDoc?.tags ?? [];
   for (const { kind, name, doc } of tags) if (kind === "param") lines.push(`- \`${name}\`: ${inline(doc)}`);
+  for (const { kind, doc } of tags) if (kind === "return") lines.push(`- Returns: ${inline(doc ?? "")}`);
   const thrown = tags.filter(({ kind }) => kind === "throws");
   for (const { tsType, type, doc } of thrown) {
     lines.push(`- Throws \`${tsType?.repr ?? type ?? "Error"}\`${doc ? `: ${inline(doc)}` : ""}`);
