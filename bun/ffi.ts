@@ -99,6 +99,30 @@ const symbols = {
   ap_block_list: { args: ["ptr", "u32", "ptr", "u32"], returns: "i32" },
   // int32_t ap_member_list(ap_pool *pool, ap_member_info *members, uint32_t max);
   ap_member_list: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_sweep(void);
+  ap_sweep: { args: [], returns: "i32" },
+  // int32_t ap_pool_names(char *names, uint32_t max);
+  ap_pool_names: { args: ["ptr", "u32"], returns: "i32" },
+  // int32_t ap_pool_remove(const char *name, uint32_t force, double *report);
+  ap_pool_remove: { args: ["ptr", "u32", "ptr"], returns: "i32" },
+  // ap_look *ap_look_open(const char *name, double *report);
+  ap_look_open: { args: ["ptr", "ptr"], returns: "ptr" },
+  // void ap_look_close(ap_look *look);
+  ap_look_close: { args: ["ptr"], returns: "void" },
+  // int32_t ap_look_take(ap_look *look, uint32_t tries, double *facts);
+  ap_look_take: { args: ["ptr", "u32", "ptr"], returns: "i32" },
+  // int32_t ap_look_blocks(ap_look *look, uint32_t from, ap_block_info *blocks, uint32_t max, double *next);
+  ap_look_blocks: { args: ["ptr", "u32", "ptr", "u32", "ptr"], returns: "i32" },
+  // int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
+  ap_look_members: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_look_command(ap_look *look, uint32_t slot, char *text, uint32_t bytes);
+  ap_look_command: { args: ["ptr", "u32", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_look_claims(ap_look *look, uint32_t from, ap_look_claim *claims, uint32_t max, double *next);
+  ap_look_claims: { args: ["ptr", "u32", "ptr", "u32", "ptr"], returns: "i32" },
+  // int32_t ap_look_picture(ap_look *look, double first_bytes, double *cells, uint32_t count);
+  ap_look_picture: { args: ["ptr", "f64", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_look_check(ap_look *look, uint32_t tries, char *text);
+  ap_look_check: { args: ["ptr", "u32", "ptr"], returns: "i32" },
 };
 
 /** Bun. */

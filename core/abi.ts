@@ -11,6 +11,7 @@ export const AP_REPORT_LENGTH = 8;
 export const AP_RECORD_LENGTH = 32;
 export const AP_GONE_STRIDE = 40;
 export const AP_NOTIFY_ALL = 4294967295;
+export const AP_LOOK_LENGTH = 40;
 export const AP_OK = 0;
 export const AP_ERR_STALE = -1;
 export const AP_ERR_FULL = -2;
@@ -96,6 +97,50 @@ export const AP_WAIT_TIMED_OUT = 2;
 export const AP_WAIT_GOES_ON = 3;
 export const AP_KIND_ARRAY = 0;
 export const AP_KIND_CHANNEL = 1;
+export const AP_LOOK_STATE = 0;
+export const AP_LOOK_VERSION = 1;
+export const AP_LOOK_FILE = 2;
+export const AP_LOOK_TAKEN = 3;
+export const AP_LOOK_METADATA = 4;
+export const AP_LOOK_NAMED = 5;
+export const AP_LOOK_LIVE = 6;
+export const AP_LOOK_WAITS_MS = 7;
+export const AP_LOOK_STILL = 8;
+export const AP_LOOK_MOVING = 9;
+export const AP_LOOK_LOCK = 10;
+export const AP_LOOK_LOCK_SLOT = 11;
+export const AP_LOOK_LOCK_PID = 12;
+export const AP_LOOK_NOW_MS = 13;
+export const AP_LOOK_CAPACITY = 14;
+export const AP_LOOK_CREATED_AT_MS = 15;
+export const AP_LOOK_CLAIM_TTL_MS = 16;
+export const AP_LOOK_CORRUPT = 17;
+export const AP_LOOK_RECOVERIES = 18;
+export const AP_LOOK_USED = 19;
+export const AP_LOOK_ARRAYS = 20;
+export const AP_LOOK_CLAIMED = 21;
+export const AP_LOOK_CLAIMS = 22;
+export const AP_LOOK_FREE_BACKED = 23;
+export const AP_LOOK_RESERVED = 24;
+export const AP_LOOK_LARGEST_FREE = 25;
+export const AP_LOOK_FREE_RUNS = 26;
+export const AP_LOOK_MEMBERS = 27;
+export const AP_LOOK_DEAD = 28;
+export const AP_LOOK_BLOCKS_MADE = 29;
+export const AP_LOOK_CLAIMS_MADE = 30;
+export const AP_LOOK_ENTRIES = 31;
+export const AP_LOOK_REACH = 32;
+export const AP_LOOK_CREATOR_PID = 33;
+export const AP_LOOK_CREATOR_RUNTIME = 34;
+export const AP_STATE_POOL = 0;
+export const AP_STATE_DAMAGED = 1;
+export const AP_STATE_OTHER_VERSION = 2;
+export const AP_LOCK_FREE = 0;
+export const AP_LOCK_HELD = 1;
+export const AP_LOCK_ORPHANED = 2;
+export const AP_MEMBER_DEAD = 0;
+export const AP_MEMBER_JOINING = 1;
+export const AP_MEMBER_JOINED = 2;
 
 /** Byte offsets of the fields of one, and its size. */
 export const AP_BLOCK_INFO = {
@@ -120,4 +165,30 @@ export const AP_MEMBER_INFO = {
   self: 24,
   alive: 28,
   BYTES: 32,
+} as const;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_LOOK_MEMBER = {
+  slot: 0,
+  pid: 4,
+  tid: 8,
+  runtime: 12,
+  joined_at_ms: 16,
+  bytes: 24,
+  arrays: 32,
+  condition: 36,
+  here: 40,
+  running: 44,
+  buffers: 48,
+  unused: 52,
+  BYTES: 56,
+} as const;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_LOOK_CLAIM = {
+  block: 0,
+  attaches: 4,
+  generation: 8,
+  left_ms: 16,
+  BYTES: 24,
 } as const;

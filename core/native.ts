@@ -55,6 +55,18 @@ export interface Library {
   ap_pool_stats(pool: Pointer): number;
   ap_block_list(pool: Pointer, from: number, blocks: Uint8Array, max: number): number;
   ap_member_list(pool: Pointer, members: Uint8Array, max: number): number;
+  ap_sweep(): number;
+  ap_pool_names(names: Uint8Array, max: number): number;
+  ap_pool_remove(name: Uint8Array, force: number, report: Float64Array): number;
+  ap_look_open(name: Uint8Array, report: Float64Array): Pointer | null;
+  ap_look_close(look: Pointer): void;
+  ap_look_take(look: Pointer, tries: number, facts: Float64Array): number;
+  ap_look_blocks(look: Pointer, from: number, blocks: Uint8Array, max: number, next: Float64Array): number;
+  ap_look_members(look: Pointer, members: Uint8Array, max: number): number;
+  ap_look_command(look: Pointer, slot: number, text: Uint8Array, bytes: number): number;
+  ap_look_claims(look: Pointer, from: number, claims: Uint8Array, max: number, next: Float64Array): number;
+  ap_look_picture(look: Pointer, firstBytes: number, cells: Float64Array, count: number): number;
+  ap_look_check(look: Pointer, tries: number, text: Uint8Array): number;
 }
 
 /** A runtime. */

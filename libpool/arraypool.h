@@ -189,6 +189,10 @@ int32_t ap_sweep(void);
  * claim waits. Members of this process do not count: threads that still run end with it. Returns 1 if it was unlinked. */
 int32_t ap_exit(const char *name);
 
+/* Unlinks the pool of that name, though claims may wait in it. Returns 1; or 0, and does nothing, when members live in it
+ * and `force` is 0. With `force` they keep the memory, and nobody finds it any more. `report`: as create, or NULL. */
+int32_t ap_pool_remove(const char *name, uint32_t force, double *report);
+
 /* ------------------------------------------------------------------ blocks */
 
 /* Allocates, and holds it. `length_bytes` may be 0. Returns the block's index (>= 0).
@@ -320,6 +324,107 @@ typedef struct {
 
 /* Members, at most `max` of them (AP_MEMBERS_MAX holds all). Returns how many were written. */
 int32_t ap_member_list(ap_pool *pool, ap_member_info *members, uint32_t max);
+
+/* ------------------------------------------------------------------ looking from outside */
+
+/* A look at a pool by one who is no member: it takes no slot and no lock, and writes nothing. It reads a copy of the
+ * metadata; all ap_look_* functions but the first two work on the last copy. A segment may be damaged in any way. */
+typedef struct ap_look ap_look;
+
+/* The names of this user's pools, whatever state they are in: the first `max`, each nul-terminated in 32 bytes. Returns
+ * how many there are. */
+int32_t ap_pool_names(char *names, uint32_t max);
+
+/* Returns NULL on failure, and says why in `report`, as create does. A segment that is damaged, or of another version, is
+ * no failure. */
+ap_look *ap_look_open(const char *name, double *report);
+void ap_look_close(ap_look *look);
+
+#define AP_LOOK_LENGTH 40
+enum {
+  AP_LOOK_STATE = 0, /* AP_STATE_*. Only with AP_STATE_POOL there is more than the next 15 */
+  AP_LOOK_VERSION = 1,
+  AP_LOOK_FILE = 2,     /* bytes of addresses */
+  AP_LOOK_TAKEN = 3,    /* bytes of /dev/shm, metadata included */
+  AP_LOOK_METADATA = 4, /* bytes of /dev/shm that the metadata takes */
+  AP_LOOK_NAMED = 5,    /* 0: it was unlinked, or the name is another pool's by now */
+  AP_LOOK_LIVE = 6,     /* 1: somebody owns a slot */
+  AP_LOOK_WAITS_MS = 7, /* without anybody living in it, it waits that long for what was sent */
+  AP_LOOK_STILL = 8,    /* 1: the copy is what the pool was at one moment. 0: some of it changed meanwhile */
+  AP_LOOK_MOVING = 9,   /* how much of it: entries of tables */
+  AP_LOOK_LOCK = 10,    /* AP_LOCK_* */
+  AP_LOOK_LOCK_SLOT = 11,
+  AP_LOOK_LOCK_PID = 12,
+  AP_LOOK_NOW_MS = 13, /* since 1970 */
+  AP_LOOK_CAPACITY = 14,
+  AP_LOOK_CREATED_AT_MS = 15, /* since 1970 */
+  AP_LOOK_CLAIM_TTL_MS = 16,
+  AP_LOOK_CORRUPT = 17, /* 1: a recovery has found it broken */
+  AP_LOOK_RECOVERIES = 18,
+  AP_LOOK_USED = 19, /* bytes of blocks in use, rounded up to granules */
+  AP_LOOK_ARRAYS = 20,
+  AP_LOOK_CLAIMED = 21, /* bytes held by nothing but claims */
+  AP_LOOK_CLAIMS = 22,
+  AP_LOOK_FREE_BACKED = 23, /* bytes that are free and take memory */
+  AP_LOOK_RESERVED = 24,    /* bytes that somebody is backing or giving back */
+  AP_LOOK_LARGEST_FREE = 25,
+  AP_LOOK_FREE_RUNS = 26,
+  AP_LOOK_MEMBERS = 27,
+  AP_LOOK_DEAD = 28,        /* members that are dead and not yet reaped */
+  AP_LOOK_BLOCKS_MADE = 29, /* since the pool was made; only ever rises */
+  AP_LOOK_CLAIMS_MADE = 30, /* the same */
+  AP_LOOK_ENTRIES = 31,     /* of the block table that were ever used */
+  AP_LOOK_REACH = 32,       /* bytes: beyond it, the heap is free and takes no memory */
+  AP_LOOK_CREATOR_PID = 33,
+  AP_LOOK_CREATOR_RUNTIME = 34
+};
+enum { AP_STATE_POOL = 0, AP_STATE_DAMAGED = 1, AP_STATE_OTHER_VERSION = 2 };
+enum { AP_LOCK_FREE = 0, AP_LOCK_HELD = 1, AP_LOCK_ORPHANED = 2 };
+
+/* Makes a new copy: until the pool stood still meanwhile, at most `tries` times. facts[AP_LOOK_*] */
+int32_t ap_look_take(ap_look *look, uint32_t tries, double *facts);
+
+/* As ap_block_list. *next: the index to go on from, or -1 at the end. */
+int32_t ap_look_blocks(ap_look *look, uint32_t from, ap_block_info *blocks, uint32_t max, double *next);
+
+typedef struct {
+  uint32_t slot;
+  uint32_t pid;
+  uint32_t tid;
+  uint32_t runtime;
+  double joined_at_ms;
+  double bytes; /* of blocks that it holds */
+  uint32_t arrays;
+  uint32_t condition; /* AP_MEMBER_* */
+  uint32_t here;      /* 1: pid and tid are numbers of the caller's PID namespace */
+  uint32_t running;   /* what the thread is at, a letter as in /proc ('R', 'S', 'T' for stopped); 0: not known */
+  uint32_t buffers;   /* that its host has on its blocks */
+  uint32_t unused;
+} ap_look_member; /* 56 bytes */
+enum { AP_MEMBER_DEAD = 0, AP_MEMBER_JOINING = 1, AP_MEMBER_JOINED = 2 };
+
+/* Members, at most `max` of them, also dead ones that were not reaped yet. Returns how many were written. */
+int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
+
+/* The command line of the process in a slot, its parts separated by nul. Returns how many bytes, 0 if it is not to be had. */
+int32_t ap_look_command(ap_look *look, uint32_t slot, char *text, uint32_t bytes);
+
+typedef struct {
+  uint32_t block;
+  uint32_t attaches; /* that are left */
+  double generation;
+  double left_ms; /* negative: it has expired */
+} ap_look_claim; /* 24 bytes */
+
+int32_t ap_look_claims(ap_look *look, uint32_t from, ap_look_claim *claims, uint32_t max, double *next);
+
+/* The first bytes of the heap, cut into `count` equal cells. Three doubles each: bytes in use, bytes held by nothing but
+ * claims, bytes that are free and take memory. The rest of a cell is free and takes none. */
+int32_t ap_look_picture(ap_look *look, double first_bytes, double *cells, uint32_t count);
+
+/* Makes new copies, and walks them as ap_check does. AP_OK; 1 if it is sound once somebody has taken the lock over from its
+ * dead owner; AP_ERR_CORRUPT and `text`; or AP_ERR_BUSY if it never stood still in `tries` tries. */
+int32_t ap_look_check(ap_look *look, uint32_t tries, char *text);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,8 @@ const system = @import("platform.zig").system;
 const members = @import("members.zig");
 const waiting = @import("waiting.zig");
 const Holders = @import("view.zig").Holders;
+const Broken = @import("recovery.zig").Broken;
+const Look = @import("look.zig").Look;
 const Pool = pool_file.Pool;
 
 pub const abi_version: u32 = 5;
@@ -104,18 +106,22 @@ fn openOrCreateFrom(name: ?[*:0]const u8, capacity_bytes: f64, claim_ttl_ms: f64
 
 fn opened(result: segment.Error!*Pool, why: *const segment.Report, report: ?*[8]f64) ?*Pool {
     const pool = result catch |err| {
-        const cause: pool_file.Cause = if (err != error.Full) .none else if (why.files_are_full) .files else .device;
-        if (report) |r| r[0..5].* = .{
-            @floatFromInt(@intFromEnum(codeOf(err))),
-            @floatFromInt(why.failure.errno),
-            @floatFromInt(why.detail),
-            @floatFromInt(why.pid),
-            @floatFromInt(@intFromEnum(cause)),
-        };
+        reportFailure(err, why, report);
         return null;
     };
     if (report) |r| r.* = @splat(0);
     return pool;
+}
+
+noinline fn reportFailure(err: segment.Error, why: *const segment.Report, report: ?*[8]f64) void {
+    const cause: pool_file.Cause = if (err != error.Full) .none else if (why.files_are_full) .files else .device;
+    if (report) |r| r[0..5].* = .{
+        @floatFromInt(@intFromEnum(codeOf(err))),
+        @floatFromInt(why.failure.errno),
+        @floatFromInt(why.detail),
+        @floatFromInt(why.pid),
+        @floatFromInt(@intFromEnum(cause)),
+    };
 }
 
 /// A longer name is wrong whatever follows.
@@ -389,11 +395,13 @@ pub export fn ap_pool_trim(pool: *Pool) i32 {
 pub export fn ap_check(pool: *Pool, text: ?*[256]u8) i32 {
     const broken = pool.check() catch |err| return failed(pool, err);
     const found = broken orelse return 0;
-    if (text) |into| {
-        into.* = @splat(0);
-        _ = std.fmt.bufPrint(into[0..255], "{s} ({d})", .{ found.what, found.where }) catch {};
-    }
+    if (text) |into| describeBroken(found, into);
     return failed(pool, error.Corrupt);
+}
+
+noinline fn describeBroken(found: Broken, into: *[256]u8) void {
+    into.* = @splat(0);
+    _ = std.fmt.bufPrint(into[0..255], "{s} ({d})", .{ found.what, found.where }) catch {};
 }
 
 pub export fn ap_pool_stats(pool: *Pool) i32 {
@@ -460,8 +468,207 @@ pub export fn ap_member_list(pool: *Pool, infos: [*]MemberInfo, max: u32) i32 {
     return @intCast(count);
 }
 
+// ---------------------------------------------------------------- looking from outside
+
+pub export fn ap_pool_names(names: [*][32]u8, max: u32) i32 {
+    var listed = system.Names.open() orelse return 0;
+    defer listed.close();
+    var count: u32 = 0;
+    var buffer: [64]u8 = undefined;
+    while (listed.next(&buffer)) |name| {
+        if (!segment.nameIsValid(name)) continue;
+        const file = system.infoOf(name) orelse continue;
+        if (!file.owned) continue;
+        if (count < max) {
+            names[count] = @splat(0);
+            @memcpy(names[count][0..name.len], name);
+        }
+        count += 1;
+    }
+    return @intCast(count);
+}
+
+pub export fn ap_pool_remove(name: ?[*:0]const u8, force: u32, report: ?*[8]f64) i32 {
+    var why: segment.Report = .{};
+    const given = spanOf(name orelse return @intFromEnum(Code.argument));
+    if (!segment.nameIsValid(given)) return @intFromEnum(Code.argument);
+    const removed = segment.remove(given, force != 0, &why) catch |err| {
+        reportFailure(err, &why, report);
+        return @intFromEnum(codeOf(err));
+    };
+    return @intFromBool(removed);
+}
+
+pub export fn ap_look_open(name: ?[*:0]const u8, report: ?*[8]f64) ?*Look {
+    var why: segment.Report = .{};
+    const look = Look.open(spanOf(name orelse ""), &why) catch |err| {
+        reportFailure(err, &why, report);
+        return null;
+    };
+    if (report) |r| r.* = @splat(0);
+    return look;
+}
+
+pub export fn ap_look_close(look: *Look) void {
+    look.close();
+}
+
+pub export fn ap_look_take(look: *Look, tries: u32, facts: *[40]f64) i32 {
+    look.take(tries);
+    const of = &look.facts;
+    const header = look.view.header;
+    const known = of.state == .pool;
+    const now = look.sums();
+    facts.* = @splat(0);
+    facts[0..16].* = .{
+        @floatFromInt(@intFromEnum(of.state)),
+        @floatFromInt(of.version),
+        @floatFromInt(of.file_bytes),
+        @floatFromInt(of.taken_bytes),
+        @floatFromInt(of.metadata_bytes),
+        @floatFromInt(@intFromBool(of.has_name)),
+        @floatFromInt(@intFromBool(of.is_live)),
+        @floatFromInt(of.waits_ms),
+        @floatFromInt(@intFromBool(of.is_still)),
+        @floatFromInt(of.moving),
+        @floatFromInt(@intFromEnum(of.lock)),
+        @floatFromInt(of.lock_slot),
+        @floatFromInt(of.lock_pid),
+        @floatFromInt(system.wallMs()),
+        // The same place in every layout version.
+        if (of.state == .damaged) 0 else @floatFromInt(header.capacity_bytes.get()),
+        if (of.state == .damaged) 0 else @floatFromInt(header.created_at_ms.get()),
+    };
+    if (!known) return 0;
+    facts[16..35].* = .{
+        @floatFromInt(header.claim_ttl_ms.get()),
+        @floatFromInt(@intFromBool(header.corrupt.get() != 0)),
+        @floatFromInt(header.recoveries.get()),
+        @floatFromInt(now.used_bytes),
+        @floatFromInt(now.arrays),
+        @floatFromInt(now.claimed_bytes),
+        @floatFromInt(now.claims),
+        @floatFromInt(now.free_backed_bytes),
+        @floatFromInt(now.reserved_bytes),
+        @floatFromInt(now.largest_free_bytes),
+        @floatFromInt(now.free_runs),
+        @floatFromInt(now.members),
+        @floatFromInt(now.dead),
+        @floatFromInt(now.blocks_made),
+        @floatFromInt(now.claims_made),
+        @floatFromInt(look.view.blocks_known),
+        @floatFromInt(now.reach_bytes),
+        @floatFromInt(header.creator_pid.get()),
+        @floatFromInt(header.creator_runtime.get()),
+    };
+    return 0;
+}
+
+pub export fn ap_look_blocks(look: *Look, from: u32, blocks: [*]BlockInfo, max: u32, next: *f64) i32 {
+    var following: ?u32 = null;
+    const count = look.list(BlockInfo, from, blocks[0..max], &following);
+    next.* = if (following) |number| @floatFromInt(number) else -1;
+    return @intCast(count);
+}
+
+pub const LookMember = extern struct {
+    slot: u32,
+    pid: u32,
+    tid: u32,
+    runtime: u32,
+    joined_at_ms: f64,
+    bytes: f64,
+    arrays: u32,
+    condition: u32,
+    here: u32,
+    running: u32,
+    buffers: u32,
+    _pad: u32,
+};
+
+pub export fn ap_look_members(look: *Look, infos: [*]LookMember, max: u32) i32 {
+    if (look.facts.state != .pool) return 0;
+    var held: [layout.members_max]Look.Held = undefined;
+    look.held(&held);
+    var count: u32 = 0;
+    for (look.view.members, 0..) |*member, i| {
+        const slot: u8 = @intCast(i);
+        const condition = look.conditionOf(slot) orelse continue;
+        if (count == max) break;
+        const here = look.isHere(slot);
+        infos[count] = .{
+            .slot = slot,
+            .pid = member.pid.get(),
+            .tid = member.tid.get(),
+            .runtime = member.runtime.get(),
+            .joined_at_ms = @floatFromInt(member.joined_at_ms.get()),
+            .bytes = @floatFromInt(held[slot].bytes),
+            .arrays = held[slot].blocks,
+            .condition = @intFromEnum(condition),
+            .here = @intFromBool(here),
+            .running = if (here and condition != .dead) system.threadState(member.pid.get(), member.tid.get()) else 0,
+            .buffers = member.buffers_shown.get() -% member.buffers_gone.get(),
+            ._pad = 0,
+        };
+        count += 1;
+    }
+    return @intCast(count);
+}
+
+pub export fn ap_look_command(look: *Look, slot: u32, text: [*]u8, bytes: u32) i32 {
+    if (slot >= layout.members_max or !look.isHere(@intCast(slot))) return 0;
+    if (look.conditionOf(@intCast(slot)) orelse .dead == .dead) return 0;
+    return @intCast(system.commandLine(look.view.members[slot].pid.get(), text[0..bytes]));
+}
+
+pub const LookClaim = extern struct {
+    block: u32,
+    attaches: u32,
+    generation: f64,
+    left_ms: f64,
+};
+
+pub export fn ap_look_claims(look: *Look, from: u32, claims: [*]LookClaim, max: u32, next: *f64) i32 {
+    const now_ms: f64 = @floatFromInt(system.monotonicMs());
+    var count: u32 = 0;
+    var number = from;
+    while (number < look.view.pins_known and count < max) : (number += 1) {
+        const pin = &look.view.pins[number];
+        const word = pin.word.get();
+        if (word.kind != .claim) continue;
+        claims[count] = .{
+            .block = pin.block.get().int(),
+            .attaches = word.attaches,
+            .generation = @floatFromInt(pin.generation.get()),
+            .left_ms = @as(f64, @floatFromInt(pin.deadline_ms.get())) - now_ms,
+        };
+        count += 1;
+    }
+    next.* = if (number < look.view.pins_known) @floatFromInt(number) else -1;
+    return @intCast(count);
+}
+
+pub export fn ap_look_picture(look: *Look, first_bytes: f64, cells: [*][3]f64, count: u32) i32 {
+    look.picture(wholeNumber(first_bytes) catch return @intFromEnum(Code.argument), cells[0..count]);
+    return 0;
+}
+
+pub export fn ap_look_check(look: *Look, tries: u32, text: ?*[256]u8) i32 {
+    return switch (look.check(tries)) {
+        .sound => 0,
+        .repairable => 1,
+        .unsure => @intFromEnum(Code.busy),
+        .broken => |broken| blk: {
+            if (text) |into| describeBroken(broken, into);
+            break :blk @intFromEnum(Code.corrupt);
+        },
+    };
+}
+
 comptime {
     _ = @import("node_api.zig"); // it has an export of its own
+    layout.assert(@sizeOf(LookMember) == 56);
+    layout.assert(@sizeOf(LookClaim) == 24);
     layout.assert(@sizeOf(BlockInfo) == 72);
     layout.assert(@sizeOf(MemberInfo) == 32);
 }

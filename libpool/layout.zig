@@ -197,7 +197,10 @@ pub const Header = extern struct {
 
     /// Monotonic milliseconds; no claim lives beyond it. 0: there is no claim.
     claims_until_ms: Cell(u64),
-    _line1: [56]u8,
+    /// Who made it, for those who list pools; never changes.
+    creator_pid: Cell(u32),
+    creator_runtime: Cell(u32),
+    _line1: [48]u8,
 
     lock: Cell(LockWord),
     _line2: [60]u8,
@@ -483,6 +486,13 @@ pub const Geometry = struct {
             .heap_start = heap_start,
             .segment_bytes = heap_start + capacity,
         };
+    }
+
+    /// What the metadata takes of /dev/shm, when so many entries of each table are backed.
+    pub fn metadataBytes(_: Geometry, blocks: u32, pins: u32, waiters: u32) u64 {
+        return blocks_start + alignUp(@as(u64, blocks) * @sizeOf(Block), section_bytes) +
+            alignUp(@as(u64, pins) * @sizeOf(Pin), section_bytes) +
+            alignUp(@as(u64, waiters) * @sizeOf(Waiter), section_bytes);
     }
 };
 

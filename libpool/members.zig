@@ -101,8 +101,13 @@ fn nextIncarnation(before: u23) u23 {
 /// Whether the member that `word` stood for in `slot` certainly is dead.
 pub fn isDead(view: *const View, self: *const Self, slot: u8, word: MemberWord) bool {
     if (slot == self.slot) return word.incarnation != self.incarnation;
+    return looksDead(view, self.fd, self.thread, slot, word);
+}
+
+/// The same, for one who is no member himself: `fd` is any descriptor of the segment, `judge` the caller.
+pub fn looksDead(view: *const View, fd: Fd, judge: system.Thread, slot: u8, word: MemberWord) bool {
     const member = &view.members[slot];
-    if (!system.slotTaken(self.fd, slot)) return true;
+    if (!system.slotTaken(fd, slot)) return true;
     if (word.state != .joined) return false;
     const namespace = member.pid_namespace.get();
     const pid = member.pid.get();
@@ -111,8 +116,8 @@ pub fn isDead(view: *const View, self: *const Self, slot: u8, word: MemberWord) 
     // Another member may have taken the slot while we read; then this one is gone, and the next judge will see it. (On arm64
     // the fields could come after this load, and be the newcomer's: then `word` is dead, whatever they say.)
     if (member.word.acquire() != word) return false;
-    if (namespace == 0 or namespace != self.thread.pid_namespace) return false;
-    return system.threadIsDead(self.thread, pid, tid, started_ticks);
+    if (namespace == 0 or namespace != judge.pid_namespace) return false;
+    return system.threadIsDead(judge, pid, tid, started_ticks);
 }
 
 /// Whether somebody may still see what the dead member held that `word` stood for.

@@ -88,7 +88,7 @@ pub const Pool = struct {
     pub fn create(name: ?[]const u8, capacity_bytes: u64, claim_ttl_ms: u64, options: Options, report: *segment.Report) segment.Error!*Pool {
         if (name) |given| if (!segment.nameIsValid(given)) return error.Argument;
         _ = segment.sweep();
-        const entered = try segment.create(capacityOf(capacity_bytes), claim_ttl_ms, report);
+        const entered = try segment.create(capacityOf(capacity_bytes), claim_ttl_ms, options.runtime, report);
         errdefer system.close(entered.fd);
         var buffer: [32]u8 = undefined;
         for (0..100) |_| {
@@ -1045,9 +1045,7 @@ pub const Pool = struct {
         }
         try pool.acquire();
         defer pool.unlock();
-        result.metadata_bytes = layout.blocks_start + layout.alignUp(@as(u64, view.blocksBacked()) * @sizeOf(Block), layout.section_bytes) +
-            layout.alignUp(@as(u64, view.pinsBacked()) * @sizeOf(layout.Pin), layout.section_bytes) +
-            layout.alignUp(@as(u64, view.waitersBacked()) * @sizeOf(layout.Waiter), layout.section_bytes);
+        result.metadata_bytes = view.geometry.metadataBytes(view.blocksBacked(), view.pinsBacked(), view.waitersBacked());
         result.backed_bytes = file.backed_bytes -| result.metadata_bytes;
         result.claims = view.header.claims.get();
         result.recoveries = view.header.recoveries.get();

@@ -56,15 +56,15 @@ pub fn nameIsValid(name: []const u8) bool {
 }
 
 /// A segment that has no name yet, all but its first member initialised, its slot 0 taken.
-pub fn create(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Entered {
-    return createIn(capacity_bytes, claim_ttl_ms, report) catch |err| {
+pub fn create(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Report) Error!Entered {
+    return createIn(capacity_bytes, claim_ttl_ms, runtime, report) catch |err| {
         // Once more, without what the attempt itself took.
         if (err == error.Full) noteSpace(report);
         return err;
     };
 }
 
-fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Entered {
+fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Report) Error!Entered {
     const geometry = layout.Geometry.of(capacity_bytes) orelse return error.Argument;
     const fd = system.createUnnamed(&report.failure) catch |err| return translated(err, report);
     errdefer system.close(fd);
@@ -86,6 +86,8 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, report: *Report) Error!Enter
     header.segment_bytes.set(geometry.segment_bytes);
     header.claim_ttl_ms.set(claim_ttl_ms);
     header.created_at_ms.set(system.wallMs());
+    header.creator_pid.set(system.Thread.current().pid);
+    header.creator_runtime.set(runtime);
     header.blocks_max.set(geometry.blocks_max);
     header.pins_max.set(geometry.pins_max);
     header.touching.set(.{});
@@ -158,7 +160,7 @@ fn takeSlot(fd: Fd, slot: u8) bool {
 }
 
 /// By reading, so that a hole stays a hole: our own, private, of a size that fits what it says of itself.
-fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
+noinline fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
     const file = system.info(fd) orelse return error.System;
     if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
     if (file.size_bytes < @sizeOf(layout.Header)) return error.Corrupt;
@@ -168,12 +170,18 @@ fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
         report.detail = header.version.get();
         return error.Version;
     }
-    const geometry = layout.Geometry.of(header.capacity_bytes.get()) orelse return error.Corrupt;
+    const geometry = geometryOf(header) orelse return error.Corrupt;
+    if (file.size_bytes != geometry.segment_bytes) return error.Corrupt;
+}
+
+/// What follows from the capacity that a header says; null if the rest of it says something else.
+pub noinline fn geometryOf(header: *const layout.Header) ?layout.Geometry {
+    const geometry = layout.Geometry.of(header.capacity_bytes.get()) orelse return null;
     const fits = header.member_bytes.get() == @sizeOf(layout.Member) and
-        header.segment_bytes.get() == geometry.segment_bytes and file.size_bytes == geometry.segment_bytes and
+        header.segment_bytes.get() == geometry.segment_bytes and
         header.blocks_max.get() == geometry.blocks_max and header.pins_max.get() == geometry.pins_max and
         header.capacity_bytes.get() == geometry.capacity_bytes and header.claim_ttl_ms.get() >= 1;
-    if (!fits) return error.Corrupt;
+    return if (fits) geometry else null;
 }
 
 /// Somebody who joins, or looks whether he may unlink, is at the gate for a moment only, and may go away without doing either:
@@ -181,7 +189,7 @@ fn readHeader(fd: Fd, header: *layout.Header, report: *Report) Error!void {
 const gate_tries = 100;
 
 /// Unlinks the segment unless somebody is in it, somebody joins, or a claim waits. The caller's own slot must be dropped.
-pub fn removeIfUnused(fd: Fd, name: []const u8) bool {
+pub noinline fn removeIfUnused(fd: Fd, name: []const u8) bool {
     for (0..gate_tries) |_| {
         if (system.anySlotTaken(fd)) return false; // the usual case, without the gate
         if (system.closeGate(fd)) break;
@@ -243,6 +251,25 @@ pub fn sweep() u32 {
     return removed;
 }
 
+/// Removes a pool by name, though claims may wait in it, and with `force` though members live in it: they keep the memory,
+/// and nobody finds it any more. False, and nothing done, if somebody lives there and it is not forced.
+pub fn remove(name: []const u8, force: bool, report: *Report) Error!bool {
+    const fd = system.open(name, &report.failure) catch |err| return translated(err, report);
+    defer system.close(fd);
+    const file = system.info(fd) orelse return error.System;
+    // Whatever is in it: a damaged one is to be got rid of, too.
+    if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
+    for (0..gate_tries) |_| {
+        if (system.closeGate(fd)) break;
+        system.sleep(1);
+    } else if (!force) return false;
+    defer system.leaveGate(fd);
+    if (!force and system.anySlotTaken(fd)) return false;
+    if (!system.hasName(fd, name)) return error.NotFound;
+    system.unlink(name);
+    return true;
+}
+
 pub fn translated(err: platform.Error, report: *Report) Error {
     return switch (err) {
         error.NotFound => error.NotFound,
@@ -257,7 +284,7 @@ pub fn translated(err: platform.Error, report: *Report) Error {
     };
 }
 
-fn noteSpace(report: *Report) void {
+noinline fn noteSpace(report: *Report) void {
     const space = system.deviceSpace() orelse return;
     report.detail = space.free_bytes;
     report.files_are_full = space.files_are_full;

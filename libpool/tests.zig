@@ -17,4 +17,5 @@ test {
     _ = @import("tests/living.zig");
     _ = @import("tests/leftovers.zig");
     _ = @import("tests/waiting.zig");
+    _ = @import("tests/look.zig");
 }

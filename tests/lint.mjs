@@ -8,7 +8,7 @@ const checks = [
   ["types, TypeScript 7", "tsc", "-p", "."],
   ["declarations, TypeScript 7", "tsc", "-p", "tsconfig.build.json", "--noEmit"],
   ["types of the examples, TypeScript 7", "tsc", "-p", "examples"],
-  ["types, Deno", "deno", "check", "mod.ts", "examples", "tests"],
+  ["types, Deno", "deno", "check", "mod.ts", "cli", "examples", "tests"],
   ["no slow types (JSR)", "deno", "publish", "--dry-run", "--allow-dirty", "--quiet", "--set-version", "0.0.0"],
   ["core/abi.ts is current", "node", "scripts/abi.mjs", "--check"],
 ];

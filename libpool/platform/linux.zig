@@ -24,7 +24,7 @@ const handover_byte: i64 = slot_byte + 512;
 /// A system call's last failure, for the report; private to the member that asks for it.
 pub const Failure = struct { errno: i32 = 0 };
 
-fn call(result: usize, failure: *Failure) Error!usize {
+noinline fn call(result: usize, failure: *Failure) Error!usize {
     const e = linux.errno(result);
     if (e == .SUCCESS) return result;
     failure.errno = @intFromEnum(e);
@@ -43,7 +43,7 @@ fn call(result: usize, failure: *Failure) Error!usize {
 pub const Path = struct {
     bytes: [directory.len + 1 + prefix.len + 64 + 1]u8,
 
-    pub fn of(name: []const u8) Path {
+    pub noinline fn of(name: []const u8) Path {
         var path: Path = .{ .bytes = undefined };
         const parts = [_][]const u8{ directory, "/", prefix, name, "\x00" };
         var at: usize = 0;
@@ -86,7 +86,7 @@ pub fn publish(fd: Fd, name: []const u8, failure: *Failure) Error!void {
     crash.step();
 }
 
-pub fn open(name: []const u8, failure: *Failure) Error!Fd {
+pub noinline fn open(name: []const u8, failure: *Failure) Error!Fd {
     const path = Path.of(name);
     // NONBLOCK: a FIFO of that name must not make us wait.
     const flags: linux.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true };
@@ -96,13 +96,33 @@ pub fn open(name: []const u8, failure: *Failure) Error!Fd {
     });
 }
 
-pub fn unlink(name: []const u8) void {
+/// For reading only, without a trace: not even the time of the last access changes.
+pub noinline fn openToLook(name: []const u8, failure: *Failure) Error!Fd {
+    const path = Path.of(name);
+    var flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true, .NOATIME = true };
+    for (0..2) |_| {
+        return @intCast(call(linux.openat(linux.AT.FDCWD, path.z(), flags, 0), failure) catch |err| {
+            if (failure.errno != @intFromEnum(linux.E.PERM)) return err;
+            flags.NOATIME = false; // another user's
+            continue;
+        });
+    }
+    return error.Permission;
+}
+
+/// What stands under a name, without opening it.
+pub noinline fn infoOf(name: []const u8) ?FileInfo {
+    const path = Path.of(name);
+    return infoAt(linux.AT.FDCWD, path.z(), linux.AT.SYMLINK_NOFOLLOW);
+}
+
+pub noinline fn unlink(name: []const u8) void {
     const path = Path.of(name);
     _ = linux.unlink(path.z());
     crash.step();
 }
 
-pub fn close(fd: Fd) void {
+pub noinline fn close(fd: Fd) void {
     _ = linux.close(fd);
     crash.step();
 }
@@ -118,9 +138,13 @@ pub const FileInfo = struct {
     backed_bytes: u64,
 };
 
-pub fn info(fd: Fd) ?FileInfo {
+pub noinline fn info(fd: Fd) ?FileInfo {
+    return infoAt(fd, "", linux.AT.EMPTY_PATH);
+}
+
+noinline fn infoAt(fd: Fd, path: [*:0]const u8, flags: u32) ?FileInfo {
     var buffer: linux.Statx = undefined;
-    const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &buffer);
+    const result = linux.statx(fd, path, flags, linux.STATX.BASIC_STATS, &buffer);
     if (linux.errno(result) != .SUCCESS) return null;
     return .{
         .regular = buffer.mode & linux.S.IFMT == linux.S.IFREG,
@@ -135,7 +159,7 @@ pub fn info(fd: Fd) ?FileInfo {
 }
 
 /// Whether `name` still leads to the file that `fd` has open.
-pub fn hasName(fd: Fd, name: []const u8) bool {
+pub noinline fn hasName(fd: Fd, name: []const u8) bool {
     var failure: Failure = .{};
     const mine = info(fd) orelse return false;
     const path = Path.of(name);
@@ -148,6 +172,18 @@ pub fn hasName(fd: Fd, name: []const u8) bool {
 
 pub fn read(fd: Fd, into: []u8) bool {
     return linux.pread(fd, into.ptr, into.len, 0) == into.len;
+}
+
+/// From `offset` on. False if there is less, or nothing to be read.
+pub noinline fn readAt(fd: Fd, offset: u64, into: []u8) bool {
+    var done: usize = 0;
+    while (done < into.len) {
+        const got = linux.pread(fd, into[done..].ptr, into.len - done, @intCast(offset + done));
+        if (linux.errno(got) == .INTR) continue;
+        if (linux.errno(got) != .SUCCESS or got == 0) return false;
+        done += got;
+    }
+    return true;
 }
 
 /// The names of this machine's segments, whoever they belong to.
@@ -200,7 +236,7 @@ pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
 
 /// Puts zeroed memory behind a range, or behind what of it has none. Steps: each is all or nothing, and a signal undoes
 /// the one it hits.
-pub fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
+pub noinline fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
     const step = 16 << 20;
     var done: u64 = 0;
     while (done < bytes) {
@@ -220,7 +256,7 @@ pub fn hasRoom(bytes: u64) bool {
 }
 
 /// Takes the memory from behind a range of whole pages; it reads as zeros when it is backed again.
-pub fn punch(fd: Fd, offset: u64, bytes: u64) bool {
+pub noinline fn punch(fd: Fd, offset: u64, bytes: u64) bool {
     const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
     while (true) {
         const result = linux.fallocate(fd, mode, @intCast(offset), @intCast(bytes));
@@ -236,7 +272,7 @@ pub fn punch(fd: Fd, offset: u64, bytes: u64) bool {
 }
 
 /// Reserves `private_bytes + segment_bytes` of addresses: zeroed memory of this process, then the segment.
-pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+pub noinline fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
     const rw: linux.PROT = .{ .READ = true, .WRITE = true };
     const all = private_bytes + segment_bytes;
@@ -252,6 +288,13 @@ pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure
     _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTDUMP);
     _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTFORK);
     return base;
+}
+
+/// Zeroed memory of this process, which takes nothing until it is written.
+pub noinline fn mapPrivate(bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+    const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
+    const start = try call(linux.mmap(null, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0), failure);
+    return @ptrFromInt(start);
 }
 
 pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
@@ -288,7 +331,7 @@ const Statfs = extern struct {
 };
 
 /// Null when it cannot be told, or has no limit of its own.
-pub fn deviceSpace() ?DeviceSpace {
+pub noinline fn deviceSpace() ?DeviceSpace {
     var buffer: Statfs = undefined;
     const path: [*:0]const u8 = directory;
     const result = linux.syscall2(.statfs, @intFromPtr(path), @intFromPtr(&buffer));
@@ -335,7 +378,7 @@ fn limitIn(path: [*:0]const u8) u64 {
     return std.fmt.parseInt(u64, std.mem.trim(u8, text, " \n"), 10) catch std.math.maxInt(u64); // "max"
 }
 
-fn readFile(path: [*:0]const u8, into: []u8) ?[]u8 {
+noinline fn readFile(path: [*:0]const u8, into: []u8) ?[]u8 {
     var failure: Failure = .{};
     const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
     const fd: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, path, flags, 0), &failure) catch return null);
@@ -356,7 +399,7 @@ fn flock(kind: i16, start: i64, length: i64) linux.Flock {
     return lock;
 }
 
-fn setLock(fd: Fd, kind: i16, start: i64) bool {
+noinline fn setLock(fd: Fd, kind: i16, start: i64) bool {
     var lock = flock(kind, start, 1);
     while (true) {
         const result = linux.fcntl(fd, linux.F.OFD_SETLK, @intFromPtr(&lock));
@@ -367,7 +410,7 @@ fn setLock(fd: Fd, kind: i16, start: i64) bool {
 }
 
 /// Whether somebody else's description holds a lock in the range. Unsure means yes.
-fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
+noinline fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
     var lock = flock(linux.F.WRLCK, start, length);
     const result = linux.fcntl(fd, linux.F.OFD_GETLK, @intFromPtr(&lock));
     return linux.errno(result) != .SUCCESS or lock.type != linux.F.UNLCK;
@@ -415,7 +458,7 @@ pub const Thread = struct {
     pid_namespace: u64,
     started_ticks: u64,
 
-    pub fn current() Thread {
+    pub noinline fn current() Thread {
         const pid: u32 = @intCast(linux.getpid());
         const tid: u32 = @intCast(linux.gettid());
         var thread: Thread = .{ .pid = pid, .tid = tid, .pid_namespace = 0, .started_ticks = 0 };
@@ -449,7 +492,7 @@ fn namespace(path: [*:0]const u8) u64 {
 
 /// Whether that thread certainly never runs user code again. Only for threads of the same `pid_namespace` as `judge`, the
 /// caller's.
-pub fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u64) bool {
+pub noinline fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u64) bool {
     if (!looksDead(pid, tid, started_ticks)) return false;
     // /proc may be another one than when the caller joined (after chroot, say): it must know the caller itself.
     const own = threadStat(judge.pid, judge.tid) catch return false;
@@ -464,8 +507,21 @@ fn looksDead(pid: u32, tid: u32, started_ticks: u64) bool {
     return stat.isOver();
 }
 
+/// What a thread is at, as /proc has it ('R' running, 'S' sleeping, 'T' stopped …); 0 if it does not tell.
+pub fn threadState(pid: u32, tid: u32) u8 {
+    const stat = threadStat(pid, tid) catch return 0;
+    return stat.state;
+}
+
+/// The command line of a process, its parts separated by nul. Returns how many bytes, 0 if it cannot be told.
+pub fn commandLine(pid: u32, into: []u8) usize {
+    var path_buffer: [64]u8 = undefined;
+    const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/cmdline", .{pid}) catch unreachable;
+    return (readFile(path.ptr, into) orelse return 0).len;
+}
+
 /// Whether none of its threads ever runs user code again. Only for processes of the same `pid_namespace` as `judge`.
-pub fn processIsDead(judge: Thread, pid: u32) bool {
+pub noinline fn processIsDead(judge: Thread, pid: u32) bool {
     if (!allThreadsAreOver(pid)) return false;
     const own = threadStat(judge.pid, judge.tid) catch return false;
     return own.started_ticks == judge.started_ticks;
@@ -513,7 +569,7 @@ const ThreadStat = struct {
     }
 };
 
-fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
+noinline fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     var path_buffer: [64]u8 = undefined;
     const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/task/{d}/stat", .{ pid, tid }) catch unreachable;
     var failure: Failure = .{};

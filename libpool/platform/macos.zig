@@ -112,6 +112,23 @@ pub fn open(name: []const u8, failure: *Failure) Error!Fd {
     return fd;
 }
 
+/// For reading only.
+pub fn openToLook(name: []const u8, failure: *Failure) Error!Fd {
+    const path: Path = .of(name);
+    const flags: c.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true };
+    const fd = c.open(path.z(), flags, @as(c.mode_t, 0));
+    if (fd < 0) return failed(failure);
+    return fd;
+}
+
+/// What stands under a name, without opening it.
+pub fn infoOf(name: []const u8) ?FileInfo {
+    const path: Path = .of(name);
+    var stat: c.Stat = undefined;
+    if (c.fstatat(c.AT.FDCWD, path.z(), &stat, c.AT.SYMLINK_NOFOLLOW) != 0) return null;
+    return infoFrom(&stat);
+}
+
 pub fn unlink(name: []const u8) void {
     const path: Path = .of(name);
     _ = c.unlink(path.z());
@@ -137,6 +154,10 @@ pub const FileInfo = struct {
 pub fn info(fd: Fd) ?FileInfo {
     var stat: c.Stat = undefined;
     if (c.fstat(fd, &stat) != 0) return null;
+    return infoFrom(&stat);
+}
+
+fn infoFrom(stat: *const c.Stat) FileInfo {
     return .{
         .regular = stat.mode & c.S.IFMT == c.S.IFREG,
         .owned = stat.uid == c.geteuid(),
@@ -160,6 +181,18 @@ pub fn hasName(fd: Fd, name: []const u8) bool {
 
 pub fn read(fd: Fd, into: []u8) bool {
     return c.pread(fd, into.ptr, into.len, 0) == into.len;
+}
+
+/// From `offset` on. False if there is less, or nothing to be read.
+pub fn readAt(fd: Fd, offset: u64, into: []u8) bool {
+    var done: usize = 0;
+    while (done < into.len) {
+        const got = c.pread(fd, into[done..].ptr, into.len - done, @intCast(offset + done));
+        if (got < 0 and c._errno().* == @intFromEnum(c.E.INTR)) continue;
+        if (got <= 0) return false;
+        done += @intCast(got);
+    }
+    return true;
 }
 
 pub const Names = struct {
@@ -227,6 +260,14 @@ pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure
         return err;
     }
     return base;
+}
+
+/// Zeroed memory of this process, which takes nothing until it is written.
+pub fn mapPrivate(bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+    const rw: c.PROT = .{ .READ = true, .WRITE = true };
+    const start = c.mmap(null, bytes, rw, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0);
+    if (start == c.MAP_FAILED) return failed(failure);
+    return @ptrCast(@alignCast(start));
 }
 
 pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
@@ -352,6 +393,32 @@ pub fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u64) bool 
     var buffer: [256]u8 = undefined;
     const got = proc_pidinfo(@intCast(pid), thread_by_id, started_ticks, &buffer, buffer.len);
     return got <= 0 and c._errno().* == @intFromEnum(c.E.SRCH);
+}
+
+/// Not told.
+pub fn threadState(_: u32, _: u32) u8 {
+    return 0;
+}
+
+const ctl_kern = 1;
+const kern_procargs2 = 49;
+extern "c" fn sysctl(name: [*]c_int, length: c_uint, old: ?*anyopaque, old_bytes: *usize, new: ?*anyopaque, new_bytes: usize) c_int;
+
+/// The command line of a process, its parts separated by nul. Returns how many bytes, 0 if it cannot be told.
+pub fn commandLine(pid: u32, into: []u8) usize {
+    var name = [_]c_int{ ctl_kern, kern_procargs2, @intCast(pid) };
+    // How many arguments; the program's path, padded with nul; the arguments; the environment, which is nobody's business.
+    var buffer: [16384]u8 = undefined;
+    var got: usize = buffer.len;
+    if (sysctl(&name, name.len, &buffer, &got, null, 0) != 0 or got < 4 or got > buffer.len) return 0;
+    const count = std.mem.readInt(u32, buffer[0..4], .little);
+    var at = std.mem.indexOfScalarPos(u8, buffer[0..got], 4, 0) orelse return 0;
+    while (at < got and buffer[at] == 0) at += 1;
+    const start = at;
+    for (0..@min(count, got)) |_| at = 1 + (std.mem.indexOfScalarPos(u8, buffer[0..got], at, 0) orelse return 0);
+    const bytes = @min(at - start, into.len);
+    @memcpy(into[0..bytes], buffer[start..][0..bytes]);
+    return bytes;
 }
 
 extern "c" fn mach_vm_read_overwrite(task: c_uint, address: u64, size: u64, into: u64, got: *u64) c_int;

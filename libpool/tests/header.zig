@@ -34,6 +34,10 @@ test "each function of the header is exported with as many parameters of the sam
 test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(@sizeOf(exports.BlockInfo), @sizeOf(c.ap_block_info));
     try expectEqual(@sizeOf(exports.MemberInfo), @sizeOf(c.ap_member_info));
+    try expectEqual(@sizeOf(exports.LookMember), @sizeOf(c.ap_look_member));
+    try expectEqual(@offsetOf(exports.LookMember, "arrays"), @offsetOf(c.ap_look_member, "arrays"));
+    try expectEqual(@sizeOf(exports.LookClaim), @sizeOf(c.ap_look_claim));
+    try expectEqual(40, c.AP_LOOK_LENGTH);
     try expectEqual(@offsetOf(exports.BlockInfo, "holders"), @offsetOf(c.ap_block_info, "holders"));
     try expectEqual(@offsetOf(exports.MemberInfo, "joined_at_ms"), @offsetOf(c.ap_member_info, "joined_at_ms"));
     try expectEqual(exports.abi_version, c.AP_ABI_VERSION);

@@ -1,0 +1,207 @@
+/** arraypool inspect NAME */
+
+import { type Command, type Context, EXIT, wholeNumber } from "./command.ts";
+import { commandOf, conditionOf, holderNames, typeOf } from "./describe.ts";
+import { formatAge, formatBytes, plural, table } from "./format.ts";
+import { type Block, type Claim, type Facts, type Look, lookAt, type Member } from "./look.ts";
+import { drawHeap } from "./picture.ts";
+import { poolJson } from "./ls.ts";
+
+const PICTURE_ROWS = 6;
+
+/** See its help. */
+export const inspect: Command = {
+  name: "inspect",
+  takes: "NAME",
+  summary: "members, largest arrays, claims and a picture of the heap",
+  help: `Shows one pool: who is in it, its largest arrays with their element type, length and holders, what waits to be
+attached, and how its heap is used. Shapes are not shown, since they travel in descriptors and do not stand in the pool.
+
+It only reads: the pool is not joined, locked or changed. Where members worked on it meanwhile, it says how many entries
+of its tables changed while they were read.`,
+  options: { arrays: { type: "string" } },
+  optionHelp: { "arrays N": "how many of the largest arrays to show (default 10)" },
+  run(context) {
+    const count = wholeNumber(context, "arrays", 10);
+    return lookAt(context.args[0]!, (look) => {
+      const facts = look.take();
+      if (facts.state !== "pool") {
+        if (context.json) context.printJson({ pool: poolJson(facts) });
+        else context.print(...unreadable(facts));
+        return facts.state === "damaged" ? EXIT.no : EXIT.notOurs;
+      }
+      const blocks = look.blocks().sort((a, b) => b.bytes - a.bytes);
+      const found = { facts, blocks, members: look.members(), claims: look.claims() };
+      if (context.json) printAsJson(context, found, count);
+      else printForPeople(context, look, found, count);
+      return facts.corrupt ? EXIT.no : EXIT.done;
+    });
+  },
+};
+
+interface Found {
+  facts: Facts;
+  blocks: Block[];
+  members: Member[];
+  claims: Claim[];
+}
+
+function printAsJson({ printJson }: Context, { facts, blocks, members, claims }: Found, count: number): void {
+  printJson({
+    pool: poolJson(facts),
+    members: members.map(memberJson),
+    arrays: blocks.slice(0, count).map(arrayJson),
+    claims: claims.map((claim) => ({ ...claim })),
+  });
+}
+
+/** A member as it stands in JSON. */
+export function memberJson(member: Member): Record<string, unknown> {
+  const { joinedAt, command, ...rest } = member;
+  return { ...rest, joinedAt: new Date(joinedAt).toISOString(), command: command ?? null };
+}
+
+/** An array as it stands in JSON. */
+export function arrayJson(block: Block): Record<string, unknown> {
+  const { dtype, kind: _, ...rest } = block;
+  return { ...rest, dtype: dtype ?? null };
+}
+
+function printForPeople({ print, paint, width, lineWidth }: Context, look: Look, found: Found, count: number): void {
+  const { facts, blocks, members, claims } = found;
+  const condition = conditionOf(facts);
+  print(
+    paint.bold(`pool ${facts.name}`) + (condition === "" ? "" : "  " + paint.yellow(condition)),
+    `made ${formatAge(facts.now - facts.createdAt)} ago by process ${facts.creatorPid} (${facts.creatorRuntime})`,
+    `${formatBytes(facts.usedBytes)} of ${formatBytes(facts.capacityBytes)} used by ${
+      plural(facts.arrays, "array")
+    }; ` +
+      `takes ${formatBytes(facts.takenBytes)} of /dev/shm, ${formatBytes(facts.metadataBytes)} of it for its tables`,
+    `free: ${formatBytes(facts.freeBackedBytes)} with memory, in all ${
+      formatBytes(facts.capacityBytes - facts.usedBytes - facts.reservedBytes)
+    } in ${plural(facts.freeRuns, "run")}, the largest ${formatBytes(facts.largestFreeBytes)}`,
+    `${plural(facts.claims, "claim")}, ${formatBytes(facts.claimedBytes)} held by nothing else; ` +
+      `claims wait ${formatAge(facts.claimTtlMs)} unless they say otherwise`,
+  );
+  for (const line of remarks(facts)) print(paint.yellow(line));
+
+  print("", paint.bold("Heap"), ...drawHeap(look, facts, width, PICTURE_ROWS, paint));
+
+  print("", paint.bold("Members"));
+  if (members.length === 0) print("nobody");
+  else print(...memberTable(members, facts.now, lineWidth, paint));
+
+  print("", paint.bold(count < blocks.length ? `The largest of ${plural(blocks.length, "array")}` : "Arrays"));
+  if (blocks.length === 0) print("none");
+  else {
+    print(...table(
+      [
+        { title: "BLOCK", right: true },
+        { title: "BYTES", right: true },
+        { title: "TYPE" },
+        { title: "CLAIMS", right: true },
+        { title: "HELD BY PROCESS" },
+      ],
+      blocks.slice(0, count).map((block) => [
+        String(block.block),
+        formatBytes(block.bytes),
+        typeOf(block),
+        String(block.claims),
+        holderNames(block.holders, members) || "only claims",
+      ]),
+      lineWidth,
+      paint,
+    ));
+  }
+
+  if (claims.length === 0) return;
+  print("", paint.bold(claims.length > count ? `The next to expire of ${plural(claims.length, "claim")}` : "Claims"));
+  print(...table(
+    [
+      { title: "BLOCK", right: true },
+      { title: "ATTACHES LEFT", right: true },
+      { title: "EXPIRES IN" },
+    ],
+    claims.sort((a, b) => a.leftMs - b.leftMs).slice(0, count).map((claim) => [
+      String(claim.block),
+      String(claim.attaches),
+      claim.leftMs > 0 ? formatAge(claim.leftMs) : "expired",
+    ]),
+    lineWidth,
+    paint,
+  ));
+}
+
+/** Members as a table. */
+export function memberTable(members: readonly Member[], now: number, width: number, paint: Context["paint"]): string[] {
+  return table(
+    [
+      { title: "SLOT", right: true },
+      { title: "PROCESS", right: true },
+      { title: "THREAD", right: true },
+      { title: "RUNTIME" },
+      { title: "STATE" },
+      { title: "ARRAYS", right: true },
+      { title: "BYTES", right: true },
+      { title: "JOINED", right: true },
+      { title: "COMMAND" },
+    ],
+    members.map((member) => [
+      String(member.slot),
+      String(member.pid),
+      member.threadId === member.pid ? "main" : String(member.threadId),
+      member.runtime,
+      {
+        text: member.state,
+        paint: (text: string) =>
+          member.state === "live" ? text : member.state === "dead" ? paint.red(text) : paint.yellow(text),
+      },
+      String(member.arrays),
+      formatBytes(member.bytes),
+      formatAge(now - member.joinedAt),
+      commandOf(member),
+    ]),
+    width,
+    paint,
+  );
+}
+
+/** What is unusual about a pool. */
+export function remarks(facts: Facts): string[] {
+  const lines: string[] = [];
+  if (facts.corrupt) lines.push("a recovery has found it damaged: see arraypool check " + facts.name);
+  if (facts.lock === "orphaned") {
+    lines.push("a member died at work: whoever needs the lock next repairs the metadata and goes on");
+  }
+  if (facts.lock === "held" && facts.moving === 0) {
+    lines.push(`process ${facts.lockPid} keeps the lock: if it is stopped, let it go on (kill -CONT ${facts.lockPid})`);
+  }
+  if (facts.deadMembers > 0) {
+    lines.push(
+      `${plural(facts.deadMembers, "member")} died and ${
+        facts.deadMembers === 1 ? "was" : "were"
+      } not reaped yet: arraypool reap ${facts.name}`,
+    );
+  }
+  if (facts.recoveries > 0) lines.push(`repaired ${facts.recoveries} times after a member died at work`);
+  if (facts.moving > 0) lines.push(`in motion: ${facts.moving} entries of its tables changed while they were read`);
+  return lines;
+}
+
+/** What can be said of a pool that cannot be read. */
+export function unreadable(facts: Facts): string[] {
+  if (facts.state === "damaged") {
+    return [
+      `pool ${facts.name} is damaged: its header is not one of a pool, or does not fit its file`,
+      `it takes ${formatBytes(facts.takenBytes)} of /dev/shm; ${
+        facts.life === "live" ? "somebody is in it" : `nobody is in it: arraypool rm ${facts.name} removes it`
+      }`,
+    ];
+  }
+  return [
+    `pool ${facts.name} was made by another version of arraypool (layout ${facts.version}): use its command line`,
+    `${formatBytes(facts.capacityBytes)} capacity, takes ${formatBytes(facts.takenBytes)} of /dev/shm, ${
+      facts.life === "live" ? "somebody is in it" : `nobody is in it: arraypool gc removes it`
+    }`,
+  ];
+}

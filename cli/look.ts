@@ -1,0 +1,422 @@
+/**
+ * Pools as they look from outside: read without joining, so without a slot, a lock or a write (libpool/look.zig).
+ */
+
+import {
+  AP_BLOCK_INFO,
+  AP_ERR_BUSY,
+  AP_ERR_CORRUPT,
+  AP_ERR_NOT_FOUND,
+  AP_KIND_ARRAY,
+  AP_LOCK_FREE,
+  AP_LOCK_HELD,
+  AP_LOOK_ARRAYS,
+  AP_LOOK_BLOCKS_MADE,
+  AP_LOOK_CAPACITY,
+  AP_LOOK_CLAIM,
+  AP_LOOK_CLAIM_TTL_MS,
+  AP_LOOK_CLAIMED,
+  AP_LOOK_CLAIMS,
+  AP_LOOK_CLAIMS_MADE,
+  AP_LOOK_CORRUPT,
+  AP_LOOK_CREATED_AT_MS,
+  AP_LOOK_CREATOR_PID,
+  AP_LOOK_CREATOR_RUNTIME,
+  AP_LOOK_DEAD,
+  AP_LOOK_FILE,
+  AP_LOOK_FREE_BACKED,
+  AP_LOOK_FREE_RUNS,
+  AP_LOOK_LARGEST_FREE,
+  AP_LOOK_LENGTH,
+  AP_LOOK_LIVE,
+  AP_LOOK_LOCK,
+  AP_LOOK_LOCK_PID,
+  AP_LOOK_MEMBER,
+  AP_LOOK_MEMBERS,
+  AP_LOOK_METADATA,
+  AP_LOOK_MOVING,
+  AP_LOOK_NAMED,
+  AP_LOOK_NOW_MS,
+  AP_LOOK_REACH,
+  AP_LOOK_RECOVERIES,
+  AP_LOOK_RESERVED,
+  AP_LOOK_STATE,
+  AP_LOOK_STILL,
+  AP_LOOK_TAKEN,
+  AP_LOOK_USED,
+  AP_LOOK_VERSION,
+  AP_LOOK_WAITS_MS,
+  AP_MEMBER_DEAD,
+  AP_MEMBER_JOINING,
+  AP_MEMBERS_MAX,
+  AP_REPORT_CODE,
+  AP_REPORT_DETAIL,
+  AP_REPORT_ERRNO,
+  AP_REPORT_LENGTH,
+  AP_RUNTIME_BUN,
+  AP_RUNTIME_DENO,
+  AP_RUNTIME_NODE,
+  AP_STATE_DAMAGED,
+  AP_STATE_POOL,
+} from "../core/abi.ts";
+import { type DType, elementTypeCoded } from "../core/dtype.ts";
+import { failure } from "../core/failure.ts";
+import { native, type Pointer } from "../core/native.ts";
+
+/** How often a copy is made anew when the pool moved meanwhile. */
+const TRIES = 8;
+const CHECK_TRIES = 500;
+
+/** What is known of a pool. Times are in milliseconds since 1970. */
+export interface Facts {
+  name: string;
+  /** Damaged: its header is none. Other version: no more is known than what all versions share. */
+  state: "pool" | "damaged" | "other version";
+  version: number;
+  /** Somebody is in it; nobody, but something sent waits in it; neither. */
+  life: "live" | "waiting" | "dead";
+  waitsMs: number;
+  /** It was unlinked, or its name is another one's by now. */
+  unlinked: boolean;
+  fileBytes: number;
+  takenBytes: number;
+  metadataBytes: number;
+  capacityBytes: number;
+  createdAt: number;
+  /** The process that made it, and its runtime. */
+  creatorPid: number;
+  creatorRuntime: string;
+  now: number;
+  claimTtlMs: number;
+  /** Not `still`: so many entries changed while it was read. */
+  still: boolean;
+  moving: number;
+  lock: "free" | "held" | "orphaned";
+  lockPid: number;
+  corrupt: boolean;
+  recoveries: number;
+  backedBytes: number;
+  usedBytes: number;
+  claimedBytes: number;
+  reservedBytes: number;
+  freeBackedBytes: number;
+  largestFreeBytes: number;
+  freeRuns: number;
+  /** Beyond it, the heap is free and takes no memory. */
+  reachBytes: number;
+  arrays: number;
+  claims: number;
+  members: number;
+  /** Dead, and not yet reaped. */
+  deadMembers: number;
+  /** Since the pool was made. */
+  blocksMade: number;
+  claimsMade: number;
+}
+
+/** An array. */
+export interface Block {
+  block: number;
+  generation: number;
+  dtype: DType | undefined;
+  /** Elements. The shape stands in descriptors only. */
+  length: number;
+  bytes: number;
+  offset: number;
+  /** Slots. */
+  holders: number[];
+  claims: number;
+  kind: number;
+}
+
+/** A member, or what is left of a dead one. */
+export interface Member {
+  slot: number;
+  pid: number;
+  threadId: number;
+  runtime: string;
+  state: "live" | "stopped" | "joining" | "dead";
+  joinedAt: number;
+  arrays: number;
+  bytes: number;
+  /** Undefined when it is dead, in another PID namespace, or another user's. */
+  command: string[] | undefined;
+}
+
+/** A descriptor on its way. */
+export interface Claim {
+  block: number;
+  generation: number;
+  attaches: number;
+  leftMs: number;
+}
+
+/** Bytes of a part of the heap. What is left of it is free and takes no memory. */
+export interface Cell {
+  used: number;
+  claimed: number;
+  free: number;
+}
+
+/** What the walk over all metadata has found. */
+export type Verdict =
+  | { result: "sound" | "repairable" | "unsure" }
+  | { result: "damaged"; finding: string };
+
+const NAME_BYTES = 32;
+
+/** The names of this user's pools, sorted. */
+export function poolNames(): string[] {
+  const { library } = native();
+  for (let max = 256;; max *= 2) {
+    const bytes = new Uint8Array(max * NAME_BYTES);
+    const count = library.ap_pool_names(bytes, max);
+    if (count > max) continue;
+    const names = Array.from({ length: count }, (_, i) => textOf(bytes.subarray(i * NAME_BYTES, (i + 1) * NAME_BYTES)));
+    return names.sort();
+  }
+}
+
+/** Removes a pool. False, and nothing done, if members live in it and it is not forced. */
+export function removePool(name: string, force: boolean): boolean {
+  const report = new Float64Array(AP_REPORT_LENGTH);
+  const result = native().library.ap_pool_remove(cString(name), force ? 1 : 0, report);
+  if (result < 0) throw failure(result, { pool: name, errno: report[AP_REPORT_ERRNO]! });
+  return result === 1;
+}
+
+/** Removes every pool in which nobody lives and nothing waits. Returns how many. */
+export function sweep(): number {
+  return native().library.ap_sweep();
+}
+
+/** Runs `use` with a look at a pool; undefined if there is none of that name. */
+export function ifThere<R>(name: string, use: (look: Look) => R): R | undefined {
+  const look = Look.openIfThere(name);
+  if (look === undefined) return undefined;
+  try {
+    return use(look);
+  } finally {
+    look.close();
+  }
+}
+
+/** Runs `use` with a look at a pool. @throws {PoolError} */
+export function lookAt<R>(name: string, use: (look: Look) => R): R {
+  const look = Look.open(name);
+  try {
+    return use(look);
+  } finally {
+    look.close();
+  }
+}
+
+/** A look at one pool, and the last copy that was made of its metadata. */
+export class Look {
+  readonly name: string;
+  readonly #look: Pointer;
+
+  private constructor(name: string, look: Pointer) {
+    this.name = name;
+    this.#look = look;
+  }
+
+  static open(name: string): Look {
+    const report = new Float64Array(AP_REPORT_LENGTH);
+    const look = native().library.ap_look_open(cString(name), report);
+    if (look !== null) return new Look(name, look);
+    throw failure(report[AP_REPORT_CODE]!, {
+      pool: name,
+      errno: report[AP_REPORT_ERRNO]!,
+      detail: report[AP_REPORT_DETAIL]!,
+    });
+  }
+
+  static openIfThere(name: string): Look | undefined {
+    const report = new Float64Array(AP_REPORT_LENGTH);
+    const look = native().library.ap_look_open(cString(name), report);
+    if (look !== null) return new Look(name, look);
+    return report[AP_REPORT_CODE] === AP_ERR_NOT_FOUND ? undefined : Look.open(name);
+  }
+
+  close(): void {
+    native().library.ap_look_close(this.#look);
+  }
+
+  /** Makes a copy, of one moment if the pool stands still for long enough. */
+  take(tries = TRIES): Facts {
+    const facts = new Float64Array(AP_LOOK_LENGTH);
+    native().library.ap_look_take(this.#look, tries, facts);
+    const at = (index: number) => facts[index]!;
+    const state = at(AP_LOOK_STATE);
+    const waitsMs = at(AP_LOOK_WAITS_MS);
+    return {
+      name: this.name,
+      state: state === AP_STATE_POOL ? "pool" : state === AP_STATE_DAMAGED ? "damaged" : "other version",
+      version: at(AP_LOOK_VERSION),
+      life: at(AP_LOOK_LIVE) === 1 ? "live" : waitsMs > 0 ? "waiting" : "dead",
+      waitsMs,
+      unlinked: at(AP_LOOK_NAMED) === 0,
+      fileBytes: at(AP_LOOK_FILE),
+      takenBytes: at(AP_LOOK_TAKEN),
+      metadataBytes: at(AP_LOOK_METADATA),
+      capacityBytes: at(AP_LOOK_CAPACITY),
+      createdAt: at(AP_LOOK_CREATED_AT_MS),
+      creatorPid: at(AP_LOOK_CREATOR_PID),
+      creatorRuntime: runtimeName(at(AP_LOOK_CREATOR_RUNTIME)),
+      now: at(AP_LOOK_NOW_MS),
+      claimTtlMs: at(AP_LOOK_CLAIM_TTL_MS),
+      still: at(AP_LOOK_STILL) === 1,
+      moving: at(AP_LOOK_MOVING),
+      lock: at(AP_LOOK_LOCK) === AP_LOCK_FREE ? "free" : at(AP_LOOK_LOCK) === AP_LOCK_HELD ? "held" : "orphaned",
+      lockPid: at(AP_LOOK_LOCK_PID),
+      corrupt: at(AP_LOOK_CORRUPT) === 1,
+      recoveries: at(AP_LOOK_RECOVERIES),
+      backedBytes: Math.max(0, at(AP_LOOK_TAKEN) - at(AP_LOOK_METADATA)),
+      usedBytes: at(AP_LOOK_USED),
+      claimedBytes: at(AP_LOOK_CLAIMED),
+      reservedBytes: at(AP_LOOK_RESERVED),
+      freeBackedBytes: at(AP_LOOK_FREE_BACKED),
+      largestFreeBytes: at(AP_LOOK_LARGEST_FREE),
+      freeRuns: at(AP_LOOK_FREE_RUNS),
+      reachBytes: at(AP_LOOK_REACH),
+      arrays: at(AP_LOOK_ARRAYS),
+      claims: at(AP_LOOK_CLAIMS),
+      members: at(AP_LOOK_MEMBERS),
+      deadMembers: at(AP_LOOK_DEAD),
+      blocksMade: at(AP_LOOK_BLOCKS_MADE),
+      claimsMade: at(AP_LOOK_CLAIMS_MADE),
+    };
+  }
+
+  /** Every array. */
+  blocks(): Block[] {
+    const found: Block[] = [];
+    this.#list(AP_BLOCK_INFO.BYTES, "ap_look_blocks", (view, at) => {
+      const type = elementTypeCoded(view.getUint32(at + AP_BLOCK_INFO.dtype, true));
+      const bytes = view.getFloat64(at + AP_BLOCK_INFO.length_bytes, true);
+      const kind = view.getUint32(at + AP_BLOCK_INFO.kind, true);
+      if (kind !== AP_KIND_ARRAY) return;
+      found.push({
+        block: view.getUint32(at + AP_BLOCK_INFO.block, true),
+        generation: view.getFloat64(at + AP_BLOCK_INFO.generation, true),
+        dtype: type?.dtype,
+        length: bytes / (type?.bytes ?? 1),
+        bytes,
+        offset: view.getFloat64(at + AP_BLOCK_INFO.offset, true),
+        holders: slotsOf(view, at + AP_BLOCK_INFO.holders),
+        claims: view.getUint32(at + AP_BLOCK_INFO.claims, true),
+        kind,
+      });
+    });
+    return found;
+  }
+
+  /** Every claim. */
+  claims(): Claim[] {
+    const found: Claim[] = [];
+    this.#list(AP_LOOK_CLAIM.BYTES, "ap_look_claims", (view, at) => {
+      found.push({
+        block: view.getUint32(at + AP_LOOK_CLAIM.block, true),
+        generation: view.getFloat64(at + AP_LOOK_CLAIM.generation, true),
+        attaches: view.getUint32(at + AP_LOOK_CLAIM.attaches, true),
+        leftMs: view.getFloat64(at + AP_LOOK_CLAIM.left_ms, true),
+      });
+    });
+    return found;
+  }
+
+  #list(entryBytes: number, call: "ap_look_blocks" | "ap_look_claims", take: (view: DataView, at: number) => void) {
+    const max = 1024;
+    const view = new DataView(new ArrayBuffer(max * entryBytes));
+    const next = new Float64Array(1);
+    for (let from = 0; from >= 0; from = next[0]!) {
+      const count = native().library[call](this.#look, from, new Uint8Array(view.buffer), max, next);
+      for (let i = 0; i < count; i++) take(view, i * entryBytes);
+    }
+  }
+
+  /** Every member, also dead ones that were not reaped yet. */
+  members(): Member[] {
+    const { library } = native();
+    const view = new DataView(new ArrayBuffer(AP_MEMBERS_MAX * AP_LOOK_MEMBER.BYTES));
+    const count = library.ap_look_members(this.#look, new Uint8Array(view.buffer), AP_MEMBERS_MAX);
+    return Array.from({ length: count }, (_, i) => {
+      const at = i * AP_LOOK_MEMBER.BYTES;
+      const u32 = (field: number) => view.getUint32(at + field, true);
+      const slot = u32(AP_LOOK_MEMBER.slot);
+      const condition = u32(AP_LOOK_MEMBER.condition);
+      const running = String.fromCharCode(u32(AP_LOOK_MEMBER.running));
+      return {
+        slot,
+        pid: u32(AP_LOOK_MEMBER.pid),
+        threadId: u32(AP_LOOK_MEMBER.tid),
+        runtime: runtimeName(u32(AP_LOOK_MEMBER.runtime)),
+        state: condition === AP_MEMBER_DEAD
+          ? "dead"
+          : condition === AP_MEMBER_JOINING
+          ? "joining"
+          : running === "T" || running === "t"
+          ? "stopped"
+          : "live",
+        joinedAt: view.getFloat64(at + AP_LOOK_MEMBER.joined_at_ms, true),
+        arrays: u32(AP_LOOK_MEMBER.arrays),
+        bytes: view.getFloat64(at + AP_LOOK_MEMBER.bytes, true),
+        command: this.#command(slot),
+      };
+    });
+  }
+
+  #command(slot: number): string[] | undefined {
+    const text = new Uint8Array(4096);
+    const length = native().library.ap_look_command(this.#look, slot, text, text.length);
+    if (length === 0) return undefined;
+    const parts = new TextDecoder().decode(text.subarray(0, length)).split("\0");
+    if (parts.at(-1) === "") parts.pop();
+    return parts;
+  }
+
+  /** The first bytes of the heap in `count` equal parts. */
+  picture(firstBytes: number, count: number): Cell[] {
+    const cells = new Float64Array(3 * count);
+    native().library.ap_look_picture(this.#look, firstBytes, cells, count);
+    return Array.from({ length: count }, (_, i) => ({
+      used: cells[3 * i]!,
+      claimed: cells[3 * i + 1]!,
+      free: cells[3 * i + 2]!,
+    }));
+  }
+
+  /** Walks a copy of all metadata, and looks for anything that is not as it must be. */
+  check(tries = CHECK_TRIES): Verdict {
+    const text = new Uint8Array(256);
+    const result = native().library.ap_look_check(this.#look, tries, text);
+    if (result === AP_ERR_CORRUPT) return { result: "damaged", finding: textOf(text) };
+    return { result: result === AP_ERR_BUSY ? "unsure" : result === 1 ? "repairable" : "sound" };
+  }
+}
+
+function runtimeName(code: number): string {
+  const names: Record<number, string> = {
+    [AP_RUNTIME_BUN]: "bun",
+    [AP_RUNTIME_DENO]: "deno",
+    [AP_RUNTIME_NODE]: "node",
+  };
+  return names[code & 0xff] ?? "native";
+}
+
+function slotsOf(view: DataView, at: number): number[] {
+  const slots: number[] = [];
+  for (let slot = 0; slot < AP_MEMBERS_MAX; slot++) {
+    if (view.getUint8(at + (slot >> 3)) & (1 << (slot & 7))) slots.push(slot);
+  }
+  return slots;
+}
+
+function cString(text: string): Uint8Array {
+  return new TextEncoder().encode(text + "\0");
+}
+
+function textOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
+}

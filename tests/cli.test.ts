@@ -1,0 +1,336 @@
+/** The command line, as a program of its own in the same runtime; in Deno with nothing but --allow-ffi. */
+
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { pack, Pool, release } from "arraypool";
+import {
+  assert,
+  type Child,
+  fileOf,
+  newName,
+  programOf,
+  runtime,
+  start,
+  test,
+  until,
+  withName,
+  withPool,
+} from "./support/harness.ts";
+import { BLOCKS_AT, holdLock, readU32, VERSION_AT, writeU32 } from "./support/segment.ts";
+
+const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
+
+interface Output {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs it with `env`, and without what this process has of NO_COLOR and FORCE_COLOR. */
+function runWith(env: Record<string, string>, ...args: string[]): Output {
+  const allowed = ["--allow-ffi", ...(Object.keys(env).length > 0 ? ["--allow-env"] : [])];
+  const flags = runtime === "bun" ? [] : ["run", ...allowed, "--no-prompt", "--no-check"];
+  const { FORCE_COLOR: _, NO_COLOR: __, ...plain } = process.env;
+  return spawnSync(programOf(runtime), [...flags, main, ...args], { encoding: "utf8", env: { ...plain, ...env } });
+}
+
+// deno-lint-ignore no-explicit-any -- what was parsed from JSON
+type Json = any;
+
+/** What a command prints as JSON; fails unless it ends with that exit code. */
+function json(expected: number | number[], ...args: string[]): Json {
+  const { status, stdout, stderr } = runWith({}, ...args, "--json");
+  assert.ok([expected].flat().includes(status!), `${args.join(" ")} ended with ${status}: ${stdout}${stderr}`);
+  assert.equal(stderr, "");
+  return JSON.parse(stdout);
+}
+
+/** What a command prints for people; fails unless it ends with that exit code and says each of `patterns`. */
+function says(expected: number, args: string[], ...patterns: RegExp[]): string {
+  const { status, stdout, stderr } = runWith({}, ...args);
+  assert.equal(status, expected, `${args.join(" ")} ended with ${status}: ${stdout}${stderr}`);
+  for (const pattern of patterns) assert.match(stdout + stderr, pattern);
+  return stdout;
+}
+
+const listed = (name: string): Json => json(0, "ls").pools.find((pool: Json) => pool.name === name);
+
+/** Runs `use` while a process of its own is in a pool, which then is killed. */
+async function withMember(name: string, what: string[], use: (child: Child) => unknown): Promise<void> {
+  const child = start(runtime, "./cli_member.ts", { args: [name, ...what] });
+  try {
+    await child.next();
+    await use(child);
+  } finally {
+    await child.kill();
+  }
+}
+
+/** Runs `use` with the name of a pool that killed processes have left behind. */
+function withDeadPool(what: string[], use: (name: string) => unknown): Promise<void> {
+  return withName(async (name) => {
+    await withMember(name, what, () => {});
+    // The kernel lets go of the slot a moment after the process is gone.
+    await until(() => listed(name).life !== "live", "the killed process is gone");
+    await use(name);
+  });
+}
+
+test("ls shows every pool with its size, memory, arrays, members, age and creator; inspect shows what is in one", () =>
+  withPool((pool) => {
+    using cube = pool.alloc(Float64Array, [10, 20, 30]);
+    const sent = pool.from(Int16Array.of(1, 2, 3));
+    const message = pack({ sent });
+    sent.release();
+    const row = listed(pool.name);
+    assert.deepEqual([row.state, row.life, row.still, row.moving, row.lock], ["pool", "live", true, 0, "free"]);
+    assert.deepEqual([row.capacityBytes, row.usedBytes, row.claimedBytes], [2 ** 26, pool.stats().usedBytes, 64]);
+    assert.deepEqual([row.backedBytes, row.largestFreeBytes], [
+      pool.stats().backedBytes,
+      pool.stats().largestFreeBytes,
+    ]);
+    assert.deepEqual([row.arrays, row.claims, row.members, row.deadMembers], [2, 1, 1, 0]);
+    assert.deepEqual([row.creatorPid, row.creatorRuntime], [process.pid, runtime]);
+    assert.ok(row.creatorCommand.length > 0);
+    assert.ok(row.ageMs >= 0 && row.ageMs < 600_000);
+    says(
+      0,
+      ["ls"],
+      /^NAME .*SIZE .*BACKED .*USED .*ARRAYS .*MEMBERS .*AGE .*CREATOR$/m,
+      new RegExp(`^${pool.name} +64 MiB .* ${process.pid} `, "m"),
+    );
+
+    const seen = json(0, "inspect", pool.name);
+    assert.deepEqual(Object.keys(seen.pool), Object.keys(row).filter((key) => key !== "creatorCommand"));
+    const [member] = seen.members;
+    assert.deepEqual([seen.members.length, member.pid, member.state, member.arrays], [1, process.pid, "live", 1]);
+    assert.deepEqual([member.runtime, member.bytes], [runtime, cube.byteLength]);
+    assert.deepEqual(
+      seen.arrays.map((array: Json) => [array.dtype, array.length, array.bytes, array.holders, array.claims]),
+      [["float64", 6000, 48000, [member.slot], 0], ["int16", 3, 6, [], 1]],
+    );
+    assert.deepEqual([seen.claims.length, seen.claims[0].attaches], [1, 1]);
+    assert.ok(seen.claims[0].leftMs > 0);
+    assert.equal(json(0, "inspect", pool.name, "--arrays", "1").arrays.length, 1);
+    says(
+      0,
+      ["inspect", pool.name],
+      /float64\[6000\] +0 +\d+$/m,
+      /int16\[3\] +1 +only claims/,
+      /█/,
+      /▒|▄/,
+      /SLOT +PROCESS/,
+    );
+    release(message);
+  }));
+
+test("looking changes nothing: not a byte, not a time, not the memory that the pool takes", () =>
+  withPool((pool) => {
+    using _array = pool.alloc(Float64Array, 1000);
+    const fingerprint = () => {
+      const bytes = readFileSync(fileOf(pool.name)).subarray(0, 2 ** 17);
+      const { mtimeMs, ctimeMs, atimeMs, blocks, ino } = statSync(fileOf(pool.name));
+      return { bytes: [...bytes], stat: [mtimeMs, ctimeMs, blocks, ino], atimeMs };
+    };
+    const before = fingerprint();
+    for (const args of [["ls"], ["inspect", pool.name], ["check", pool.name], ["check", pool.name, "--no-join"]]) {
+      says(0, args);
+    }
+    assert.equal(statSync(fileOf(pool.name)).atimeMs, before.atimeMs);
+    assert.deepEqual(fingerprint(), { ...before, atimeMs: statSync(fileOf(pool.name)).atimeMs });
+  }, { capacity: "1M" }));
+
+test("a pool in use is read while its members work on", () =>
+  withPool((pool) =>
+    withMember(pool.name, ["churn"], () => {
+      const first = json(0, "inspect", pool.name);
+      assert.equal(first.pool.members, 2);
+      assert.ok(first.arrays.some((array: Json) => array.dtype === "float32" && array.length === 1000));
+      assert.ok(listed(pool.name).blocksMade > first.pool.blocksMade, "they work on");
+      assert.equal(json(0, "check", pool.name).result, "sound");
+      const outside = json([0, 5], "check", pool.name, "--no-join");
+      assert.ok(outside.result === "sound" || outside.result === "unsure", outside.result);
+      assert.equal(outside.joined, false);
+    })
+  ));
+
+test("a dead pool is marked, is nothing to reap or trim, and gc removes it and says so", () =>
+  withDeadPool([], (name) => {
+    assert.deepEqual([listed(name).life, listed(name).members, listed(name).deadMembers], ["dead", 0, 1]);
+    says(0, ["ls"], new RegExp(`^${name} .* dead `, "m"), /arraypool gc/);
+    assert.equal(json(0, "inspect", name).members[0].state, "dead");
+    says(1, ["reap", name], /nobody is in pool .* arraypool gc/);
+    says(1, ["trim", name], /nobody is in pool/);
+    assert.match(json(1, "trim", name).refused, /nobody/);
+    assert.equal(json(0, "check", name).result, "sound");
+    assert.ok(existsSync(fileOf(name)));
+    assert.ok(json(0, "gc").removed.some((pool: Json) => pool.name === name && pool.takenBytes > 0));
+    assert.ok(!existsSync(fileOf(name)));
+    says(0, ["gc"], /no dead pools|removed/);
+  }));
+
+test("a pool in which something sent waits is neither dead nor removed, unless it is forced", () =>
+  withDeadPool(["sends"], (name) => {
+    const row = listed(name);
+    assert.deepEqual([row.life, row.claims], ["waiting", 1]);
+    assert.ok(row.waitsMs > 60_000);
+    says(0, ["ls"], new RegExp(`^${name} .* waits `, "m"));
+    assert.ok(!json(0, "gc").removed.some((pool: Json) => pool.name === name));
+    says(1, ["reap", name], /something that was sent waits/);
+    says(1, ["rm", name], /not removed: something that was sent waits .* --force/);
+    assert.ok(existsSync(fileOf(name)));
+    assert.deepEqual([json(0, "rm", name, "--force").removed, existsSync(fileOf(name))], [true, false]);
+  }));
+
+test("rm refuses while members live, unless it is forced; then they keep what they have", () =>
+  withName((name) => {
+    using pool = Pool.create({ name, capacity: "16M" });
+    using array = pool.from(Float64Array.of(1, 2, 3));
+    says(1, ["rm", name], /not removed: 1 member lives in it/);
+    assert.equal(json(1, "rm", name).removed, false);
+    assert.ok(existsSync(fileOf(name)));
+    says(0, ["rm", name, "--force"], /come back when its members end/);
+    assert.ok(!existsSync(fileOf(name)));
+    assert.equal(array[2], 3);
+    says(3, ["rm", name], /there is no pool/);
+  }));
+
+test("reap takes back what a killed member held, and trim what is free", () =>
+  withPool(async (pool) => {
+    await withMember(pool.name, [], () => assert.equal(listed(pool.name).arrays, 1));
+    await until(() => listed(pool.name).deadMembers === 1, "it is seen to be dead");
+    assert.deepEqual([listed(pool.name).members, listed(pool.name).arrays], [1, 1]);
+    const { reaped } = json(0, "reap", pool.name);
+    assert.deepEqual([reaped.members, reaped.arrays, reaped.bytes], [1, 1, 4032]);
+    says(0, ["reap", pool.name], /nothing to reap/);
+    const { trimmedBytes } = json(0, "trim", pool.name);
+    assert.ok(trimmedBytes > 0);
+    says(0, ["trim", pool.name], /gave 0 B back/);
+    assert.equal(pool.stats().members, 1);
+  }));
+
+test("check says what is broken and what to do; a lock that a dead member left is no damage; a stopped one is", () =>
+  withPool(async (pool) => {
+    using _array = pool.alloc(Float64Array, 1000);
+    const pinsOfBlock = BLOCKS_AT + 24;
+    writeU32(pool.name, pinsOfBlock, 5);
+    const { finding, advice, result } = json(1, "check", pool.name);
+    assert.deepEqual([result, finding], ["damaged", "the blocks' counts of pins do not add up to the pins (5)"]);
+    assert.match(advice, /end the programs that use the pool/);
+    says(1, ["check", pool.name], /is damaged: the blocks' counts/, /create it anew/);
+    writeU32(pool.name, pinsOfBlock, 0);
+    says(0, ["check", pool.name], /is sound/);
+
+    const undo = holdLock(pool.name, 0);
+    says(5, ["check", pool.name, "--no-join"], /is unsure/);
+    says(5, ["check", pool.name], new RegExp(`kill -CONT ${process.pid}`));
+    says(0, ["inspect", pool.name], new RegExp(`process ${process.pid} keeps the lock`));
+    undo();
+
+    await withMember(pool.name, [], () => holdLock(pool.name, 1));
+    await until(() => listed(pool.name).lock === "orphaned", "its owner is seen to be dead");
+    says(0, ["check", pool.name], /is repairable/, /takes the lock over/);
+    says(0, ["inspect", pool.name], /a member died at work/);
+    assert.equal(listed(pool.name).lock, "orphaned");
+    pool.reap();
+    assert.deepEqual([listed(pool.name).lock, listed(pool.name).recoveries], ["free", 1]);
+  }));
+
+test("files that are damaged, cut short, of another version or not ours are told apart, and left alone", async () => {
+  await withName((name, file) => {
+    for (const bytes of [0, 1, 5000, 200_000]) {
+      writeFileSync(file, new Uint8Array(bytes).fill(7), { mode: 0o600 });
+      assert.deepEqual([listed(name).state, listed(name).life, listed(name).fileBytes], ["damaged", "dead", bytes]);
+    }
+    says(0, ["ls"], new RegExp(`^${name} .*damaged, dead`, "m"));
+    says(1, ["inspect", name], /is damaged/, /arraypool rm/);
+    says(1, ["check", name], /is damaged/, /arraypool rm/);
+    says(1, ["reap", name], /is damaged/);
+    says(0, ["gc"]);
+    assert.ok(existsSync(file));
+    chmodSync(file, 0o644);
+    for (const command of ["inspect", "check", "rm", "trim"]) says(4, [command, name], /not ours to open/);
+    assert.equal(json(4, "inspect", name).error.code, "ERR_PERMISSION");
+    assert.deepEqual(json(0, "ls").unreadable, [{ name, error: "ERR_PERMISSION" }]);
+    chmodSync(file, 0o600);
+    says(0, ["rm", name], /removed pool/);
+    symlinkSync("/etc/passwd", file);
+    says(4, ["inspect", name], /symlink/);
+    says(4, ["rm", name, "--force"], /symlink/);
+    rmSync(file);
+  });
+  await withPool((pool) => {
+    const version = readU32(pool.name, VERSION_AT);
+    writeU32(pool.name, VERSION_AT, 77);
+    says(0, ["ls"], new RegExp(`^${pool.name} .*layout 77`, "m"));
+    says(4, ["inspect", pool.name], /another version of arraypool \(layout 77\)/);
+    says(4, ["check", pool.name], /layout 77/);
+    says(4, ["trim", pool.name], /layout 77/);
+    writeU32(pool.name, VERSION_AT, version);
+  });
+  await withName((name, file) => {
+    Pool.create({ name, capacity: "1M" });
+    truncateSync(file, 70_000);
+    assert.equal(listed(name).state, "damaged");
+    says(0, ["rm", name, "--force"]);
+  });
+});
+
+test("a pool that is not there is exit code 3, and wrong usage 2 with what is wrong", () => {
+  const name = newName();
+  for (const command of ["inspect", "check", "reap", "trim", "rm"]) {
+    says(3, [command, name], /there is no pool/);
+    assert.equal(json(3, command, name).error.code, "ERR_NOT_FOUND");
+  }
+  says(2, [], /usage: arraypool COMMAND/);
+  says(2, ["lss"], /no command "lss"; did you mean ls\?/);
+  says(2, ["frobnicate"], /no command "frobnicate"/);
+  says(2, ["inspect"], /inspect needs the name of a pool/);
+  says(2, ["ls", "a"], /ls takes no name/);
+  says(2, ["check", "a", "b"], /check takes one name/);
+  says(2, ["ls", "--wrong"], /Unknown option '--wrong'/);
+  says(2, ["inspect", "a", "--arrays", "many"], /--arrays needs a whole number/);
+  says(2, ["rm", "../../etc/passwd"], /a pool's name is/);
+  assert.equal(json(2, "inspect").error.code, "USAGE");
+});
+
+test("each command has help, which is no error", () => {
+  const overview = says(0, ["--help"], /Exit codes/);
+  for (const command of ["ls", "inspect", "check", "reap", "trim", "rm", "gc"]) {
+    assert.match(overview, new RegExp(`^  ${command}\\b`, "m"));
+    says(0, [command, "--help"], new RegExp(`^usage: arraypool ${command}`), /--json/);
+  }
+  says(0, ["help", "rm"], /--force/);
+});
+
+test("colours appear on terminals, and otherwise only where they are forced", () =>
+  withPool((pool) => {
+    // deno-lint-ignore no-control-regex
+    const colour = /\x1b\[/;
+    assert.doesNotMatch(runWith({}, "ls").stdout, colour);
+    assert.match(runWith({ FORCE_COLOR: "1" }, "inspect", pool.name).stdout, colour);
+    assert.doesNotMatch(runWith({ FORCE_COLOR: "0" }, "ls").stdout, colour);
+    assert.doesNotMatch(runWith({ FORCE_COLOR: "1" }, "ls", "--json").stdout, colour);
+    if (process.platform === "linux") {
+      const inTerminal = (env: Record<string, string>) => {
+        const flags = runtime === "bun" ? "" : "run -A --no-check";
+        const command = `${programOf(runtime)} ${flags} ${main} ls`;
+        const { NO_COLOR: _, FORCE_COLOR: __, ...plain } = process.env;
+        const options = { encoding: "utf8", env: { ...plain, TERM: "xterm", ...env } } as const;
+        return spawnSync("script", ["-qec", command, "/dev/null"], options).stdout;
+      };
+      assert.match(inTerminal({}), colour);
+      assert.doesNotMatch(inTerminal({ NO_COLOR: "1" }), colour);
+    }
+  }));
