@@ -244,7 +244,7 @@ export class Look {
   }
 
   /** Makes a copy, of one moment if the pool stands still for long enough. */
-  take(tries = TRIES): Facts {
+  take(tries: number = TRIES): Facts {
     const facts = new Float64Array(AP_LOOK_LENGTH);
     native().library.ap_look_take(this.#look, tries, facts);
     const at = (index: number) => facts[index]!;
@@ -388,7 +388,7 @@ export class Look {
   }
 
   /** Walks a copy of all metadata, and looks for anything that is not as it must be. */
-  check(tries = CHECK_TRIES): Verdict {
+  check(tries: number = CHECK_TRIES): Verdict {
     const text = new Uint8Array(256);
     const result = native().library.ap_look_check(this.#look, tries, text);
     if (result === AP_ERR_CORRUPT) return { result: "damaged", finding: textOf(text) };
