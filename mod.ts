@@ -29,8 +29,8 @@ export * from "./realm.ts";
 setLoader(() => loadLibrary(runtimeHere()));
 
 function runtimeHere(): Runtime {
-  if ("Deno" in globalThis) return deno;
-  if ("Bun" in globalThis) return bun;
+  const found = [deno, bun].find((runtime) => runtime.isHere());
+  if (found !== undefined) return found;
   throw new PoolError(
     "ERR_LIBRARY",
     "arraypool runs in Bun and in Deno: start the program with `bun` or `deno run --allow-ffi`",

@@ -126,7 +126,7 @@ const symbols = {
 };
 
 /** Bun. */
-export const bun: Runtime = { open, functions };
+export const bun: Runtime = { name: "Bun", isHere: () => "Bun" in globalThis, open, functions };
 
 const types: Record<CType, string> = { i32: "i32", u32: "u32", i64: "i64", usize: "usize", buffer: "ptr" };
 

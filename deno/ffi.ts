@@ -125,7 +125,7 @@ const symbols = {
 };
 
 /** Deno. */
-export const deno: Runtime = { open, functions };
+export const deno: Runtime = { name: "Deno", isHere: () => "Deno" in globalThis, open, functions };
 
 const types: Record<CType, string> = { i32: "i32", u32: "u32", i64: "i64", usize: "usize", buffer: "buffer" };
 

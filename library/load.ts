@@ -20,6 +20,10 @@ import { platformHere } from "./platform.ts";
 
 /** What a runtime does to load a library. */
 export interface Runtime {
+  /** What it is called. */
+  readonly name: string;
+  /** Whether this program runs in it. */
+  isHere(): boolean;
   /** Opens the library of arraypool. Throws if it cannot be loaded, or lacks a function. */
   open(path: string): Native;
   /** Looks functions up in any library. Throws if it cannot be loaded, or lacks one of them. */
@@ -39,6 +43,12 @@ const DESCRIPTORS_SEARCHED = 256;
 /** Loads the library. @throws {PoolError} `ERR_LIBRARY`, or what says that a permission is missing. */
 export function loadLibrary(runtime: Runtime, libraries: URL = folder): Native {
   const platform = platformHere();
+  if (!runtime.isHere()) {
+    throw new PoolError(
+      "ERR_LIBRARY",
+      `this program has the arraypool of ${runtime.name} in it, but does not run in ${runtime.name}: bundle it for the runtime that runs it, or for Node, which suits all of them`,
+    );
+  }
   const tried: string[] = [];
   const attempt = (path: string): Native | undefined => {
     try {

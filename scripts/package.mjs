@@ -21,7 +21,6 @@ const own = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const SOURCES = ["mod.ts", "realm.ts", "core", "library", "bun", "deno", "node", "cli"].filter((name) =>
   existsSync(join(root, name))
 );
-const RUNTIMES = ["bun", "deno", "node"].filter((name) => existsSync(join(root, name, "mod.ts")));
 const DOCUMENTS = ["README.md", "LICENSE", "CHANGELOG.md"];
 
 const PLATFORMS = ["darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64"];
@@ -116,7 +115,10 @@ function packageJson() {
     exports: {
       ".": {
         types: "./mod.d.ts",
-        ...Object.fromEntries(RUNTIMES.map((runtime) => [runtime, `./${runtime}/mod.js`])),
+        bun: "./bun/mod.js",
+        deno: "./deno/mod.js",
+        // What is bundled "for Node" runs in Bun and Deno, too: this one finds out where it is.
+        node: "./mod.js",
         default: "./mod.js",
       },
       "./package.json": "./package.json",

@@ -129,6 +129,7 @@ async function messages(): Promise<Message[]> {
       found.push(await messageOf(() => Pool.create(), "prices"));
     });
   await libraryMessage(() => loadLibrary(runtime === "bun" ? bun : deno, new URL("file:///nowhere/")));
+  found.push(await messageOf(() => loadLibrary({ ...bun, isHere: () => false }), "prices"));
   const { platform } = process;
   try {
     Object.defineProperty(process, "platform", { value: "win32" });
