@@ -52,7 +52,11 @@ const suites = {
   // The folders that are published, installed and used.
   package: {
     prepare: ["npm", "run", "--silent", "build"],
-    command: ["bun", "test", "./tests/package/npm.ts", "./tests/package/getting_started.ts"],
+    command: [
+      "bun",
+      "test",
+      ...["npm", "jsr", "single_file", "in_use", "getting_started"].map((name) => `./tests/package/${name}.ts`),
+    ],
     count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm),
   },
   // Short, and with another seed each time, which it prints. `npm run chaos` runs it for longer.

@@ -1,12 +1,13 @@
 /** What the tests of the packages share: the packages themselves, empty projects, and servers that act as registries. */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { until } from "../support/harness.ts";
 import { installed, root } from "../support/programs.ts";
 
 export { root };
@@ -49,6 +50,48 @@ export async function succeed(command: string[], options?: RunOptions): Promise<
   const { code, output } = await run(command, options);
   if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}:\n${output}`);
   return output;
+}
+
+/** A program that goes on, and prints lines of JSON among others. */
+export class Program {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<unknown>;
+  #output = "";
+  #hasEnded = false;
+
+  constructor([program, ...args]: string[], cwd: string) {
+    this.#child = spawn(program!, args, {
+      cwd,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, NO_COLOR: "1" },
+    });
+    this.#child.stdout!.setEncoding("utf8").on("data", (text: string) => this.#output += text);
+    this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => this.#output += text);
+    this.#ended = new Promise((resolve) => this.#child.on("close", resolve)).then(() => this.#hasEnded = true);
+  }
+
+  /** The line that is wanted, as soon as it is there. */
+  async line<T>(isWanted: (line: T) => boolean): Promise<T> {
+    let found: T | undefined;
+    await until(
+      () => {
+        const lines = this.#output.split("\n").filter((line) => line.startsWith("{") && line.endsWith("}"));
+        found = lines.map((line) => JSON.parse(line) as T).find(isWanted);
+        return found !== undefined || this.#hasEnded;
+      },
+      "the program prints it",
+      60_000,
+    ).catch((error: Error) => {
+      throw new Error(`${error.message}; so far:\n${this.#output}`);
+    });
+    if (found === undefined) throw new Error(`the program has ended:\n${this.#output}`);
+    return found;
+  }
+
+  async stop(signal: NodeJS.Signals): Promise<void> {
+    this.#child.kill(signal);
+    await this.#ended;
+  }
 }
 
 // ---------------------------------------------------------------- projects
@@ -103,6 +146,12 @@ export async function packFolder(folder: string): Promise<string> {
   const output = await succeed(["npm", "pack", "--json", "--pack-destination", tarballs], { cwd: folder });
   const [{ filename }] = JSON.parse(output);
   return join(tarballs, filename);
+}
+
+/** Puts what is in a tarball into a folder, as installing it does. */
+export async function unpackInto(folder: string, file: string): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  await succeed(["tar", "-xzf", file, "--strip-components=1", "-C", folder]);
 }
 
 /** The npm package with another version, as far as it shows: also in the key by which copies know each other. */
