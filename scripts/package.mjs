@@ -123,6 +123,7 @@ function packageJson() {
       },
       "./package.json": "./package.json",
     },
+    engines: { bun: ">=1.4", deno: ">=2.9", node: ">=26.1" },
     bin: bin && Object.fromEntries(Object.entries(bin).map(([command, path]) => [command, compiled(path)])),
     dependencies,
   };
