@@ -269,7 +269,9 @@ export class Pool implements Disposable {
    */
   from<T extends TypedArray>(array: T, shape?: readonly number[]): SharedArray<T> {
     const type = elementTypeOf(array);
-    if (type === undefined) throw new TypeError(`expected a TypedArray instead of ${quote(array)}`);
+    if (type === undefined) {
+      throw new TypeError(`expected a TypedArray, such as Float64Array.from(values), instead of ${quote(array)}`);
+    }
     if (isSharedArray(array)) assertNotReleased(array);
     else if (isDetached(array)) {
       throw new TypeError(`this ${type.className} is detached: its buffer was transferred away`);
