@@ -49,6 +49,8 @@ const symbols = {
   ap_pool_nonce: { args: ["ptr", "ptr"], returns: "i32" },
   // int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
   ap_block_alloc: { args: ["ptr", "f64", "u32", "u32"], returns: "i32" },
+  // int32_t ap_trace_open(ap_pool *pool, double length_bytes);
+  ap_trace_open: { args: ["ptr", "f64"], returns: "i32" },
   // int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
   ap_block_attach: { args: ["ptr", "u32", "f64", "f64"], returns: "i32" },
   // int32_t ap_block_retain(ap_pool *pool, uint32_t block);
@@ -115,6 +117,8 @@ const symbols = {
   ap_look_blocks: { args: ["ptr", "u32", "ptr", "u32", "ptr"], returns: "i32" },
   // int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
   ap_look_members: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_look_read(ap_look *look, uint32_t block, double generation, double offset, void *into, uint32_t bytes);
+  ap_look_read: { args: ["ptr", "u32", "f64", "f64", "ptr", "u32"], returns: "i32" },
   // int32_t ap_look_command(ap_look *look, uint32_t slot, char *text, uint32_t bytes);
   ap_look_command: { args: ["ptr", "u32", "ptr", "u32"], returns: "i32" },
   // int32_t ap_look_claims(ap_look *look, uint32_t from, ap_look_claim *claims, uint32_t max, double *next);

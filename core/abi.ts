@@ -97,6 +97,7 @@ export const AP_WAIT_TIMED_OUT = 2;
 export const AP_WAIT_GOES_ON = 3;
 export const AP_KIND_ARRAY = 0;
 export const AP_KIND_CHANNEL = 1;
+export const AP_KIND_TRACE = 15;
 export const AP_LOOK_STATE = 0;
 export const AP_LOOK_VERSION = 1;
 export const AP_LOOK_FILE = 2;
@@ -132,6 +133,7 @@ export const AP_LOOK_ENTRIES = 31;
 export const AP_LOOK_REACH = 32;
 export const AP_LOOK_CREATOR_PID = 33;
 export const AP_LOOK_CREATOR_RUNTIME = 34;
+export const AP_LOOK_BLOCKS = 35;
 export const AP_STATE_POOL = 0;
 export const AP_STATE_DAMAGED = 1;
 export const AP_STATE_OTHER_VERSION = 2;
@@ -180,8 +182,10 @@ export const AP_LOOK_MEMBER = {
   here: 40,
   running: 44,
   buffers: 48,
-  unused: 52,
-  BYTES: 56,
+  attaches: 52,
+  lock_waits: 56,
+  unused: 60,
+  BYTES: 64,
 } as const;
 
 /** Byte offsets of the fields of one, and its size. */

@@ -60,8 +60,9 @@ export class Hold implements Place {
   ended = false;
   /** Its buffer was detached here: whoever still sees the memory is a native call in flight. */
   detached = false;
-  /** Where it was made, with ARRAYPOOL_TRACE=1. */
+  /** Where it was made, and its record in the member's log, with ARRAYPOOL_TRACE=1. */
   origin: string | undefined = undefined;
+  traced = -1;
 
   // The member's list.
   next: Hold | undefined = undefined;

@@ -40,7 +40,8 @@ import { type Facts, failure, staleDescriptor } from "./failure.ts";
 import { Hold } from "./hold.ts";
 import { type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
-import { originsOf, traceOrigin } from "./trace.ts";
+import { originsOf, traceStack, tracing } from "./trace.ts";
+import { TraceLog } from "./trace_log.ts";
 
 /** How to get to a segment. */
 export type Way =
@@ -133,6 +134,8 @@ export class Member {
   #pinned: Hold[] = [];
   #owed: Hold[] = [];
   #lent: Hold[] = [];
+  // With ARRAYPOOL_TRACE=1.
+  readonly #traces: TraceLog | undefined;
   #tending = false;
   #tendMs = TEND_FIRST_MS;
 
@@ -151,6 +154,7 @@ export class Member {
     this.name = fromCString(text);
     library.ap_pool_nonce(pool, text);
     this.nonce = fromCString(text);
+    this.#traces = tracing() ? TraceLog.open(pool, this.capacityBytes) : undefined;
     members.add(this);
     joined.add(this.name);
   }
@@ -242,7 +246,11 @@ export class Member {
       this.#library.ap_block_show_nothing(this.#pool!, block);
     }
     const hold = new Hold(this, block, generation, offset, buffer);
-    hold.origin = traceOrigin();
+    const stack = traceStack();
+    if (stack !== undefined) {
+      hold.origin = stack[0];
+      this.#traces?.add(hold, stack.join("\n"));
+    }
     this.#link(hold);
     return hold;
   }
@@ -256,6 +264,7 @@ export class Member {
   }
 
   #unlink(hold: Hold): void {
+    this.#traces?.remove(hold);
     const { next, previous } = hold;
     if (previous !== undefined) previous.next = next;
     else this.#first = next;
@@ -433,8 +442,9 @@ export class Member {
     if (this.#lent.length > 0) return this.#tendLater();
     this.#pool = undefined;
     members.delete(this);
-    // The record lies in memory that goes away, too.
+    // These lie in memory that goes away, too.
     (this.record.buffer as ArrayBuffer).transfer(0);
+    this.#traces?.close();
     if (this.#library.ap_pool_close(pool, 0) === 1) joined.delete(this.name);
   }
 

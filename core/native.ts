@@ -31,6 +31,7 @@ export interface Library {
   ap_pool_name(pool: Pointer, name: Uint8Array): number;
   ap_pool_nonce(pool: Pointer, nonce: Uint8Array): number;
   ap_block_alloc(pool: Pointer, lengthBytes: number, dtype: number, how: number): number;
+  ap_trace_open(pool: Pointer, lengthBytes: number): number;
   ap_block_attach(pool: Pointer, block: number, generation: number, claim: number): number;
   ap_block_retain(pool: Pointer, block: number): number;
   ap_block_release(pool: Pointer, block: number, shown: number): number;
@@ -63,6 +64,14 @@ export interface Library {
   ap_look_take(look: Pointer, tries: number, facts: Float64Array): number;
   ap_look_blocks(look: Pointer, from: number, blocks: Uint8Array, max: number, next: Float64Array): number;
   ap_look_members(look: Pointer, members: Uint8Array, max: number): number;
+  ap_look_read(
+    look: Pointer,
+    block: number,
+    generation: number,
+    offset: number,
+    into: Uint8Array,
+    bytes: number,
+  ): number;
   ap_look_command(look: Pointer, slot: number, text: Uint8Array, bytes: number): number;
   ap_look_claims(look: Pointer, from: number, claims: Uint8Array, max: number, next: Float64Array): number;
   ap_look_picture(look: Pointer, firstBytes: number, cells: Float64Array, count: number): number;

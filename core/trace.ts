@@ -16,12 +16,13 @@ export function tracing(): boolean {
   return enabled ??= native().environment("ARRAYPOOL_TRACE") === "1";
 }
 
-/** Where the program asked for the array that is being made. */
-export function traceOrigin(): string | undefined {
+/** The calls by which the program asked for the array that is being made, the innermost first; undefined without tracing. */
+export function traceStack(): string[] | undefined {
   if (!(enabled ?? tracing())) return undefined;
   const folder = new URL(".", import.meta.url).href;
+  const path = decodeURIComponent(new URL(folder).pathname);
   const lines = (new Error().stack ?? "").split("\n").slice(1).map((line) => line.trim());
-  return lines.find((line) => !line.includes(folder) && !line.includes(decodeURIComponent(new URL(folder).pathname)));
+  return lines.filter((line) => !line.includes(folder) && !line.includes(path));
 }
 
 /** Origins of unreleased arrays with their bytes, the most first; undefined without tracing. */

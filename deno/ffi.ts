@@ -50,6 +50,8 @@ const symbols = {
   ap_pool_nonce: { parameters: ["pointer", "buffer"], result: "i32" },
   // int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
   ap_block_alloc: { parameters: ["pointer", "f64", "u32", "u32"], result: "i32" },
+  // int32_t ap_trace_open(ap_pool *pool, double length_bytes);
+  ap_trace_open: { parameters: ["pointer", "f64"], result: "i32" },
   // int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
   ap_block_attach: { parameters: ["pointer", "u32", "f64", "f64"], result: "i32" },
   // int32_t ap_block_retain(ap_pool *pool, uint32_t block);
@@ -114,6 +116,8 @@ const symbols = {
   ap_look_blocks: { parameters: ["pointer", "u32", "buffer", "u32", "buffer"], result: "i32" },
   // int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
   ap_look_members: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
+  // int32_t ap_look_read(ap_look *look, uint32_t block, double generation, double offset, void *into, uint32_t bytes);
+  ap_look_read: { parameters: ["pointer", "u32", "f64", "f64", "buffer", "u32"], result: "i32" },
   // int32_t ap_look_command(ap_look *look, uint32_t slot, char *text, uint32_t bytes);
   ap_look_command: { parameters: ["pointer", "u32", "buffer", "u32"], result: "i32" },
   // int32_t ap_look_claims(ap_look *look, uint32_t from, ap_look_claim *claims, uint32_t max, double *next);

@@ -199,6 +199,10 @@ int32_t ap_pool_remove(const char *name, uint32_t force, double *report);
  * record: GENERATION, OFFSET, ADDRESS, BYTES. */
 int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
 
+/* A zeroed block, held until this member leaves, in which the host writes for those who look from outside: AP_KIND_TRACE,
+ * and no array. Returns its index. record: GENERATION, OFFSET, ADDRESS, BYTES. */
+int32_t ap_trace_open(ap_pool *pool, double length_bytes);
+
 /* Holds what a descriptor names. `claim`: the descriptor's, or 0. A member that holds the block already uses up no claim.
  * Returns 0, or 1 when this member held it before and took nothing off the claim.
  * record: GENERATION, OFFSET, ADDRESS, BYTES, DTYPE. */
@@ -306,7 +310,7 @@ typedef struct {
   uint64_t holders[4]; /* bit s: the member in slot s */
 } ap_block_info; /* 72 bytes */
 
-enum { AP_KIND_ARRAY = 0, AP_KIND_CHANNEL = 1 };
+enum { AP_KIND_ARRAY = 0, AP_KIND_CHANNEL = 1, AP_KIND_TRACE = 15 };
 
 /* Blocks in use, from index `from` on, at most `max` of them. Returns how many were written.
  * record[0]: the index to go on from, or -1 at the end. */
@@ -376,7 +380,8 @@ enum {
   AP_LOOK_ENTRIES = 31,     /* of the block table that were ever used */
   AP_LOOK_REACH = 32,       /* bytes: beyond it, the heap is free and takes no memory */
   AP_LOOK_CREATOR_PID = 33,
-  AP_LOOK_CREATOR_RUNTIME = 34
+  AP_LOOK_CREATOR_RUNTIME = 34,
+  AP_LOOK_BLOCKS = 35 /* in use, arrays and others */
 };
 enum { AP_STATE_POOL = 0, AP_STATE_DAMAGED = 1, AP_STATE_OTHER_VERSION = 2 };
 enum { AP_LOCK_FREE = 0, AP_LOCK_HELD = 1, AP_LOCK_ORPHANED = 2 };
@@ -399,12 +404,18 @@ typedef struct {
   uint32_t here;      /* 1: pid and tid are numbers of the caller's PID namespace */
   uint32_t running;   /* what the thread is at, a letter as in /proc ('R', 'S', 'T' for stopped); 0: not known */
   uint32_t buffers;   /* that its host has on its blocks */
+  uint32_t attaches;   /* so far, counted round */
+  uint32_t lock_waits; /* how often it found the lock taken, counted round */
   uint32_t unused;
-} ap_look_member; /* 56 bytes */
+} ap_look_member; /* 64 bytes */
 enum { AP_MEMBER_DEAD = 0, AP_MEMBER_JOINING = 1, AP_MEMBER_JOINED = 2 };
 
 /* Members, at most `max` of them, also dead ones that were not reaped yet. Returns how many were written. */
 int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
+
+/* Reads bytes of a block that was in use when the copy was made. Returns how many, or AP_ERR_STALE if it is not there any
+ * more. */
+int32_t ap_look_read(ap_look *look, uint32_t block, double generation, double offset, void *into, uint32_t bytes);
 
 /* The command line of the process in a slot, its parts separated by nul. Returns how many bytes, 0 if it is not to be had. */
 int32_t ap_look_command(ap_look *look, uint32_t slot, char *text, uint32_t bytes);

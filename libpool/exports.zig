@@ -237,6 +237,13 @@ pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u3
     return @bitCast(array.index.int());
 }
 
+pub export fn ap_trace_open(pool: *Pool, length_bytes: f64) i32 {
+    const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
+    const array = pool.openTrace(length) catch |err| return failedShort(pool, err, length);
+    describe(pool, array.index.int());
+    return @bitCast(array.index.int());
+}
+
 pub export fn ap_block_attach(pool: *Pool, block: u32, generation: f64, claim: f64) i32 {
     const wanted = wholeNumber(generation) catch |err| return failed(pool, err);
     const claim_number = wholeNumber(claim) catch |err| return failed(pool, err);
@@ -540,7 +547,7 @@ pub export fn ap_look_take(look: *Look, tries: u32, facts: *[40]f64) i32 {
         if (of.state == .damaged) 0 else @floatFromInt(header.created_at_ms.get()),
     };
     if (!known) return 0;
-    facts[16..35].* = .{
+    facts[16..36].* = .{
         @floatFromInt(header.claim_ttl_ms.get()),
         @floatFromInt(@intFromBool(header.corrupt.get() != 0)),
         @floatFromInt(header.recoveries.get()),
@@ -560,6 +567,7 @@ pub export fn ap_look_take(look: *Look, tries: u32, facts: *[40]f64) i32 {
         @floatFromInt(now.reach_bytes),
         @floatFromInt(header.creator_pid.get()),
         @floatFromInt(header.creator_runtime.get()),
+        @floatFromInt(now.blocks),
     };
     return 0;
 }
@@ -583,6 +591,8 @@ pub const LookMember = extern struct {
     here: u32,
     running: u32,
     buffers: u32,
+    attaches: u32,
+    lock_waits: u32,
     _pad: u32,
 };
 
@@ -608,11 +618,20 @@ pub export fn ap_look_members(look: *Look, infos: [*]LookMember, max: u32) i32 {
             .here = @intFromBool(here),
             .running = if (here and condition != .dead) system.threadState(member.pid.get(), member.tid.get()) else 0,
             .buffers = member.buffers_shown.get() -% member.buffers_gone.get(),
+            .attaches = member.attaches.get(),
+            .lock_waits = look.view.activity.lock_waits[slot].get(),
             ._pad = 0,
         };
         count += 1;
     }
     return @intCast(count);
+}
+
+pub export fn ap_look_read(look: *Look, block: u32, generation: f64, offset: f64, into: [*]u8, bytes: u32) i32 {
+    const wanted = wholeNumber(generation) catch |err| return @intFromEnum(codeOf(err));
+    const from = wholeNumber(offset) catch |err| return @intFromEnum(codeOf(err));
+    const read = look.readBlock(block, wanted, from, into[0..bytes]) orelse return @intFromEnum(Code.stale);
+    return @intCast(read);
 }
 
 pub export fn ap_look_command(look: *Look, slot: u32, text: [*]u8, bytes: u32) i32 {
@@ -667,7 +686,7 @@ pub export fn ap_look_check(look: *Look, tries: u32, text: ?*[256]u8) i32 {
 
 comptime {
     _ = @import("node_api.zig"); // it has an export of its own
-    layout.assert(@sizeOf(LookMember) == 56);
+    layout.assert(@sizeOf(LookMember) == 64);
     layout.assert(@sizeOf(LookClaim) == 24);
     layout.assert(@sizeOf(BlockInfo) == 72);
     layout.assert(@sizeOf(MemberInfo) == 32);

@@ -4,6 +4,7 @@
 //!     4 KiB        members     256 × 64 B
 //!     20 KiB       allocator   free lists and their bitmaps (derived)
 //!     32 KiB       waiting     who waits for a word to change, and how members are woken
+//!     60 KiB       activity    counters for those who look
 //!     64 KiB       block table blocks_max × 64 B, backed only as far as `blocks_backed` says
 //!     pins_start   pin table   pins_max × 32 B, backed only as far as `pins_backed` says
 //!     waiters_start waiter table waiters_max × 32 B, backed only as far as `waiters_backed` says
@@ -259,7 +260,8 @@ pub const Member = extern struct {
     /// the latter. As long as they differ, that memory may be seen, though the member be dead.
     buffers_shown: Cell(u32),
     buffers_gone: Cell(u32),
-    _pad: [4]u8,
+    /// How often it has attached, counted round: for those who look.
+    attaches: Cell(u32),
 };
 
 // ---------------------------------------------------------------- allocator (derived)
@@ -324,6 +326,9 @@ pub const Links = extern struct {
 
 /// What is in an array, for those who list blocks.
 pub const Content = packed struct(u16) { dtype: u8 = 0, kind: u8 = 0 };
+
+/// A block in which a traced member writes where its arrays were made, for those who look (core/trace_log.ts).
+pub const kind_trace: u8 = 15;
 
 pub const Block = extern struct {
     next: Cell(BlockIndex),
@@ -445,11 +450,20 @@ pub const Waiting = extern struct {
     _pad: [4]u8,
 };
 
+// ---------------------------------------------------------------- counted for those who look
+
+/// What nobody needs but an onlooker, counted round, each by its member alone.
+pub const Activity = extern struct {
+    /// How often the member in each slot found the lock taken.
+    lock_waits: [members_max]Cell(u32),
+};
+
 // ---------------------------------------------------------------- where things are
 
 pub const members_start = @sizeOf(Header);
 pub const free_lists_start = members_start + members_max * @sizeOf(Member);
 pub const waiting_start = 32 * 1024;
+pub const activity_start = 60 * 1024;
 pub const blocks_start = section_bytes;
 
 /// Everything that follows from the capacity. Computed from it once by each member, and never read from the segment.
@@ -534,8 +548,9 @@ comptime {
     assert(@sizeOf(Pin) == 32);
 
     assert(@sizeOf(Waiter) == 32 and @sizeOf(Bucket) == 16 and @sizeOf(Doorbell) == 32);
-    assert(@sizeOf(Waiting) + waiting_start <= blocks_start);
-    for (.{ Header, Member, FreeLists, Block, Links, Pin, Waiter, Bucket, Doorbell, Waiting }) |T| {
+    assert(@sizeOf(Waiting) + waiting_start <= activity_start);
+    assert(@sizeOf(Activity) + activity_start <= blocks_start);
+    for (.{ Header, Member, FreeLists, Block, Links, Pin, Waiter, Bucket, Doorbell, Waiting, Activity }) |T| {
         assertNoPadding(T);
         assert(isCells(T));
     }

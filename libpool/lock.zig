@@ -61,6 +61,8 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
         if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lock_word)) return;
         std.atomic.spinLoopHint();
     }
+    const waits = &view.activity.lock_waits[self.slot];
+    waits.set(waits.get() +% 1);
     // From here on others may sleep that only our unlock will wake: keep the bit.
     var mine = self.lock_word;
     mine.waiters = true;

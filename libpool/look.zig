@@ -69,6 +69,8 @@ pub const Facts = struct {
 pub const Sums = struct {
     used_bytes: u64 = 0,
     arrays: u32 = 0,
+    /// In use, of whatever kind.
+    blocks: u32 = 0,
     claimed_bytes: u64 = 0,
     claims: u32 = 0,
     free_backed_bytes: u64 = 0,
@@ -198,7 +200,8 @@ pub const Look = struct {
         const view = &look.view;
         const geometry = view.geometry;
         return .{
-            .{ .offset = 0, .bytes = layout.blocks_start },
+            // Up to the counters, which are no part of the picture, and are read as they come.
+            .{ .offset = 0, .bytes = layout.activity_start },
             .{ .offset = layout.blocks_start, .bytes = @as(u64, view.blocks_known) * @sizeOf(Block) },
             .{ .offset = geometry.pins_start, .bytes = @as(u64, view.pins_known) * @sizeOf(layout.Pin) },
             .{ .offset = geometry.waiters_start, .bytes = @as(u64, view.waiters_known) * @sizeOf(layout.Waiter) },
@@ -209,7 +212,7 @@ pub const Look = struct {
     fn readAll(look: *Look, taken_bytes: u64) bool {
         const view = &look.view;
         const max = view.geometry;
-        if (!look.readPart(look.parts()[0])) return false;
+        if (!look.readPart(.{ .offset = 0, .bytes = layout.blocks_start })) return false;
         const header = view.header;
         const waiting = view.waiting;
         // A sound segment takes more of /dev/shm than its tables have entries in use.
@@ -298,6 +301,7 @@ pub const Look = struct {
             switch (word.state) {
                 .used => {
                     result.used_bytes +|= bytes;
+                    result.blocks += 1;
                     if (block.content.get().kind == array_kind) result.arrays += 1;
                     if (Holders.of(block).isEmpty()) result.claimed_bytes +|= bytes;
                 },
@@ -387,6 +391,23 @@ pub const Look = struct {
             count += 1;
         }
         return count;
+    }
+
+    /// Reads of a block of the copy that is still there. Returns how many bytes, null if it is not there any more.
+    pub fn readBlock(look: *const Look, number: u32, generation: u64, from: u64, into: []u8) ?usize {
+        if (look.facts.state != .pool or number >= look.view.blocks_known) return null;
+        const block = &look.view.blocks[number];
+        const word = block.word.get();
+        if (word.state != .used or word.generation != generation) return null;
+        const extent = look.view.extent(block) catch return null;
+        const length_bytes = View.lengthIn(block, extent) catch return null;
+        if (from >= length_bytes) return 0;
+        const bytes: usize = @intCast(@min(into.len, length_bytes - from));
+        if (!system.readAt(look.fd, look.view.geometry.heap_start + extent.offsetBytes() + from, into[0..bytes])) return null;
+        // A block's generation never repeats: if it is the same after reading, what was read is the block's.
+        var now: layout.Block = undefined;
+        if (!system.readAt(look.fd, layout.blocks_start + @as(u64, number) * @sizeOf(Block), std.mem.asBytes(&now))) return null;
+        return if (now.word.get().state == .used and now.word.get().generation == generation) bytes else null;
     }
 
     pub const Held = struct { blocks: u32 = 0, bytes: u64 = 0 };

@@ -84,6 +84,8 @@ pub fn beginJoin(view: *const View, self: *Self, runtime: u32, mapping: u64) lay
     member.runtime.set(runtime);
     member.buffers_shown.set(0);
     member.buffers_gone.set(0);
+    member.attaches.set(0);
+    view.activity.lock_waits[self.slot].set(0);
     return before.state;
 }
 

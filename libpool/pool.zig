@@ -619,6 +619,8 @@ pub const Pool = struct {
         } else try view.expectAsHeld(index);
         hold.holds += 1;
         pool.show(hold);
+        const attaches = &view.members[pool.self.slot].attaches;
+        attaches.set(attaches.get() +% 1);
         return if (newly) .newly else .again;
     }
 
@@ -689,6 +691,15 @@ pub const Pool = struct {
         pool.dropBitLocked(number) catch |err| return endedUnlessBusy(hold, err);
         hold.end();
         return .gone;
+    }
+
+    /// A block for a host that writes where its arrays were made: held like any, but no array; nobody sees it through a buffer
+    /// that is counted.
+    pub fn openTrace(pool: *Pool, length_bytes: u64) Error!Array {
+        const array = try pool.alloc(length_bytes, 0, true);
+        pool.view.blocks[array.index.int()].content.set(.{ .kind = layout.kind_trace });
+        try pool.showNothing(array.index.int());
+        return array;
     }
 
     /// No buffer is made for the last hold.
@@ -1063,7 +1074,7 @@ pub const Pool = struct {
                 result.largest_free_bytes = @max(result.largest_free_bytes, run_bytes);
             } else run_bytes = 0;
             if (word.state == .used) {
-                result.arrays += 1;
+                if (block.content.get().kind != layout.kind_trace) result.arrays += 1;
                 result.used_bytes += bytes;
                 const holders: Holders = .of(block);
                 if (holders.isEmpty()) result.claimed_bytes += bytes;

@@ -66,6 +66,7 @@ pub const View = struct {
     pins: [*]layout.Pin,
     waiting: *layout.Waiting,
     waiters: [*]layout.Waiter,
+    activity: *layout.Activity,
     heap: [*]u8,
     fd: platform.Fd,
     /// For each entry of the block table.
@@ -85,6 +86,7 @@ pub const View = struct {
             .pins = @ptrCast(@alignCast(segment + geometry.pins_start)),
             .waiting = @ptrCast(@alignCast(segment + layout.waiting_start)),
             .waiters = @ptrCast(@alignCast(segment + geometry.waiters_start)),
+            .activity = @ptrCast(@alignCast(segment + layout.activity_start)),
             .heap = segment + geometry.heap_start,
             .fd = fd,
             .holds = holds,

@@ -226,6 +226,11 @@ pub const all = [_]Operation{
             }
         }.f,
     },
+    .{ .name = "trace", .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = try member.?.openTrace(5000);
+        }
+    }.f },
     .{ .name = "attach, with the last of a claim", .prepare = claimed(1), .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
             _ = try member.?.attach(plan.blocks[0], plan.generations[0], plan.claims[0]);
