@@ -18,7 +18,6 @@ const handover_byte: i64 = slot_byte + 512;
 const ofd_setlk = 90;
 const ofd_getlk = 92;
 const punchhole = 99;
-const preallocate = 42;
 
 pub const Failure = struct { errno: i32 = 0 };
 
@@ -28,7 +27,7 @@ fn failed(failure: *Failure) Error {
     return switch (e) {
         .NOENT => error.NotFound,
         .EXIST => error.Exists,
-        .ACCES, .PERM, .LOOP => error.Permission,
+        .ACCES, .PERM, .LOOP, .ISDIR => error.Permission,
         .NOSPC, .DQUOT => error.NoSpace,
         .NOMEM => error.AddressSpace,
         else => error.System,
@@ -75,10 +74,11 @@ const Path = struct {
 };
 
 /// A file under a name that no pool can have. It is linked to its real name when it is complete, and unlinked from this
-/// one; a creator that dies before leaves an empty name behind, which the next sweep ignores.
+/// one. What a creator that dies before leaves behind, the next one takes away.
 pub fn createUnnamed(failure: *Failure) Error!Fd {
     const directory: Directory = .of(c.geteuid());
     try directory.prepare(failure);
+    removeAbandoned();
     const path = temporary();
     _ = c.unlink(path.z()); // of an earlier attempt of this thread that failed
     const flags: c.O = .{ .ACCMODE = .RDWR, .CREAT = true, .EXCL = true, .CLOEXEC = true };
@@ -87,6 +87,33 @@ pub fn createUnnamed(failure: *Failure) Error!Fd {
     _ = c.fchmod(fd, 0o600);
     return fd;
 }
+
+/// The unfinished files of dead processes.
+fn removeAbandoned() void {
+    const directory: Directory = .of(c.geteuid());
+    const names = openDirectory(directory.z()) orelse return;
+    defer _ = c.closedir(names);
+    while (c.readdir(names)) |entry| {
+        const name = entry.name[0..entry.namlen];
+        if (name.len < 2 or name.len > 64 or name[0] != '.') continue;
+        var parts = std.mem.splitScalar(u8, name[1..], '.');
+        const pid = std.fmt.parseInt(u32, parts.first(), 10) catch continue; // not ours, or ".."
+        if (!processIsGone(pid)) continue;
+        const path: Path = .of(name);
+        _ = c.unlink(path.z());
+    }
+}
+
+/// That of the entries which `c.readdir` expects: on x86-64 there are two.
+fn openDirectory(path: [*:0]const u8) ?*c.DIR {
+    return switch (@import("builtin").cpu.arch) {
+        .x86_64 => intel.@"opendir$INODE64"(path),
+        else => c.opendir(path),
+    };
+}
+const intel = struct {
+    extern "c" fn @"opendir$INODE64"(path: [*:0]const u8) ?*c.DIR;
+};
 
 fn temporary() Path {
     var id: u64 = 0;
@@ -200,7 +227,7 @@ pub const Names = struct {
 
     pub fn open() ?Names {
         const path: Directory = .of(c.geteuid());
-        return .{ .directory = c.opendir(path.z()) orelse return null };
+        return .{ .directory = openDirectory(path.z()) orelse return null };
     }
     pub fn next(names: *Names, into: *[64]u8) ?[]const u8 {
         while (c.readdir(names.directory)) |entry| {
@@ -219,17 +246,20 @@ pub const Names = struct {
 // ---------------------------------------------------------------- its memory
 
 pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
+    // Beyond `ulimit -f`, ftruncate() ends a process that does not ignore SIGXFSZ.
+    var limit: c.rlimit = undefined;
+    if (c.getrlimit(.FSIZE, &limit) == 0 and bytes > limit.cur) {
+        failure.errno = @intFromEnum(c.E.FBIG);
+        return error.System;
+    }
     if (c.ftruncate(fd, @intCast(bytes)) != 0) return failed(failure);
 }
 
-const Store = extern struct { flags: u32, posmode: i32, offset: i64, length: i64, allocated: i64 };
-
-pub fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
-    const all = 4; // F_ALLOCATEALL
-    const from_start_of_volume = 4; // F_VOLPOSMODE
-    var store: Store = .{ .flags = all, .posmode = from_start_of_volume, .offset = @intCast(offset), .length = @intCast(bytes), .allocated = 0 };
-    // Where the file system cannot say (EINVAL, ENOTSUP), a full disk shows at the first write.
-    if (c.fcntl(fd, preallocate, &store) != 0 and c._errno().* == @intFromEnum(c.E.NOSPC)) return failed(failure);
+/// Only looks whether there is room: no call puts memory behind the holes of a file and leaves alone what is no hole.
+/// F_PREALLOCATE would not: it counts from the end of what is allocated, or (F_VOLPOSMODE) sets the size to what it is given.
+/// So a disk that is filled by others in the meantime shows at a write, as with any file that is mapped.
+pub fn back(_: Fd, _: u64, bytes: u64, _: *Failure) Error!void {
+    if (deviceSpace()) |space| if (space.free_bytes < bytes) return error.NoSpace;
     crash.step();
 }
 
@@ -259,8 +289,12 @@ pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure
         unmap(base, all);
         return err;
     }
+    const inherit_none = 2; // VM_INHERIT_NONE: the segment stays out of forks
+    _ = minherit(@ptrCast(segment), segment_bytes, inherit_none);
     return base;
 }
+
+extern "c" fn minherit(address: *anyopaque, bytes: usize, how: c_int) c_int;
 
 /// Zeroed memory of this process, which takes nothing until it is written.
 pub fn mapPrivate(bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
@@ -389,6 +423,7 @@ extern "c" fn proc_pidinfo(pid: c_int, flavor: c_int, arg: u64, buffer: ?*anyopa
 
 pub fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u64) bool {
     _ = .{ judge, tid };
+    if (pid > std.math.maxInt(i32)) return false;
     const thread_by_id = 15; // PROC_PIDTHREADID64INFO
     var buffer: [256]u8 = undefined;
     const got = proc_pidinfo(@intCast(pid), thread_by_id, started_ticks, &buffer, buffer.len);
@@ -433,6 +468,12 @@ pub fn readOwnMemory(address: u64, into: []u8) bool {
 /// Whether none of its threads ever runs user code again.
 pub fn processIsDead(judge: Thread, pid: u32) bool {
     _ = judge;
+    return processIsGone(pid);
+}
+
+/// A zombie is still there, which errs on the safe side: its locks are gone.
+fn processIsGone(pid: u32) bool {
+    if (pid == 0 or pid > std.math.maxInt(i32)) return false; // kill(0) is for a whole group
     return c.kill(@intCast(pid), @enumFromInt(0)) != 0 and c._errno().* == @intFromEnum(c.E.SRCH);
 }
 
@@ -444,6 +485,7 @@ pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: us
     const its_file = info(fd) orelse return;
     if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
     if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
+    if (mapping == 0 or mapping % 4096 != 0) return;
     if (retire(@ptrFromInt(mapping))) close(fd);
 }
 
@@ -481,7 +523,7 @@ pub fn wakeOne(word: *const u32) bool {
 }
 
 pub fn sleep(ms: u64) void {
-    const time: c.timespec = .{ .sec = 0, .nsec = @intCast(ms * 1_000_000) };
+    const time: c.timespec = .{ .sec = @intCast(ms / 1000), .nsec = @intCast(ms % 1000 * 1_000_000) };
     _ = c.nanosleep(&time, null);
 }
 
