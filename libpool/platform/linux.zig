@@ -501,10 +501,15 @@ pub noinline fn threadIsDead(judge: Thread, pid: u32, tid: u32, started_ticks: u
 
 fn looksDead(pid: u32, tid: u32, started_ticks: u64) bool {
     // What /proc does not show may be hidden (hidepid): only if there is no such thread, it is gone.
-    const stat = threadStat(pid, tid) catch |err| return err == error.NotFound and
+    const stat = threadStat(pid, tid) catch |err| return err == error.NotFound and isNumber(pid) and isNumber(tid) and
         linux.errno(linux.tgkill(@intCast(pid), @intCast(tid), @enumFromInt(0))) == .SRCH;
     if (stat.started_ticks != started_ticks) return true; // its number has a new owner
     return stat.isOver();
+}
+
+/// Whether a process or thread may have that number at all: a segment may say anything.
+fn isNumber(id: u32) bool {
+    return id != 0 and id <= std.math.maxInt(i32);
 }
 
 /// What a thread is at, as /proc has it ('R' running, 'S' sleeping, 'T' stopped …); 0 if it does not tell.
@@ -533,7 +538,7 @@ fn allThreadsAreOver(pid: u32) bool {
     var failure: Failure = .{};
     const flags: linux.O = .{ .ACCMODE = .RDONLY, .DIRECTORY = true, .CLOEXEC = true };
     const opened = call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), &failure) catch |err|
-        return err == error.NotFound and linux.errno(linux.kill(@intCast(pid), @enumFromInt(0))) == .SRCH;
+        return err == error.NotFound and isNumber(pid) and linux.errno(linux.kill(@intCast(pid), @enumFromInt(0))) == .SRCH;
     const fd: Fd = @intCast(opened);
     defer _ = linux.close(fd);
     var buffer: [4096]u8 align(8) = undefined;
