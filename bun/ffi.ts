@@ -53,6 +53,8 @@ const symbols = {
   ap_trace_open: { args: ["ptr", "f64"], returns: "i32" },
   // int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
   ap_block_attach: { args: ["ptr", "u32", "f64", "f64"], returns: "i32" },
+  // int32_t ap_block_share(ap_pool *pool, uint32_t block);
+  ap_block_share: { args: ["ptr", "u32"], returns: "i32" },
   // int32_t ap_block_retain(ap_pool *pool, uint32_t block);
   ap_block_retain: { args: ["ptr", "u32"], returns: "i32" },
   // int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);

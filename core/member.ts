@@ -276,6 +276,13 @@ export class Member {
 
   // ------------------------------------------------------------------ claims
 
+  /** Lets others attach the block of `hold` without a claim. Returns what stands for none. */
+  share(hold: Hold): 0 {
+    const result = this.#library.ap_block_share(this.#ready(), hold.block);
+    if (result < 0) throw this.failed(result);
+    return 0;
+  }
+
   /** Makes a claim on the block of `hold`. */
   claim(hold: Hold, attaches: number, ttlMs: number): number {
     const result = this.#library.ap_claim_create(this.#ready(), hold.block, attaches, ttlMs);

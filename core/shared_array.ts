@@ -422,9 +422,9 @@ export function assertNotReleased(view: SharedView): void {
   assertLive(view, place, type);
 }
 
-/** Makes a claim on a held block, or none for `claims: 0`. */
+/** Makes a claim on a held block, or for `claims: 0` lets others attach it without one. */
 export function claimOn(hold: Hold, { claims, ttlMs }: { claims: number; ttlMs: number }): number {
-  return claims === 0 ? 0 : hold.member.claim(hold, claims, ttlMs);
+  return claims === 0 ? hold.member.share(hold) : hold.member.claim(hold, claims, ttlMs);
 }
 
 function assertLive(view: object, { hold, length }: Place, type: ElementType): void {

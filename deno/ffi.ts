@@ -54,6 +54,8 @@ const symbols = {
   ap_trace_open: { parameters: ["pointer", "f64"], result: "i32" },
   // int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
   ap_block_attach: { parameters: ["pointer", "u32", "f64", "f64"], result: "i32" },
+  // int32_t ap_block_share(ap_pool *pool, uint32_t block);
+  ap_block_share: { parameters: ["pointer", "u32"], result: "i32" },
   // int32_t ap_block_retain(ap_pool *pool, uint32_t block);
   ap_block_retain: { parameters: ["pointer", "u32"], result: "i32" },
   // int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);

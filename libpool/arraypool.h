@@ -129,7 +129,7 @@ enum {
   AP_INFO_GONE_ADDRESS = 4, /* context of ap_buffer_gone for block b: this + b * AP_GONE_STRIDE */
   AP_INFO_BLOCKS_MAX = 5
 };
-#define AP_GONE_STRIDE 40u
+#define AP_GONE_STRIDE 16u
 
 /* ap_pool_stats */
 enum {
@@ -207,6 +207,10 @@ int32_t ap_trace_open(ap_pool *pool, double length_bytes);
  * Returns 0, or 1 when this member held it before and took nothing off the claim.
  * record: GENERATION, OFFSET, ADDRESS, BYTES, DTYPE. */
 int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double claim);
+
+/* Lets others attach a block that this member holds, without a claim, as long as anybody holds it. Until this or a claim it
+ * is this member's alone, and a descriptor of it is AP_ERR_STALE. */
+int32_t ap_block_share(ap_pool *pool, uint32_t block);
 
 /* Holds once more what this member holds. record: as attach. */
 int32_t ap_block_retain(ap_pool *pool, uint32_t block);

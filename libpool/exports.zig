@@ -165,7 +165,7 @@ pub export fn ap_pool_info(pool: *Pool) i32 {
         @floatFromInt(@intFromPtr(pool.view.heap)),
         @floatFromInt(pool.self.slot),
         @floatFromInt(pool.claim_ttl_ms),
-        @floatFromInt(@intFromPtr(&pool.view.holds[0].gone)),
+        @floatFromInt(@intFromPtr(&pool.view.buffers[0].gone)),
         @floatFromInt(geometry.blocks_max),
     };
     return 0;
@@ -229,7 +229,7 @@ pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u3
     const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
     const hold = &pool.view.holds[array.index.int()];
     pool.record[0..4].* = .{
-        @floatFromInt(hold.generation),
+        @floatFromInt(hold.word.generation),
         @floatFromInt(hold.offsetBytes()),
         @floatFromInt(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
         length_bytes,
@@ -262,7 +262,7 @@ pub export fn ap_block_retain(pool: *Pool, block: u32) i32 {
 fn describe(pool: *Pool, number: u32) void {
     const hold = &pool.view.holds[number];
     pool.record[0..5].* = .{
-        @floatFromInt(hold.generation),
+        @floatFromInt(hold.word.generation),
         @floatFromInt(hold.offsetBytes()),
         @floatFromInt(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
         @floatFromInt(hold.lengthBytes()),
@@ -285,14 +285,19 @@ pub export fn ap_block_show_nothing(pool: *Pool, block: u32) i32 {
     return 0;
 }
 
+pub export fn ap_block_share(pool: *Pool, block: u32) i32 {
+    pool.share(block) catch |err| return failed(pool, err);
+    return 0;
+}
+
 pub export fn ap_block_shown(pool: *Pool, block: u32) i32 {
     return @intFromBool(pool.isShown(block));
 }
 
 pub export fn ap_buffer_gone(bytes: ?*anyopaque, context: *u32) void {
     _ = bytes;
-    const hold: *pool_file.Hold = @alignCast(@fieldParentPtr("gone", context));
-    hold.bufferGone();
+    const buffers: *pool_file.Buffers = @alignCast(@fieldParentPtr("gone", context));
+    buffers.goneOne();
 }
 
 // ---------------------------------------------------------------- claims
@@ -301,7 +306,7 @@ pub export fn ap_claim_create(pool: *Pool, block: u32, attaches: u32, ttl_ms: f6
     const ttl = wholeNumber(ttl_ms) catch |err| return failed(pool, err);
     const times = std.math.cast(u24, attaches) orelse return failed(pool, error.Argument);
     const number = pool.createClaim(block, times, ttl) catch |err| return failedShort(pool, err, @sizeOf(layout.Pin));
-    pool.record[generation_at] = @floatFromInt(pool.view.holds[block].generation);
+    pool.record[generation_at] = @floatFromInt(pool.view.holds[block].word.generation);
     pool.record[claim_at] = @floatFromInt(number);
     return 0;
 }

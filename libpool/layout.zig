@@ -76,6 +76,8 @@ pub const WaiterIndex = enum(u32) {
 ///
 ///     the lock          its commit and swap release, its compareAndSwap acquires: everything below, and what an array holds,
 ///                       is written and read with `set` and `get`, or plainly, on the inner side of that pair
+///     a cached block    its word's commit releases (Cache.put), the compareAndSwap of whoever takes it acquires (Cache.take,
+///                       cache.takeBackAll): the next owner of that memory comes after its last one
 ///     a member's word   its commit releases the fields before it (endJoin), its acquire() is before the fields (isDead)
 ///     a dead process    released nothing: but all its stores are there once the kernel has told of its death, since they
 ///                       came before the kernel's own locks on the way to it (fcntl, signals, /proc)
@@ -213,8 +215,6 @@ pub const Header = extern struct {
     /// Entries and pins below these have memory behind them.
     blocks_backed: Cell(u32),
     pins_backed: Cell(u32),
-    /// 1 after a recovery found the chain broken: the pool refuses everything but leaving.
-    corrupt: Cell(u32),
     recoveries: Cell(u32),
 
     // Derived.
@@ -222,8 +222,13 @@ pub const Header = extern struct {
     unused_blocks: Cell(BlockIndex),
     unused_count: Cell(u32),
     unused_pins: Cell(PinIndex),
+    _line3: [20]u8,
 
-    _rest: [4096 - 240]u8,
+    /// 1 after a recovery found the chain broken: the pool refuses everything but leaving. In a cache line of its own, since
+    /// every allocation looks.
+    corrupt: Cell(u32),
+
+    _rest: [4096 - 260]u8,
 };
 
 // ---------------------------------------------------------------- members
@@ -298,6 +303,8 @@ pub const BlockState = enum(u3) {
     used = 3,
     /// The last entry of the chain, of no size.
     end = 4,
+    /// Free, but kept for the member whose bit is set (cache.zig). The only state that ends without the lock.
+    cached = 5,
     _,
 };
 
@@ -310,7 +317,9 @@ pub const BlockWord = packed struct(u64) {
     /// Every byte is zero; of free memory that is not backed: and no whole page of it has memory behind it, so there is
     /// nothing for trim() to give back. Safe when it says no.
     zero: bool = false,
-    _pad: u6 = 0,
+    /// Of a block in use: others may have been told of it. One that is not shared is its only holder's business.
+    shared: bool = false,
+    _pad: u5 = 0,
 };
 
 pub const holder_words = members_max / 64;
@@ -342,7 +351,7 @@ pub const Block = extern struct {
     content: Cell(Content),
     _pad: u16,
     of: extern union {
-        /// used, reserved: bit s is set while the member in slot s holds the block.
+        /// used, reserved, cached: bit s is set while the member in slot s holds the block.
         holders: [holder_words]Cell(u64),
         /// free, unused (derived).
         links: Links,
@@ -529,8 +538,9 @@ comptime {
     assert(@offsetOf(Header, "claims_until_ms") == 64);
     assert(@offsetOf(Header, "lock") == 128); // a cache line of its own
     assert(@offsetOf(Header, "touching") == 192);
-    assert(@offsetOf(Header, "claims") == 224);
-    assert(@offsetOf(Header, "_rest") == 240);
+    assert(@offsetOf(Header, "claims") == 220);
+    assert(@offsetOf(Header, "corrupt") == 256);
+    assert(@offsetOf(Header, "_rest") == 260);
 
     assert(@sizeOf(Member) == 64);
     assert(@offsetOf(Member, "pid_namespace") == 16);

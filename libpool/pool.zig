@@ -1,9 +1,11 @@
 //! A member of a pool, and what it can do. The state in `Pool` is private to the member; everything shared is in the
 //! segment (layout.zig), seen through `view`.
 //!
-//!     alloc     take a free block ── split off the rest ── holder bit ── one store: used
-//!     attach    generation right? ── holder bit ── one off the claim
-//!     release   one store: free ── merge          (the last holder; others clear their bit)
+//!     alloc     out of the own cache, without the lock (cache.zig); or else
+//!               take a free block ── split off the rest ── holder bit ── one store: used
+//!     attach    shared, and generation right? ── holder bit ── one off the claim
+//!     release   never shared: into the own cache, without the lock; or else
+//!               one store: free ── merge          (the last holder; others clear their bit)
 //!
 //! Memory is backed, zeroed and punched outside the lock, on blocks that are `reserved` or used by this member: should it
 //! die there, the block is reaped like any other it held.
@@ -11,6 +13,7 @@
 const std = @import("std");
 const layout = @import("layout.zig");
 const blocks = @import("blocks.zig");
+const cache = @import("cache.zig");
 const free_lists = @import("free_lists.zig");
 const lock = @import("lock.zig");
 const members = @import("members.zig");
@@ -23,6 +26,7 @@ const system = platform.system;
 const View = @import("view.zig").View;
 const Holders = @import("view.zig").Holders;
 pub const Hold = @import("view.zig").Hold;
+pub const Buffers = @import("view.zig").Buffers;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 const assert = layout.assert;
@@ -51,6 +55,7 @@ pub const Pool = struct {
     /// Results that do not fit into a return value, for the caller to read.
     record: [32]f64,
     view: View,
+    cache: *cache.Cache,
     self: members.Self,
     patience: lock.Patience,
     options: Options,
@@ -67,16 +72,23 @@ pub const Pool = struct {
 
     // ------------------------------------------------------------ joining and leaving
 
-    /// The private part of a member's mapping: this struct, and a `Hold` for each entry of the block table.
-    const holds_start = 4096;
+    /// The private part of a member's mapping: this struct, the cache, and for each entry of the block table a `Hold` and
+    /// its `Buffers`.
+    const cache_start = 4096;
+    const holds_start = 4 * 4096;
     comptime {
         assert(@sizeOf(Pool) <= members.Stamp.at);
-        assert(members.Stamp.at + @sizeOf(members.Stamp) <= holds_start);
-        assert(@sizeOf(Hold) == 40);
+        assert(members.Stamp.at + @sizeOf(members.Stamp) <= cache_start);
+        assert(cache_start + @sizeOf(cache.Cache) <= holds_start);
+        assert(@sizeOf(Hold) == 32); // two in a cache line, none in two
+        assert(@sizeOf(Buffers) == 16);
     }
 
+    fn buffersStart(geometry: layout.Geometry) usize {
+        return holds_start + @as(usize, geometry.blocks_max) * @sizeOf(Hold);
+    }
     fn privateBytes(geometry: layout.Geometry) usize {
-        return layout.alignUp(holds_start + @as(u64, geometry.blocks_max) * @sizeOf(Hold), layout.section_bytes);
+        return layout.alignUp(buffersStart(geometry) + @as(u64, geometry.blocks_max) * @sizeOf(Buffers), layout.section_bytes);
     }
     pub fn mappingBytes(geometry: layout.Geometry) usize {
         return privateBytes(geometry) + geometry.segment_bytes;
@@ -134,7 +146,7 @@ pub const Pool = struct {
         defer system.close(visited.fd);
         const base = system.map(visited.fd, 0, layout.blocks_start, &report.failure) catch |err| return segment.translated(err, report);
         defer system.unmap(base, layout.blocks_start);
-        const view: View = .of(visited.geometry, base, visited.fd, &.{}); // of which only the members are there
+        const view: View = .of(visited.geometry, base, visited.fd, &.{}, &.{}); // of which only the members are there
         members.closeLeftovers(&view, visited.fd, null, .current(), privateBytes(visited.geometry), retire);
     }
 
@@ -158,9 +170,12 @@ pub const Pool = struct {
         errdefer system.unmap(base, all_bytes);
         const pool: *Pool = @ptrCast(base);
         const holds: [*]Hold = @ptrCast(@alignCast(base + holds_start));
+        const buffers: [*]Buffers = @ptrCast(@alignCast(base + buffersStart(entered.geometry)));
+        const blocks_max = entered.geometry.blocks_max;
         pool.* = .{
             .record = @splat(0),
-            .view = .of(entered.geometry, @alignCast(base + private_bytes), entered.fd, holds[0..entered.geometry.blocks_max]),
+            .view = .of(entered.geometry, @alignCast(base + private_bytes), entered.fd, holds[0..blocks_max], buffers[0..blocks_max]),
+            .cache = @ptrCast(@alignCast(base + cache_start)),
             .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
             .patience = .{ .spins = if (system.processors() > 1) 200 else 0, .timeout_ms = 2000 },
             .options = options,
@@ -175,6 +190,7 @@ pub const Pool = struct {
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
+        pool.cache.granules_limit = cache.Cache.limitOf(entered.geometry);
         members.Stamp.put(base, &pool.self);
         const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
         system.leaveHandover(entered.fd, entered.slot);
@@ -211,7 +227,7 @@ pub const Pool = struct {
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
         if (keep) {
-            for (pool.view.holds[0..pool.view.blocks_known]) |*hold| hold.forgetMember();
+            for (pool.view.buffers[0..pool.view.blocks_known]) |*buffers| buffers.forgetMember();
             system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
         }
         pool.giveUpHolds() catch {}; // then the others take it for dead, which it is
@@ -230,7 +246,7 @@ pub const Pool = struct {
 
     fn anyBufferAlive(pool: *const Pool) bool {
         // Not as far as the segment says that entries are used: it is ours to know.
-        for (pool.view.holds[0..pool.view.blocks_known]) |*hold| if (hold.buffersAlive()) return true;
+        for (pool.view.buffers[0..pool.view.blocks_known]) |*buffers| if (buffers.areAlive()) return true;
         return false;
     }
 
@@ -293,9 +309,29 @@ pub const Pool = struct {
         const at_least: u64 = @max(1, length_bytes);
         const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
         const request: Request = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
-        const array = try pool.takeBacked(request) orelse try pool.allocSlowly(request);
+        const array = pool.takeCached(request) orelse try pool.takeBacked(request) orelse try pool.allocSlowly(request);
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array;
+    }
+
+    /// The way most allocations go: a block of just that size was let go of a moment ago.
+    inline fn takeCached(pool: *Pool, request: Request) ?Array {
+        if (!pool.isTrusted()) return null;
+        const index = pool.cache.take(&pool.view, request.granules) orelse return null;
+        const hold = &pool.view.holds[index.int()];
+        // After it was taken, or it might be another's. Until then they are of the array before, in the same extent.
+        const block = &pool.view.blocks[index.int()];
+        hold.tail_bytes = @truncate(@as(u64, request.granules) * layout.granule_bytes - request.length_bytes);
+        block.tail_bytes.set(hold.tail_bytes);
+        block.content.set(.{ .dtype = request.dtype });
+        hold.holds = 1;
+        pool.show(index);
+        return .{ .index = index, .is_zero = false };
+    }
+
+    /// What acquire() looks at, for those who do not take the lock.
+    inline fn isTrusted(pool: *const Pool) bool {
+        return pool.view.header.corrupt.get() == 0 and pool.view.members[pool.self.slot].word.get() == pool.self.word;
     }
 
     /// An array out of backed free memory; null when there is none.
@@ -305,7 +341,7 @@ pub const Pool = struct {
         return pool.takeWarm(request) orelse try pool.takeAny(request);
     }
 
-    /// The way most allocations go: a block of just that size was freed a moment ago, and is where this member saw it last.
+    /// The way most others go: a block of just that size was freed a moment ago, and is where this member saw it last.
     /// Everything is read once, into registers; whatever is not as usual is for takeAny() to find out.
     inline fn takeWarm(pool: *Pool, request: Request) ?Array {
         if (request.granules > layout.quick_granules_max) return null;
@@ -354,16 +390,16 @@ pub const Pool = struct {
         block.tail_bytes.set(tail_bytes);
         block.content.set(.{ .dtype = request.dtype });
         pool.holdAlone(block);
-        block.word.commit(.{ .generation = generation, .state = .used, .backed = true });
+        const used: layout.BlockWord = .{ .generation = generation, .state = .used, .backed = true };
+        block.word.commit(used);
         const hold = &pool.view.holds[index.int()];
+        if (hold.listed) pool.cache.forget(&pool.view, index);
+        hold.word = used;
         hold.holds = 1;
-        hold.shown = 0;
-        hold.gone = 0;
         hold.tail_bytes = tail_bytes;
         hold.start = extent.start;
         hold.granules = extent.granules;
-        hold.generation = generation;
-        pool.show(hold);
+        pool.show(index);
         return .{ .index = index, .is_zero = word.zero };
     }
 
@@ -404,7 +440,7 @@ pub const Pool = struct {
     noinline fn allocSlowly(pool: *Pool, request: Request) Error!Array {
         pool.cause = .none;
         if (try pool.takeOrGrow(request)) |array| return array;
-        try pool.coalesce();
+        try pool.coalesce(); // and what the members have cached
         if (try pool.takeOrGrow(request)) |array| return array;
         if ((try pool.reap()).freed.blocks > 0) {
             try pool.coalesce();
@@ -423,7 +459,18 @@ pub const Pool = struct {
     fn coalesce(pool: *Pool) Error!void {
         try pool.acquire();
         defer pool.unlock();
+        try pool.takeBackCached();
         try free_lists.coalesce(&pool.view);
+    }
+
+    /// Frees what members have cached and not taken again in the meantime: one pass over the table.
+    fn takeBackCached(pool: *Pool) Error!void {
+        for (0..pool.view.blocksUsed()) |i| {
+            const block = &pool.view.blocks[i];
+            const word = block.word.get();
+            if (word.state != .cached or !cache.takeBack(block, word)) continue;
+            try free_lists.put(&pool.view, .of(@intCast(i)));
+        }
     }
 
     fn takeOrGrow(pool: *Pool, request: Request) Error!?Array {
@@ -594,23 +641,18 @@ pub const Pool = struct {
         const index: BlockIndex = .of(number);
         const block = try view.block(index);
         const word = block.word.get();
-        if (word.state != .used or word.generation != generation) return error.Stale;
+        if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
         const hold = &view.holds[number];
         const newly = !hold.isLive();
         if (newly) {
             const extent = try view.extent(block);
             const length_bytes = try View.lengthIn(block, extent);
             try view.expectApart(index, block, extent);
-            hold.* = .{
-                .holds = 0,
-                .shown = 0,
-                .gone = 0,
-                .tail_bytes = @truncate(extent.bytes() - length_bytes),
-                .start = extent.start,
-                .granules = extent.granules,
-                .generation = generation,
-                .all_gone = hold.all_gone,
-            };
+            if (hold.listed) pool.cache.forget(view, index);
+            hold.word = word;
+            hold.tail_bytes = @truncate(extent.bytes() - length_bytes);
+            hold.start = extent.start;
+            hold.granules = extent.granules;
             // Bit first, then claim: a crash between leaks a claim, which expires.
             const cell = &block.of.holders[pool.self.slot / 64];
             cell.commit(cell.get() | Holders.bit(pool.self.slot));
@@ -618,7 +660,7 @@ pub const Pool = struct {
             if (claim != 0) if (pins.findClaim(view, claim, index, word.generation)) |pin| pins.takeOff(view, pin, 1) catch {};
         } else try view.expectAsHeld(index);
         hold.holds += 1;
-        pool.show(hold);
+        pool.show(index);
         const attaches = &view.members[pool.self.slot].attaches;
         attaches.set(attaches.get() +% 1);
         return if (newly) .newly else .again;
@@ -628,22 +670,23 @@ pub const Pool = struct {
     pub fn retain(pool: *Pool, number: u32) Error!void {
         const hold = try pool.held(number);
         hold.holds += 1;
-        pool.show(hold);
+        pool.show(.of(number));
     }
 
     /// The host is about to make a buffer on the block.
-    inline fn show(pool: *Pool, hold: *Hold) void {
+    inline fn show(pool: *Pool, index: BlockIndex) void {
         if (!pool.options.counts_buffers) return;
         const member = &pool.view.members[pool.self.slot];
-        hold.all_gone = &member.buffers_gone;
+        const buffers = &pool.view.buffers[index.int()];
+        buffers.all_gone = &member.buffers_gone;
         member.buffers_shown.set(member.buffers_shown.get() +% 1);
-        hold.shown += 1;
+        buffers.shown += 1;
     }
 
     /// It has not made it.
-    fn unshow(pool: *Pool, hold: *Hold) void {
+    fn unshow(pool: *Pool, buffers: *Buffers) void {
         const member = &pool.view.members[pool.self.slot];
-        hold.shown -= 1;
+        buffers.shown -= 1;
         member.buffers_shown.set(member.buffers_shown.get() -% 1);
     }
 
@@ -658,27 +701,45 @@ pub const Pool = struct {
     /// Lets go once. With error.Busy nothing has changed.
     pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
         const hold = try pool.held(number);
-        const unshown = !shown and pool.options.counts_buffers;
+        if (!pool.options.counts_buffers) {
+            if (hold.holds > 1) {
+                hold.holds -= 1;
+                return .held;
+            }
+            return pool.letGo(number, hold);
+        }
+        const buffers = &pool.view.buffers[number];
         if (hold.holds > 1) {
             hold.holds -= 1;
-            if (unshown) pool.unshow(hold);
+            if (!shown) pool.unshow(buffers);
             return .held;
         }
-        if (hold.shown - @intFromBool(unshown) != @atomicLoad(u32, &hold.gone, .acquire)) { // pairs with the release in bufferGone
+        if (buffers.shown - @intFromBool(!shown) != @atomicLoad(u32, &buffers.gone, .acquire)) { // pairs with the release in goneOne
             hold.holds = 0;
-            if (unshown) pool.unshow(hold);
+            hold.lent = true;
+            if (!shown) pool.unshow(buffers);
             return .lent;
         }
-        pool.dropBit(number) catch |err| return endedUnlessBusy(hold, err);
-        if (unshown) pool.unshow(hold);
+        const released = try pool.letGo(number, hold);
+        if (!shown) pool.unshow(buffers);
+        buffers.end();
+        return released;
+    }
+
+    /// The last hold ends.
+    inline fn letGo(pool: *Pool, number: u32, hold: *Hold) Error!Released {
+        if (!pool.isTrusted() or !pool.cache.put(&pool.view, .of(number)))
+            pool.dropBit(number) catch |err| return pool.endedUnlessBusy(number, err);
         hold.end();
         return .gone;
     }
 
     /// In a damaged segment the block may stay as it is, but this member is done with it.
-    fn endedUnlessBusy(hold: *Hold, err: Error) Error {
+    fn endedUnlessBusy(pool: *Pool, number: u32, err: Error) Error {
         @branchHint(.cold);
-        if (err != error.Busy) hold.end();
+        if (err == error.Busy) return err;
+        pool.view.holds[number].end();
+        if (pool.options.counts_buffers) pool.view.buffers[number].end();
         return err;
     }
 
@@ -686,10 +747,11 @@ pub const Pool = struct {
     pub fn settle(pool: *Pool, number: u32) Error!Released {
         if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
         const hold = &pool.view.holds[number];
-        if (hold.holds > 0 or hold.shown == 0) return .gone; // held again, or settled before
-        if (hold.buffersAlive()) return .lent;
-        pool.dropBitLocked(number) catch |err| return endedUnlessBusy(hold, err);
+        if (!hold.lent or hold.holds > 0) return .gone; // settled before, or held again
+        if (pool.view.buffers[number].areAlive()) return .lent;
+        pool.dropBitLocked(number) catch |err| return pool.endedUnlessBusy(number, err);
         hold.end();
+        pool.view.buffers[number].end();
         return .gone;
     }
 
@@ -704,13 +766,14 @@ pub const Pool = struct {
 
     /// No buffer is made for the last hold.
     pub fn showNothing(pool: *Pool, number: u32) Error!void {
-        const hold = try pool.held(number);
-        if (hold.shown > 0) pool.unshow(hold);
+        _ = try pool.held(number);
+        const buffers = &pool.view.buffers[number];
+        if (buffers.shown > 0) pool.unshow(buffers);
     }
 
     /// Whether a buffer on the block is still there. Only private memory is read.
     pub fn isShown(pool: *const Pool, number: u32) bool {
-        return number < pool.view.geometry.blocks_max and pool.view.holds[number].buffersAlive();
+        return number < pool.view.geometry.blocks_max and pool.view.buffers[number].areAlive();
     }
 
     inline fn dropBit(pool: *Pool, number: u32) Error!void {
@@ -738,13 +801,14 @@ pub const Pool = struct {
         const hold = &pool.view.holds[number];
         const start = block.start.get();
         const granules = table[next.int()].start.get() -% start;
-        if (word.generation != hold.generation or start != hold.start or granules != hold.granules) return false;
+        if (word != hold.word or start != hold.start or granules != hold.granules) return false;
         if (granules > layout.quick_granules_max) return false;
         const quick_granules = lists.quick_granules.get() +| granules;
         if (quick_granules > free_lists.quickLimit(&pool.view)) return false;
 
         var free = word;
         free.state = .free;
+        free.shared = false;
         block.word.commit(free);
         const head = &lists.quick[granules];
         block.of.links.next.set(head.get());
@@ -768,11 +832,20 @@ pub const Pool = struct {
         _ = try pool.view.extent(block);
         var word = block.word.get();
         word.state = .free; // what it says of zeros stays true: a block in use never says yes
+        word.shared = false;
         block.word.commit(word);
         try free_lists.put(&pool.view, index);
     }
 
     // ------------------------------------------------------------ claims
+
+    /// Others may attach the block as long as anybody holds it.
+    pub fn share(pool: *Pool, number: u32) Error!void {
+        _ = try pool.held(number);
+        try pool.acquire();
+        defer pool.unlock();
+        try pool.view.markShared(.of(number));
+    }
 
     pub fn createClaim(pool: *Pool, number: u32, attaches: u24, ttl_ms: u64) Error!u64 {
         const hold = try pool.held(number);
@@ -781,7 +854,7 @@ pub const Pool = struct {
         const deadline_ms = now_ms +| (if (ttl_ms == 0) pool.claim_ttl_ms else ttl_ms);
         // What was backed may be used up by others at once; not for ever.
         for (0..1000) |_| {
-            if (try pool.claimRecord(number, hold.generation, attaches, deadline_ms)) |claim| return claim;
+            if (try pool.claimRecord(number, hold.word.generation, attaches, deadline_ms)) |claim| return claim;
             pool.growPins() catch |err| {
                 if (err != error.Full) return err;
                 {
@@ -789,7 +862,7 @@ pub const Pool = struct {
                     defer pool.unlock();
                     _ = try pool.expireClaims(now_ms);
                 }
-                return try pool.claimRecord(number, hold.generation, attaches, deadline_ms) orelse error.Full;
+                return try pool.claimRecord(number, hold.word.generation, attaches, deadline_ms) orelse error.Full;
             };
         }
         return error.Corrupt;
@@ -799,7 +872,7 @@ pub const Pool = struct {
     fn claimRecord(pool: *Pool, number: u32, generation: u64, attaches: u24, deadline_ms: u64) Error!?u64 {
         try pool.acquire();
         defer pool.unlock();
-        try pool.view.expectAsHeld(.of(number));
+        try pool.view.markShared(.of(number));
         const claim = pins.createClaim(&pool.view, .of(number), generation, attaches, deadline_ms) catch |err|
             return if (err == error.NoEntry) null else error.Corrupt;
         return layout.claimNumber(claim.pin, claim.serial);
@@ -925,14 +998,14 @@ pub const Pool = struct {
             const index: BlockIndex = .of(@intCast(i));
             const block = &pool.view.blocks[i];
             const state = block.word.get().state;
-            if (state != .used and state != .reserved) continue;
+            if (state != .used and state != .reserved and state != .cached) continue;
             const holders: Holders = .of(block);
             const is_stranded = state == .reserved and holders.has(pool.self.slot); // we are not at it
             const rest = if (is_stranded) Holders.nobody else holders.without(slots);
             if (rest.isEmpty() and (state == .reserved or block.pins.get() == 0)) {
                 // Nobody's, says the segment, and this member knows better.
                 if (pool.view.isHeld(index) and !slots.has(pool.self.slot)) continue;
-                freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
+                if (state != .cached) freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
                 pool.freeBlock(index) catch return error.Corrupt;
                 continue;
             }
@@ -1068,7 +1141,8 @@ pub const Pool = struct {
             const word = block.word.get();
             if (word.state == .end) break;
             const bytes = (try view.extent(block)).bytes();
-            if (word.state == .free) {
+            // What members have cached is anybody's who runs short.
+            if (word.state == .free or word.state == .cached) {
                 if (run_bytes == 0) result.free_runs += 1;
                 run_bytes += bytes;
                 result.largest_free_bytes = @max(result.largest_free_bytes, run_bytes);
@@ -1079,8 +1153,7 @@ pub const Pool = struct {
                 const holders: Holders = .of(block);
                 if (holders.isEmpty()) result.claimed_bytes += bytes;
                 if (holders.has(pool.self.slot)) {
-                    const hold = &pool.view.holds[index.int()];
-                    if (hold.holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
+                    if (pool.view.holds[index.int()].holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
                 }
             }
             index = block.next.get();

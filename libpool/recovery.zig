@@ -61,7 +61,7 @@ fn rebuildChain(view: *const View) Corrupt!void {
                 ends += 1;
                 if (block.start.get() != view.geometry.heap_granules) return error.Corrupt;
             },
-            .free, .reserved, .used => {
+            .free, .reserved, .used, .cached => {
                 const next = block.next.get();
                 if (next.int() >= used) return error.Corrupt;
                 (try view.block(next)).prev.update(index);
@@ -124,6 +124,7 @@ fn rebuildLists(view: *const View) Corrupt!void {
             try view.expectAsHeld(index);
         } else if (word.state != .free and Holders.of(block).isEmpty() and block.pins.get() == 0) {
             word.state = .free;
+            word.shared = false;
             block.word.commit(word);
         }
         if (word.state == .free) try free_lists.insert(view, index);
@@ -181,7 +182,7 @@ fn brokenChain(view: *const View, census: *Census) ?Broken {
         census.in_chain += 1;
         switch (word.state) {
             .end => return if (at == view.geometry.heap_granules) null else .{ .what = "the chain ends before the heap does", .where = at },
-            .free, .reserved, .used => {},
+            .free, .reserved, .used, .cached => {},
             else => return .{ .what = "an entry of the chain is marked unused, or by no known state", .where = index.int() },
         }
         before = index;
@@ -219,6 +220,11 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
                 if (block.pins.get() != 0) return .{ .what = "a free block has pins", .where = i };
             },
             .reserved => if (Holders.of(block).isEmpty()) return .{ .what = "a reserved block has no holder", .where = i },
+            .cached => {
+                if (word.zero or !word.backed or word.shared) return .{ .what = "a cached block is not one that was in use and never shared", .where = i };
+                if (block.pins.get() != 0) return .{ .what = "a cached block has pins", .where = i };
+                if (Holders.of(block).count() != 1) return .{ .what = "a cached block has not one owner", .where = i };
+            },
             .used => {
                 if (word.zero) return .{ .what = "a block in use says that it is zero", .where = i };
                 census.pins_of_blocks += block.pins.get();
@@ -294,6 +300,7 @@ fn brokenHolds(view: *const View) ?Broken {
     for (0..@min(view.blocks_known, view.holds.len)) |i| {
         const index: BlockIndex = .of(@intCast(i));
         if (view.isHeld(index)) view.expectAsHeld(index) catch return .{ .what = "a block is not as this member holds it", .where = i };
+        if (view.isCached(index)) view.expectInPlace(index) catch return .{ .what = "a block is not where this member has cached it", .where = i };
     }
     return null;
 }

@@ -8,6 +8,7 @@ test {
     _ = @import("tests/full.zig");
     _ = @import("tests/threads.zig");
     _ = @import("tests/small_device.zig");
+    _ = @import("tests/cached.zig");
     _ = @import("tests/checker.zig");
     _ = @import("tests/header.zig");
     _ = @import("tests/in_flight.zig");

@@ -13,47 +13,64 @@ const BlockIndex = layout.BlockIndex;
 
 pub const Corrupt = error{Corrupt};
 
-/// How often this member holds a block, what its buffers on it are, and where it is. Private; only `gone` is touched by
-/// other threads. After the last release `start` and `granules` stay: where the member saw the entry last.
+/// How often this member holds a block, where it is, and what its word is. Private to the member's thread. After the last
+/// release `start` and `granules` stay: where the member saw the entry last.
 pub const Hold = extern struct {
+    /// As this member wrote or read it, while it holds or caches the block.
+    word: layout.BlockWord,
     holds: u32,
-    shown: u32,
-    gone: u32,
-    tail_bytes: u32,
     start: u32,
     granules: u32,
-    generation: u64,
-    /// Where the segment counts the member's buffers that are gone; null while none was made on this block.
-    all_gone: ?*layout.Cell(u32),
+    tail_bytes: u32,
+    /// In the cache: the next block of the same size.
+    next: layout.BlockIndex,
+    /// Released, but a buffer still shows it.
+    lent: bool,
+    /// In the cache's list; but somebody who ran short may have taken it from there.
+    listed: bool,
+    _pad: u16,
 
     /// Held, or lent: the member's bit is set.
     pub inline fn isLive(hold: *const Hold) bool {
-        return hold.holds != 0 or hold.shown != 0;
-    }
-    pub fn buffersAlive(hold: *const Hold) bool {
-        return hold.shown != @atomicLoad(u32, &hold.gone, .acquire); // pairs with the release in ap_buffer_gone
-    }
-    /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Where zeros
-    /// were mapped over it, there is no first.
-    pub fn bufferGone(hold: *Hold) void {
-        if (@atomicLoad(?*layout.Cell(u32), &hold.all_gone, .monotonic)) |all| all.add(1);
-        // Pairs with the acquire in buffersAlive: what the buffer's users did is done.
-        _ = @atomicRmw(u32, &hold.gone, .Add, 1, .release);
-    }
-    /// The member leaves: its slot is another's soon.
-    pub fn forgetMember(hold: *Hold) void {
-        @atomicStore(?*layout.Cell(u32), &hold.all_gone, null, .monotonic);
+        return hold.holds != 0 or hold.lent;
     }
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;
-        hold.shown = 0;
-        hold.gone = 0;
+        hold.lent = false;
     }
     pub inline fn offsetBytes(hold: *const Hold) u64 {
         return @as(u64, hold.start) * layout.granule_bytes;
     }
     pub inline fn lengthBytes(hold: *const Hold) u64 {
         return @as(u64, hold.granules) * layout.granule_bytes - hold.tail_bytes;
+    }
+};
+
+/// The host's buffers on a block. Private, and apart from the Hold, which hosts that make none need alone; only `gone` is
+/// touched by other threads.
+pub const Buffers = extern struct {
+    shown: u32,
+    gone: u32,
+    /// Where the segment counts the member's buffers that are gone; null while none was made on this block.
+    all_gone: ?*layout.Cell(u32),
+
+    pub inline fn areAlive(buffers: *const Buffers) bool {
+        return buffers.shown != @atomicLoad(u32, &buffers.gone, .acquire); // pairs with the release in goneOne
+    }
+    /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Where zeros
+    /// were mapped over it, there is no first.
+    pub fn goneOne(buffers: *Buffers) void {
+        if (@atomicLoad(?*layout.Cell(u32), &buffers.all_gone, .monotonic)) |all| all.add(1);
+        // Pairs with the acquire in areAlive: what the buffer's users did is done.
+        _ = @atomicRmw(u32, &buffers.gone, .Add, 1, .release);
+    }
+    /// The member leaves: its slot is another's soon.
+    pub fn forgetMember(buffers: *Buffers) void {
+        @atomicStore(?*layout.Cell(u32), &buffers.all_gone, null, .monotonic);
+    }
+    pub inline fn end(buffers: *Buffers) void {
+        buffers.shown = 0;
+        buffers.gone = 0;
     }
 };
 
@@ -71,12 +88,13 @@ pub const View = struct {
     fd: platform.Fd,
     /// For each entry of the block table.
     holds: []Hold,
+    buffers: []Buffers,
     /// Entries and pins known to have memory behind them: they do not lose it, so an old number is a safe one.
     blocks_known: u32,
     pins_known: u32,
     waiters_known: u32,
 
-    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold) View {
+    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold, buffers: []Buffers) View {
         return .{
             .geometry = geometry,
             .header = @ptrCast(segment),
@@ -90,6 +108,7 @@ pub const View = struct {
             .heap = segment + geometry.heap_start,
             .fd = fd,
             .holds = holds,
+            .buffers = buffers,
             .blocks_known = 0,
             .pins_known = 0,
             .waiters_known = 0,
@@ -187,14 +206,41 @@ pub const View = struct {
         return index.int() < view.holds.len and view.holds[index.int()].isLive();
     }
 
+    pub inline fn isOwn(view: *const View, index: BlockIndex) bool {
+        return view.isHeld(index) or view.isCached(index);
+    }
+
+    /// In this member's cache, and nobody has taken it from there.
+    pub inline fn isCached(view: *const View, index: BlockIndex) bool {
+        if (index.int() >= view.blocks_known or index.int() >= view.holds.len) return false;
+        const hold = &view.holds[index.int()];
+        return hold.listed and !hold.isLive() and view.blocks[index.int()].word.get() == hold.word;
+    }
+
+    /// Others may hear of a block that this member holds. Under the lock, and before they do: from then on it is let go of
+    /// under the lock, too.
+    pub fn markShared(view: *const View, index: BlockIndex) Corrupt!void {
+        try view.expectAsHeld(index);
+        const hold = &view.holds[index.int()];
+        const cell = &view.blocks[index.int()].word;
+        var word = cell.get();
+        if (!word.shared) {
+            word.shared = true;
+            cell.commit(word);
+        }
+        hold.word = word;
+    }
+
     /// That a block which this member holds is the one it took hold of, in its place.
     pub fn expectAsHeld(view: *const View, index: BlockIndex) Corrupt!void {
+        const word = (try view.block(index)).word.get();
+        if (word.state != .used or word.generation != view.holds[index.int()].word.generation) return error.Corrupt;
+        try view.expectInPlace(index);
+    }
+    pub fn expectInPlace(view: *const View, index: BlockIndex) Corrupt!void {
         const hold = &view.holds[index.int()];
-        const held = try view.block(index);
-        const word = held.word.get();
-        const at = try view.extent(held);
-        if (word.state != .used or word.generation != hold.generation or
-            at.start != hold.start or at.granules != hold.granules) return error.Corrupt;
+        const at = try view.extent(try view.block(index));
+        if (at.start != hold.start or at.granules != hold.granules) return error.Corrupt;
     }
 
     /// That the chain is sound around a block in `at`, and that the neighbours which this member holds end and begin there:
@@ -205,12 +251,12 @@ pub const View = struct {
         const next = try view.block(next_index);
         if (next.prev.get() != index or next.start.get() != end) return error.Corrupt;
         if (next.word.get().state != .end and (try view.block(next.next.get())).start.get() <= end) return error.Corrupt;
-        if (view.isHeld(next_index) and view.holds[next_index.int()].start != end) return error.Corrupt;
+        if (view.isOwn(next_index) and view.holds[next_index.int()].start != end) return error.Corrupt;
         if (index == BlockIndex.of(0)) return if (at.start == 0) {} else error.Corrupt;
         const prev_index = of_block.prev.get();
         const prev = try view.block(prev_index);
         if (prev.next.get() != index or prev.start.get() >= at.start) return error.Corrupt;
-        const hold = if (view.isHeld(prev_index)) &view.holds[prev_index.int()] else return;
+        const hold = if (view.isOwn(prev_index)) &view.holds[prev_index.int()] else return;
         if (hold.start + hold.granules != at.start) return error.Corrupt;
     }
 };
@@ -238,6 +284,11 @@ pub const Holders = struct {
     }
     pub inline fn isEmpty(holders: Holders) bool {
         return (holders.words[0] | holders.words[1] | holders.words[2] | holders.words[3]) == 0;
+    }
+    pub fn count(holders: Holders) u32 {
+        var bits: u32 = 0;
+        for (holders.words) |word| bits += @popCount(word);
+        return bits;
     }
     pub inline fn only(slot: u8) Holders {
         var holders = nobody;

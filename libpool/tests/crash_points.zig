@@ -143,7 +143,8 @@ const Seen = struct {
             var hash = std.hash.Wyhash.init(1);
             hash.update(std.mem.asBytes(&block.start));
             hash.update(std.mem.asBytes(&word));
-            hash.update(std.mem.asBytes(&try pool.view.lengthBytes(block)));
+            // Of an array that nobody else may hold only its owner knows the length before its allocation has returned.
+            if (word.shared) hash.update(std.mem.asBytes(&try pool.view.lengthBytes(block)));
             hash.update(std.mem.asBytes(&block.of.holders));
             it.* = hash.final();
         }

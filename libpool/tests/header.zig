@@ -44,7 +44,7 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(layout.members_max, c.AP_MEMBERS_MAX);
     try expectEqual(layout.granule_bytes, c.AP_GRANULE_BYTES);
     try expectEqual(layout.name_bytes_max, c.AP_NAME_BYTES_MAX);
-    try expectEqual(@sizeOf(pool_file.Hold), c.AP_GONE_STRIDE);
+    try expectEqual(@sizeOf(pool_file.Buffers), c.AP_GONE_STRIDE);
     try expectEqual(32, c.AP_RECORD_LENGTH);
     try expectEqual(8, c.AP_REPORT_LENGTH);
     try expectEqual(std.math.maxInt(u24), c.AP_CLAIM_ATTACHES_MAX);

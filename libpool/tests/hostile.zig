@@ -14,7 +14,7 @@ const exports = @import("../exports.zig");
 const layout = @import("../layout.zig");
 const system = @import("../platform.zig").system;
 const Pool = @import("../pool.zig").Pool;
-const Hold = @import("../pool.zig").Hold;
+const Buffers = @import("../pool.zig").Buffers;
 const s = @import("support.zig");
 
 const members_max = 3;
@@ -380,6 +380,15 @@ const Run = struct {
         try run.again(member, held);
     }
 
+    fn share(run: *Run) !void {
+        const member = run.some() orelse return;
+        const held = run.someHeld(member) orelse return;
+        run.beat();
+        const result = exports.ap_block_share(member.pool, held.block);
+        if (held.holds == 0) return if (result != -12) run.fail("shared what is not held", .{});
+        if (result < 0) return run.expectCode(result, "share");
+    }
+
     fn release(run: *Run) !void {
         const member = run.some() orelse return;
         const held = run.someHeld(member) orelse {
@@ -402,7 +411,7 @@ const Run = struct {
     }
 
     fn bufferGone(_: *Run, member: *Member, held: *Held) void {
-        exports.ap_buffer_gone(null, @ptrFromInt(member.gone_address + @as(u64, held.block) * @sizeOf(Hold)));
+        exports.ap_buffer_gone(null, @ptrFromInt(member.gone_address + @as(u64, held.block) * @sizeOf(Buffers)));
         held.gone += 1;
     }
 
@@ -593,7 +602,7 @@ const Run = struct {
             },
             40 => if (!run.single) {
                 var head: [*]u8 = @ptrCast(header);
-                head[run.in.below(240)] = run.in.byte();
+                head[run.in.below(264)] = run.in.byte();
             },
             41 => if (!run.single) {
                 var lists: [*]u8 = @ptrCast(view.lists);
@@ -636,7 +645,8 @@ const Run = struct {
             },
             29 => run.leave(1 + run.in.byte() % (members_max - 1), run.in.byte()),
             30 => try run.care(5),
-            else => try run.alloc(),
+            31 => try run.share(),
+            else => unreachable,
         }
     }
 };
@@ -743,6 +753,7 @@ test "a hold stays where it is, whatever the table says, and is not given to oth
     defer s.end(pool);
     const first = try s.alloc(pool, 4096, true);
     const second = try s.alloc(pool, 4096, true);
+    try pool.share(second.int());
     const block = &pool.view.blocks[second.int()];
     const at = pool.view.holds[second.int()].offsetBytes();
     const start = block.start.get();
@@ -774,6 +785,7 @@ test "a free run that reaches into an array of this member is not cut, and not g
         defer s.end(pool);
         // The rest of what was backed for it is a run that is large enough to stay in its list with a little more.
         const held = try s.alloc(pool, 600_000, true);
+        try pool.share(held.int());
         const block = &pool.view.blocks[pool.view.blocks[held.int()].next.get().int()];
         try s.expectEqual(layout.BlockState.free, block.word.get().state);
         const start = block.start.get();

@@ -82,6 +82,7 @@ test "what a killed member held is free after reap(), and what others hold stays
     const pool = try s.create(16 << 20);
     defer _ = pool.close(false);
     const mine = try s.alloc(pool, 1000, true);
+    try pool.share(mine.int());
     const Argument = struct { pool: *Pool, index: u32, generation: u64 };
     const child = try s.Child.start(struct {
         fn body(at: Argument) !void {
@@ -261,6 +262,7 @@ test "256 members at once, and the 257th is refused" {
     try s.expectError(error.Members, s.join(pool));
     try s.expectEqual(256, (try pool.stats()).members);
     const index = try s.alloc(pool, 100, true);
+    try pool.share(index.int());
     for (others) |other| _ = try other.attach(index.int(), s.generationOf(pool, index), 0);
     _ = try pool.release(index.int(), true);
     try s.expectEqual(1, (try pool.stats()).arrays);
@@ -314,9 +316,9 @@ test "buffers that are counted keep a released block until the last one is gone"
     try s.expectEqual(.lent, try pool.release(number, true));
     try s.expectEqual(.lent, try pool.settle(number));
     const gone = @import("../exports.zig").ap_buffer_gone;
-    gone(null, &pool.view.holds[number].gone);
+    gone(null, &pool.view.buffers[number].gone);
     try s.expectEqual(.lent, try pool.settle(number));
-    gone(null, &pool.view.holds[number].gone);
+    gone(null, &pool.view.buffers[number].gone);
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expectEqual(0, (try pool.stats()).arrays);

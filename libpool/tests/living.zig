@@ -425,7 +425,7 @@ const Brief = struct {
         const member = try Pool.open(shared.name[0..shared.name_bytes], shared.nonce, options, &report);
         const index = try s.alloc(member, array_bytes, true);
         brief.bytes = try s.bytesOf(member, index);
-        brief.gone = &member.view.holds[index.int()].gone;
+        brief.gone = &member.view.buffers[index.int()].gone;
         @memset(brief.bytes, 7);
         brief.member = member;
     }

@@ -116,6 +116,13 @@ const Run = struct {
 
     fn attach(run: *Run, who: usize) !void {
         const array = run.any() orelse return;
+        // Who was told of it without a claim attaches it; who was not told at all does not.
+        const is_told = for (run.members, array.holds) |member, count| {
+            if (count == 0) continue;
+            if (run.random.boolean()) try member.share(array.index.int());
+            break run.members[who].view.blocks[array.index.int()].word.get().shared;
+        } else true;
+        if (!is_told) return s.expectError(error.Stale, run.members[who].attach(array.index.int(), array.generation, 0));
         const expected: Pool.Attached = if (array.holds[who] > 0) .again else .newly;
         try s.expectEqual(expected, try run.members[who].attach(array.index.int(), array.generation, 0));
         array.holds[who] += 1;

@@ -67,6 +67,23 @@ fn row(comptime count: u32, comptime bytes: u64, comptime released: []const usiz
     }.f;
 }
 
+/// The same of a size that caches keep, which go to the quick list.
+fn quick(comptime count: u32, comptime bytes: u64, comptime released: []const usize) SetUp {
+    return struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            for (plan.blocks[0..count]) |*block| block.* = try shared(member, bytes);
+            for (released) |i| try release(member, plan.blocks[i]);
+        }
+    }.f;
+}
+
+/// As written(), and others may have been told of it: it is let go of under the lock.
+fn shared(member: *Pool, bytes: u64) !u32 {
+    const block = try written(member, bytes);
+    try member.share(block);
+    return block;
+}
+
 fn releases(comptime i: usize) Run {
     return struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
@@ -132,7 +149,20 @@ pub const all = [_]Operation{
             _ = try Pool.openOrCreate(plan.name[0..plan.name_bytes], capacity, 1000, .{}, &report);
         }
     }.f },
-    .{ .name = "alloc, from a quick list", .set_up = row(2, 1000, &.{0}), .run = allocates(1000) },
+    .{ .name = "alloc, from the cache", .set_up = row(2, 1000, &.{0}), .run = allocates(1000) },
+    .{ .name = "alloc, from a cache whose block was taken away", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try row(3, 1000, &.{ 0, 1 })(member, plan);
+            const other = try plan.join();
+            _ = try other.trim();
+            _ = other.close(false);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            for (0..3) |_| _ = try s.alloc(member.?, 1000, true);
+        }
+    }.f, .arrays_left = .{ 0, 2 } },
+    .{ .name = "alloc, from a quick list", .set_up = quick(2, 1000, &.{0}), .run = allocates(1000) },
     .{ .name = "alloc, with a split", .set_up = row(1, 100, &.{}), .run = allocates(4000) },
     .{ .name = "alloc, of a whole run", .set_up = row(3, large, &.{1}), .run = allocates(large) },
     .{ .name = "alloc, with backing", .run = allocates(300 << 10) },
@@ -147,20 +177,33 @@ pub const all = [_]Operation{
     }.f, .arrays_left = .{ 1000, 1100 } },
     .{ .name = "alloc, after quick lists were merged", .capacity = 2 << 20, .set_up = struct {
         fn f(member: *Pool, _: *Plan) anyerror!void {
-            var quick: [36]u32 = undefined;
-            for (&quick) |*block| block.* = try written(member, 32 << 10);
-            for (quick[0 .. quick.len - 1]) |block| try release(member, block);
+            var many: [36]u32 = undefined;
+            for (&many) |*block| block.* = try shared(member, 32 << 10);
+            for (many[0 .. many.len - 1]) |block| try release(member, block);
         }
     }.f, .run = allocates(large) },
     .{ .name = "alloc, after everything was merged", .set_up = struct {
         fn f(member: *Pool, _: *Plan) anyerror!void {
-            var quick: [32]u32 = undefined;
+            var many: [32]u32 = undefined;
             var count: usize = 0;
-            while (count < quick.len) : (count += 1) quick[count] = written(member, 32 << 10) catch break;
+            while (count < many.len) : (count += 1) many[count] = shared(member, 32 << 10) catch break;
             while (true) _ = written(member, 8 << 10) catch break;
-            for (quick[0..count], 0..) |block, i| if (i % 4 != 0) try release(member, block);
+            for (many[0..count], 0..) |block, i| if (i % 4 != 0) try release(member, block);
         }
     }.f, .run = allocates(80 << 10) },
+    .{ .name = "alloc, of what an idle member has cached", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            var side_by_side: [4]u32 = undefined;
+            for (&side_by_side) |*block| block.* = try shared(member, 1024);
+            for ([_]u64{ 64 << 10, 8 << 10, 1 << 10, 64 }) |bytes| while (true) {
+                _ = written(member, bytes) catch break;
+            };
+            for (side_by_side) |block| try release(member, block);
+            const idle = try plan.join();
+            for (&side_by_side) |*block| block.* = try written(idle, 1024);
+            for (side_by_side) |block| try release(idle, block);
+        }
+    }.f, .run = allocates(4 << 10) },
     .{ .name = "alloc, after a killed member was reaped", .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             const child = try s.Child.start(struct {
@@ -188,14 +231,20 @@ pub const all = [_]Operation{
             if (member.?.alloc(capacity - 64, 1, false)) |_| return error.TestUnexpectedResult else |_| {}
         }
     }.f },
-    .{ .name = "release, to a quick list", .set_up = row(3, 1000, &.{}), .run = releases(1) },
+    .{ .name = "release, to the cache", .set_up = row(3, 1000, &.{}), .run = releases(1) },
+    .{ .name = "share, without a claim", .set_up = row(1, 1000, &.{}), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try member.?.share(plan.blocks[0]);
+        }
+    }.f },
+    .{ .name = "release, to a quick list", .set_up = quick(3, 1000, &.{}), .run = releases(1) },
     .{ .name = "release, between used neighbours", .set_up = row(3, large, &.{}), .run = releases(1) },
     .{ .name = "release, with a merge to the left", .set_up = row(4, large, &.{1}), .run = releases(2) },
     .{ .name = "release, with a merge to the right", .set_up = row(4, large, &.{2}), .run = releases(1) },
     .{ .name = "release, with a merge to both sides", .set_up = row(5, large, &.{ 1, 3 }), .run = releases(2) },
     .{ .name = "release, while somebody else holds it", .prepare = struct {
         fn f(pool: *Pool, plan: *Plan) anyerror!void {
-            plan.blocks[0] = try written(pool, 5000);
+            plan.blocks[0] = try shared(pool, 5000);
             plan.generations[0] = s.generationOf(pool, .of(plan.blocks[0]));
         }
     }.f, .set_up = struct {
@@ -294,6 +343,11 @@ pub const all = [_]Operation{
     }.f, .run = struct {
         fn f(member: ?*Pool, _: *Plan) anyerror!void {
             if ((try member.?.reap()).freed.blocks != 1) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "trim, with something in a cache", .set_up = row(5, 1000, &.{ 1, 2, 3 }), .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = try member.?.trim();
         }
     }.f },
     .{ .name = "trim", .set_up = row(7, large, &.{ 1, 3, 4 }), .run = struct {

@@ -224,6 +224,7 @@ test "a view of a pool that was left shows zeros also where no more memory may b
     defer s.end(pool);
     const index = try s.alloc(pool, 10_000, false);
     @memset(try s.bytesOf(pool, index), 1);
+    try pool.share(index.int());
     const at = .{ pool, index, s.generationOf(pool, index) };
     const code = try (try s.Child.start(struct {
         fn body(given: @TypeOf(at)) !void {

@@ -8,6 +8,7 @@ const std = @import("std");
 const s = @import("support.zig");
 const Pool = s.Pool;
 
+const capacity = 1 << 20;
 const threads_count = 3;
 const boxes_count = 4;
 
@@ -51,17 +52,36 @@ const Worker = struct {
         const member = try s.join(shared.pool);
         const own = member.view;
         // The same segment, where the first member has mapped it.
-        member.view = .of(own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, own.holds);
+        member.view = .of(own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, own.holds, own.buffers);
         defer {
             member.view = own;
             _ = member.close(false);
         }
         var worker: Worker = .{ .member = member, .shared = shared, .random = prng.random() };
-        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 8)) {
-            0...3 => try worker.send(),
-            4...6 => try worker.receive(),
-            else => _ = try member.reap(),
+        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 16)) {
+            0...5 => try worker.send(),
+            6...9 => try worker.receive(),
+            10...13 => try worker.keep(),
+            14 => _ = try member.reap(),
+            // Runs short, and takes what the others have cached, while they take it out of their caches themselves.
+            else => try s.expectError(error.Full, member.alloc(capacity, 1, false)),
         };
+        // It leaves by its own addresses: the lock at these ones, once more, orders what it has done.
+        _ = try member.reap();
+    }
+
+    /// Arrays that nobody hears of: they come out of the cache, and go into it again.
+    fn keep(worker: *Worker) !void {
+        var kept: [8]s.BlockIndex = undefined;
+        const count = worker.random.intRangeAtMost(usize, 1, kept.len);
+        for (kept[0..count], 1..) |*index, i| {
+            index.* = try s.alloc(worker.member, 100 * worker.random.intRangeAtMost(u64, 1, 4), false);
+            for (try s.bytesOf(worker.member, index.*)) |*byte| byte.* = @intCast(i);
+        }
+        for (kept[0..count], 1..) |index, i| {
+            for (try s.bytesOf(worker.member, index)) |byte| try s.expectEqual(@as(u8, @intCast(i)), byte);
+            _ = try worker.member.release(index.int(), true);
+        }
     }
 
     fn send(worker: *Worker) !void {
@@ -99,8 +119,9 @@ const Worker = struct {
 };
 
 test "whoever attaches an array reads what was written before it was shared, and whoever allocates disturbs nobody" {
-    const pool = try s.create(1 << 20);
+    const pool = try s.create(capacity);
     defer s.end(pool);
+    _ = try s.alloc(pool, 64, false); // so that nobody can have all of it
     var shared: Shared = .{ .pool = pool, .turns = if (s.brief) 2000 else 5000 };
     var threads: [threads_count]std.Thread = undefined;
     for (&threads, 1..) |*thread, seed| thread.* = try std.Thread.spawn(.{}, Worker.run, .{ &shared, seed });

@@ -7,18 +7,29 @@ import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "../..");
 const mutants = [
-  ["commit() does not release", "&cell.raw, toRaw(value), .release)", "&cell.raw, toRaw(value), .monotonic)"],
-  ["compareAndSwap() does not acquire", ".acquire, .monotonic) == null", ".monotonic, .monotonic) == null"],
+  [
+    "layout.zig",
+    "commit() does not release",
+    "&cell.raw, toRaw(value), .release)",
+    "&cell.raw, toRaw(value), .monotonic)",
+  ],
+  [
+    "layout.zig",
+    "compareAndSwap() does not acquire",
+    ".acquire, .monotonic) == null",
+    ".monotonic, .monotonic) == null",
+  ],
+  ["cache.zig", "a block goes into the cache without release", "block.word.commit(cached)", "block.word.set(cached)"],
 ];
 
 let passed = 0;
-for (const [what, order, none] of mutants) {
+for (const [name, what, order, none] of mutants) {
   const copy = mkdtempSync(join(tmpdir(), "arraypool-tsan-"));
   try {
     for (const part of ["build.zig", "libpool"]) cpSync(join(root, part), join(copy, part), { recursive: true });
-    const file = join(copy, "libpool/layout.zig");
+    const file = join(copy, "libpool", name);
     const text = readFileSync(file, "utf8");
-    if (text.split(order).length !== 2) throw new Error(`layout.zig does not say "${order}" once: correct this test`);
+    if (text.split(order).length !== 2) throw new Error(`${name} does not say "${order}" once: correct this test`);
     writeFileSync(file, text.replace(order, none));
     const args = ["build", "test-tsan", "--cache-dir", join(root, ".zig-cache")];
     const { status, stdout, stderr } = spawnSync("zig", args, { cwd: copy, encoding: "utf8", maxBuffer: 1 << 28 });
