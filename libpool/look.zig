@@ -123,7 +123,7 @@ pub const Look = struct {
             .name_bytes = @intCast(name.len),
             .thread = .current(),
             .facts = .{},
-            .view = .of(geometry orelse layout.Geometry.of(layout.capacity_min).?, @alignCast(base + copy_at), -1, &.{}),
+            .view = .of(geometry orelse layout.Geometry.of(layout.capacity_min).?, @alignCast(base + copy_at), -1, &.{}, &.{}),
             .base = base,
             .mapped_bytes = mapped_bytes,
         };
@@ -306,7 +306,7 @@ pub const Look = struct {
                     if (Holders.of(block).isEmpty()) result.claimed_bytes +|= bytes;
                 },
                 .reserved => result.reserved_bytes +|= bytes,
-                .free => if (word.backed) {
+                .free, .cached => if (word.backed) {
                     result.free_backed_bytes +|= bytes;
                 },
                 else => {},
@@ -328,7 +328,7 @@ pub const Look = struct {
             const word = block.word.get();
             if (word.state == .end) return;
             const bytes = (view.extent(block) catch return).bytes();
-            if (word.state == .free) {
+            if (word.state == .free or word.state == .cached) {
                 if (run_bytes == 0) result.free_runs += 1;
                 run_bytes += bytes;
                 result.largest_free_bytes = @max(result.largest_free_bytes, run_bytes);
@@ -351,7 +351,7 @@ pub const Look = struct {
             const kind: usize = switch (word.state) {
                 .used => if (Holders.of(block).isEmpty()) 1 else 0,
                 .reserved => 0,
-                .free => if (word.backed) 2 else continue,
+                .free, .cached => if (word.backed) 2 else continue,
                 else => continue,
             };
             const extent = view.extent(block) catch continue;

@@ -34,6 +34,7 @@ test "a look sees arrays, holders and claims, and changes neither a byte nor a t
     defer _ = other.close(false);
     const first = try s.alloc(pool, 100_000, true);
     const second = try s.alloc(pool, 1000, true);
+    try pool.share(first.int());
     _ = try other.attach(first.int(), s.generationOf(pool, first), 0);
     _ = try pool.createClaim(second.int(), 3, 60_000);
     _ = try pool.release(second.int(), true);

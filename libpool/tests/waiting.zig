@@ -49,6 +49,7 @@ fn begin(ground: *Ground) !*Pool {
     ground.nonce = pool.nonce;
     ground.block = (try s.alloc(pool, 64, true)).int();
     ground.generation = s.generationOf(pool, .of(ground.block));
+    try pool.share(ground.block);
     return pool;
 }
 
