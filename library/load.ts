@@ -152,14 +152,16 @@ function openInMemory(libc: Libc, name: string, bytes: number): number | undefin
   return undefined;
 }
 
+// Newer than the libraries that some compilers know.
+const { fromBase64 } = Uint8Array as unknown as { fromBase64(text: string): Uint8Array };
+
 interface Zlib {
   brotliDecompressSync(bytes: Uint8Array): Uint8Array;
 }
 
 function decompress({ brotli }: Embedded): Uint8Array {
   const { process } = globalThis as unknown as { process: { getBuiltinModule(id: "node:zlib"): Zlib } };
-  const compressed = Uint8Array.from(atob(brotli), (character) => character.charCodeAt(0));
-  return process.getBuiltinModule("node:zlib").brotliDecompressSync(compressed);
+  return process.getBuiltinModule("node:zlib").brotliDecompressSync(fromBase64(brotli));
 }
 
 function openChecked(runtime: Runtime, path: string): Native {

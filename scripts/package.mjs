@@ -55,7 +55,8 @@ function makeJsr() {
   for (const name of SOURCES) cpSync(join(root, name), join(jsr, name), { recursive: true });
   embed(jsr, "ts");
   for (const name of DOCUMENTS) cpSync(join(root, name), join(jsr, name));
-  const { name, license, exports, compilerOptions } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
+  const { name, license, exports: main, compilerOptions } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
+  const exports = { ".": main, "./cli": own.bin.arraypool.replace(/^(\.\/)?/, "./") };
   write(
     join(jsr, "deno.json"),
     JSON.stringify({ name, version: own.version, license, exports, compilerOptions }, null, 2) + "\n",

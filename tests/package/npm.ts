@@ -2,10 +2,12 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { AP_ABI_VERSION } from "../../core/abi.ts";
 import { assert, test } from "../support/harness.ts";
 import {
   bun,
   deno,
+  npmFolder,
   ONE_PROCESS_PRINTS,
   oneProcess,
   published,
@@ -29,7 +31,7 @@ test("the package has what is needed and nothing else", async () => {
     name.replace("package/", "")
   );
   const other = files.filter((name) =>
-    !/^(mod|realm|(core|library|bun|deno|node|cli)\/\w+)\.(js|d\.ts)$/.test(name) &&
+    !/^(mod|realm|(core|library|bun|deno|node|cli)\/[\w/]+)\.(js|d\.ts)$/.test(name) &&
     !/^lib\/(linux|darwin)-(x64|arm64)(\.js|\/libarraypool\.(so|dylib))$/.test(name)
   );
   assert.deepEqual(other.sort(), ["CHANGELOG.md", "LICENSE", "README.md", "include/arraypool.h", "package.json"]);
@@ -48,6 +50,19 @@ test("publint and attw have nothing to say", async () => {
   assert.match(await succeed([bin("publint"), "run", file, "--strict"]), /All good!/);
   await succeed([bin("attw"), file, "--profile", "esm-only", "--no-emoji"]);
 }, LIMIT_MS);
+
+test("the libraries for Linux need no libc, of any kind and version", async () => {
+  for (const platform of ["linux-x64", "linux-arm64"]) {
+    const file = join(npmFolder, "lib", platform, "libarraypool.so");
+    const dynamic = await succeed(["readelf", "--wide", "--dynamic", "--version-info", "--segments", file]);
+    assert.doesNotMatch(dynamic, /NEEDED|GLIBC|INTERP/);
+    const symbols = (await succeed(["readelf", "--wide", "--dyn-syms", file])).split("\n");
+    const undefinedOnes = symbols.filter((line) => / UND \w/.test(line));
+    // The host's own, if it has them.
+    for (const line of undefinedOnes) assert.match(line, / WEAK .* UND napi_\w+/);
+    assert.ok(symbols.some((line) => /GLOBAL .* ap_abi_version/.test(line)));
+  }
+});
 
 test("npm install --ignore-scripts, and it runs in every runtime", () =>
   withProject(async (folder) => {
@@ -135,3 +150,29 @@ test(
     }),
   LIMIT_MS,
 );
+
+test("the command line comes with it", () =>
+  withProject(async (folder) => {
+    const hold = `
+      import { Pool } from "arraypool";
+      import { execFileSync } from "node:child_process";
+      using pool = Pool.create({ name: "with-cli-" + process.pid, capacity: "4M" });
+      const [program, ...args] = process.argv.slice(2);
+      console.log(execFileSync(program, args, { encoding: "utf8" }).includes(pool.name));
+    `;
+    write(folder, { "package.json": { private: true, type: "module" }, "hold.js": hold });
+    await succeed([...npmInstall, "--offline", await tarball()], { cwd: folder });
+    const cli = "node_modules/.bin/arraypool";
+    const byBunx = [bun, "x", "--bun", "arraypool", "ls"];
+    for (const command of [[bun, cli, "ls", "--json"], byBunx, [deno, "run", "-A", cli, "ls"]]) {
+      assert.equal(await succeed([bun, "hold.js", ...command], { cwd: folder }), "true\n", command.join(" "));
+    }
+  }), LIMIT_MS);
+
+test("the changelog begins with this version, its layout and its interface", () => {
+  const read = (path: string) => readFileSync(join(root, path), "utf8");
+  const { version } = JSON.parse(read("package.json"));
+  const layout = /^pub const version\b.* = (\d+);/m.exec(read("libpool/layout.zig"))![1];
+  const heading = `## ${version} (layout ${layout}, interface ${AP_ABI_VERSION})`;
+  assert.equal(/^## .*$/m.exec(read("CHANGELOG.md"))![0], heading);
+});

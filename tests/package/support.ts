@@ -244,7 +244,7 @@ export function withJsr(use: (origin: string) => Promise<unknown>): Promise<void
     if (path === `/${name}/meta.json`) {
       return json({ scope: "arraypool", name: "arraypool", latest: version, versions: { [version]: {} } });
     }
-    if (path === `/${name}/${version}_meta.json`) return json({ manifest, exports: { ".": exports } });
+    if (path === `/${name}/${version}_meta.json`) return json({ manifest, exports });
     const prefix = `/${name}/${version}`;
     const file = join(jsrFolder, path.slice(prefix.length));
     if (!path.startsWith(prefix) || !existsSync(file)) return undefined;
