@@ -30,7 +30,7 @@ of its tables changed while they were read.`,
         else context.print(...unreadable(facts));
         return facts.state === "damaged" ? EXIT.no : EXIT.notOurs;
       }
-      const blocks = look.blocks().sort((a, b) => b.bytes - a.bytes);
+      const blocks = look.arrays().sort((a, b) => b.bytes - a.bytes);
       const found = { facts, blocks, members: look.members(), claims: look.claims() };
       if (context.json) printAsJson(context, found, count);
       else printForPeople(context, look, found, count);

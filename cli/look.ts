@@ -8,9 +8,12 @@ import {
   AP_ERR_CORRUPT,
   AP_ERR_NOT_FOUND,
   AP_KIND_ARRAY,
+  AP_KIND_CHANNEL,
+  AP_KIND_TRACE,
   AP_LOCK_FREE,
   AP_LOCK_HELD,
   AP_LOOK_ARRAYS,
+  AP_LOOK_BLOCKS,
   AP_LOOK_BLOCKS_MADE,
   AP_LOOK_CAPACITY,
   AP_LOOK_CLAIM,
@@ -62,10 +65,11 @@ import {
 import { type DType, elementTypeCoded } from "../core/dtype.ts";
 import { failure } from "../core/failure.ts";
 import { native, type Pointer } from "../core/native.ts";
+import { readTraceLog } from "../core/trace_log.ts";
 
 /** How often a copy is made anew when the pool moved meanwhile. */
 const TRIES = 8;
-const CHECK_TRIES = 500;
+const CHECK_TRIES = 200;
 
 /** What is known of a pool. Times are in milliseconds since 1970. */
 export interface Facts {
@@ -105,6 +109,8 @@ export interface Facts {
   /** Beyond it, the heap is free and takes no memory. */
   reachBytes: number;
   arrays: number;
+  /** In use, arrays and others. */
+  blocks: number;
   claims: number;
   members: number;
   /** Dead, and not yet reaped. */
@@ -114,7 +120,10 @@ export interface Facts {
   claimsMade: number;
 }
 
-/** An array. */
+/** What a block in use is for. */
+export type Kind = "array" | "channel" | "trace" | "other";
+
+/** A block in use. */
 export interface Block {
   block: number;
   generation: number;
@@ -126,7 +135,7 @@ export interface Block {
   /** Slots. */
   holders: number[];
   claims: number;
-  kind: number;
+  kind: Kind;
 }
 
 /** A member, or what is left of a dead one. */
@@ -139,6 +148,9 @@ export interface Member {
   joinedAt: number;
   arrays: number;
   bytes: number;
+  /** So far, counted round at 2^32. */
+  attaches: number;
+  lockWaits: number;
   /** Undefined when it is dead, in another PID namespace, or another user's. */
   command: string[] | undefined;
 }
@@ -158,12 +170,22 @@ export interface Cell {
   free: number;
 }
 
+/** What a traced member says. */
+export type TraceOf = ReturnType<typeof readTraceLog>;
+
 /** What the walk over all metadata has found. */
 export type Verdict =
   | { result: "sound" | "repairable" | "unsure" }
   | { result: "damaged"; finding: string };
 
 const NAME_BYTES = 32;
+const TRACE_BYTES_MAX = 2 ** 20;
+
+const kindNames: Record<number, Kind> = {
+  [AP_KIND_ARRAY]: "array",
+  [AP_KIND_CHANNEL]: "channel",
+  [AP_KIND_TRACE]: "trace",
+};
 
 /** The names of this user's pools, sorted. */
 export function poolNames(): string[] {
@@ -281,6 +303,7 @@ export class Look {
       freeRuns: at(AP_LOOK_FREE_RUNS),
       reachBytes: at(AP_LOOK_REACH),
       arrays: at(AP_LOOK_ARRAYS),
+      blocks: at(AP_LOOK_BLOCKS),
       claims: at(AP_LOOK_CLAIMS),
       members: at(AP_LOOK_MEMBERS),
       deadMembers: at(AP_LOOK_DEAD),
@@ -290,13 +313,16 @@ export class Look {
   }
 
   /** Every array. */
+  arrays(): Block[] {
+    return this.blocks().filter(({ kind }) => kind === "array");
+  }
+
+  /** Every block in use. */
   blocks(): Block[] {
     const found: Block[] = [];
     this.#list(AP_BLOCK_INFO.BYTES, "ap_look_blocks", (view, at) => {
       const type = elementTypeCoded(view.getUint32(at + AP_BLOCK_INFO.dtype, true));
       const bytes = view.getFloat64(at + AP_BLOCK_INFO.length_bytes, true);
-      const kind = view.getUint32(at + AP_BLOCK_INFO.kind, true);
-      if (kind !== AP_KIND_ARRAY) return;
       found.push({
         block: view.getUint32(at + AP_BLOCK_INFO.block, true),
         generation: view.getFloat64(at + AP_BLOCK_INFO.generation, true),
@@ -306,7 +332,7 @@ export class Look {
         offset: view.getFloat64(at + AP_BLOCK_INFO.offset, true),
         holders: slotsOf(view, at + AP_BLOCK_INFO.holders),
         claims: view.getUint32(at + AP_BLOCK_INFO.claims, true),
-        kind,
+        kind: kindNames[view.getUint32(at + AP_BLOCK_INFO.kind, true)] ?? "other",
       });
     });
     return found;
@@ -362,6 +388,8 @@ export class Look {
         joinedAt: view.getFloat64(at + AP_LOOK_MEMBER.joined_at_ms, true),
         arrays: u32(AP_LOOK_MEMBER.arrays),
         bytes: view.getFloat64(at + AP_LOOK_MEMBER.bytes, true),
+        attaches: u32(AP_LOOK_MEMBER.attaches),
+        lockWaits: u32(AP_LOOK_MEMBER.lock_waits),
         command: this.#command(slot),
       };
     });
@@ -374,6 +402,19 @@ export class Look {
     const parts = new TextDecoder().decode(text.subarray(0, length)).split("\0");
     if (parts.at(-1) === "") parts.pop();
     return parts;
+  }
+
+  /** What traced members say of what they hold, by their slots: see core/trace_log.ts. */
+  traces(): Map<number, TraceOf> {
+    const found = new Map<number, TraceOf>();
+    for (const { kind, holders, bytes, block, generation } of this.blocks()) {
+      const [slot] = holders;
+      if (kind !== "trace" || slot === undefined || holders.length !== 1 || bytes > TRACE_BYTES_MAX) continue;
+      const text = new Uint8Array(bytes);
+      const read = native().library.ap_look_read(this.#look, block, generation, 0, text, bytes);
+      if (read === bytes) found.set(slot, readTraceLog(text));
+    }
+    return found;
   }
 
   /** The first bytes of the heap in `count` equal parts. */

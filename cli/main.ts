@@ -14,11 +14,13 @@ import { type Command, type Context, EXIT, UsageError } from "./command.ts";
 import { gc, reap, rm, trim } from "./care.ts";
 import { check } from "./check.ts";
 import { inspect } from "./inspect.ts";
+import { leaks } from "./leaks.ts";
 import { ls } from "./ls.ts";
+import { top } from "./top.ts";
 import { terminalColumns, wantsColor } from "./environment.ts";
 import { Paint } from "./format.ts";
 
-const commands: readonly Command[] = [ls, inspect, check, reap, trim, rm, gc];
+const commands: readonly Command[] = [ls, inspect, top, leaks, check, reap, trim, rm, gc];
 
 const common = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } } as const;
 

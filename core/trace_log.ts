@@ -139,8 +139,8 @@ export interface Traced {
   readonly stack: string;
 }
 
-/** What a log says, whatever stands in it. */
-export function readTraceLog(bytes: Uint8Array): { holds: Traced[]; leftOut: number } {
+/** What a log says, whatever stands in it; `leftOut`: how many more holds there are. */
+export function readTraceLog(bytes: Uint8Array): { readonly holds: readonly Traced[]; readonly leftOut: number } {
   const holds: Traced[] = [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < HEADER_BYTES) return { holds, leftOut: 0 };

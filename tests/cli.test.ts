@@ -1,6 +1,6 @@
 /** The command line, as a program of its own in the same runtime; in Deno with nothing but --allow-ffi. */
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -14,6 +14,7 @@ import {
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { pack, Pool, release } from "arraypool";
+import { readTraceLog } from "../core/trace_log.ts";
 import {
   assert,
   type Child,
@@ -67,8 +68,13 @@ function says(expected: number, args: string[], ...patterns: RegExp[]): string {
 const listed = (name: string): Json => json(0, "ls").pools.find((pool: Json) => pool.name === name);
 
 /** Runs `use` while a process of its own is in a pool, which then is killed. */
-async function withMember(name: string, what: string[], use: (child: Child) => unknown): Promise<void> {
-  const child = start(runtime, "./cli_member.ts", { args: [name, ...what] });
+async function withMember(
+  name: string,
+  what: string[],
+  use: (child: Child) => unknown,
+  env: Record<string, string> = {},
+): Promise<void> {
+  const child = start(runtime, "./cli_member.ts", { args: [name, ...what], env });
   try {
     await child.next();
     await use(child);
@@ -249,7 +255,7 @@ test("check says what is broken and what to do; a lock that a dead member left i
 
 test("files that are damaged, cut short, of another version or not ours are told apart, and left alone", async () => {
   await withName((name, file) => {
-    for (const bytes of [0, 1, 5000, 200_000]) {
+    for (const bytes of [0, 5000, 200_000]) {
       writeFileSync(file, new Uint8Array(bytes).fill(7), { mode: 0o600 });
       assert.deepEqual([listed(name).state, listed(name).life, listed(name).fileBytes], ["damaged", "dead", bytes]);
     }
@@ -289,7 +295,7 @@ test("files that are damaged, cut short, of another version or not ours are told
 
 test("a pool that is not there is exit code 3, and wrong usage 2 with what is wrong", () => {
   const name = newName();
-  for (const command of ["inspect", "check", "reap", "trim", "rm"]) {
+  for (const command of ["inspect", "top", "leaks", "check", "reap", "trim", "rm"]) {
     says(3, [command, name], /there is no pool/);
     assert.equal(json(3, command, name).error.code, "ERR_NOT_FOUND");
   }
@@ -301,13 +307,14 @@ test("a pool that is not there is exit code 3, and wrong usage 2 with what is wr
   says(2, ["check", "a", "b"], /check takes one name/);
   says(2, ["ls", "--wrong"], /Unknown option '--wrong'/);
   says(2, ["inspect", "a", "--arrays", "many"], /--arrays needs a whole number/);
+  says(2, ["leaks", "a", "--for", "0"], /--for needs a number of seconds above 0/);
   says(2, ["rm", "../../etc/passwd"], /a pool's name is/);
   assert.equal(json(2, "inspect").error.code, "USAGE");
 });
 
 test("each command has help, which is no error", () => {
   const overview = says(0, ["--help"], /Exit codes/);
-  for (const command of ["ls", "inspect", "check", "reap", "trim", "rm", "gc"]) {
+  for (const command of ["ls", "inspect", "top", "leaks", "check", "reap", "trim", "rm", "gc"]) {
     assert.match(overview, new RegExp(`^  ${command}\\b`, "m"));
     says(0, [command, "--help"], new RegExp(`^usage: arraypool ${command}`), /--json/);
   }
@@ -323,14 +330,172 @@ test("colours appear on terminals, and otherwise only where they are forced", ()
     assert.doesNotMatch(runWith({ FORCE_COLOR: "0" }, "ls").stdout, colour);
     assert.doesNotMatch(runWith({ FORCE_COLOR: "1" }, "ls", "--json").stdout, colour);
     if (process.platform === "linux") {
-      const inTerminal = (env: Record<string, string>) => {
+      const ls = (env: Record<string, string>) => {
         const flags = runtime === "bun" ? "" : "run -A --no-check";
         const command = `${programOf(runtime)} ${flags} ${main} ls`;
         const { NO_COLOR: _, FORCE_COLOR: __, ...plain } = process.env;
         const options = { encoding: "utf8", env: { ...plain, TERM: "xterm", ...env } } as const;
         return spawnSync("script", ["-qec", command, "/dev/null"], options).stdout;
       };
-      assert.match(inTerminal({}), colour);
-      assert.doesNotMatch(inTerminal({ NO_COLOR: "1" }), colour);
+      assert.match(ls({}), colour);
+      assert.doesNotMatch(ls({ NO_COLOR: "1" }), colour);
     }
   }));
+
+// ---------------------------------------------------------------- leaks
+
+test("leaks shows who holds how much; of traced programs, from where and since when", () =>
+  withPool(async (pool) => {
+    using mine = pool.alloc(Float64Array, 100);
+    await withMember(pool.name, [], (child) => {
+      const { holders } = json(0, "leaks", pool.name);
+      const theirs = holders.find(({ pid }: Json) => pid === child.process.pid);
+      const ours = holders.find(({ pid }: Json) => pid === process.pid);
+      assert.deepEqual([theirs.arrays, theirs.bytes, theirs.traced, theirs.state], [1, 4000, true, "live"]);
+      assert.match(theirs.groups[0].stack.join(" "), /cli_member\.ts:\d+/);
+      assert.ok(theirs.groups[0].oldestMs >= 0 && theirs.groups[0].oldestMs < 600_000);
+      assert.deepEqual([ours.arrays, ours.traced, ours.groups[0].type], [1, false, `float64[${mine.length}]`]);
+      assert.deepEqual([ours.groups[0].stack, ours.groups[0].oldestMs], [null, null]);
+      says(
+        0,
+        ["leaks", pool.name],
+        new RegExp(`process ${child.process.pid} \\(${runtime}\\): 1 array, 3.9 KiB`),
+        /1 array, 3.9 KiB, the oldest for \d+ s\n +at .*cli_member\.ts:\d+/,
+        /start programs with ARRAYPOOL_TRACE=1/,
+      );
+      assert.deepEqual(json(0, "leaks", pool.name, "--older-than", "3600").holders, []);
+      says(0, ["leaks", pool.name, "--older-than", "3600"], /nobody holds anything/);
+      // What is written for it is no array.
+      assert.equal(json(0, "inspect", pool.name).arrays.length, 2);
+      assert.equal(pool.stats().arrays, 2);
+      assert.equal(pool.blocks().length, 2);
+    }, { ARRAYPOOL_TRACE: "1" });
+  }));
+
+test("leaks --for shows what was there all the time, and what grows", () =>
+  withPool((pool) =>
+    withMember(pool.name, ["grows"], (child) => {
+      const { holders, watchedMs } = json(0, "leaks", pool.name, "--for", "0.5");
+      const { groups, arrays } = holders.find(({ pid }: Json) => pid === child.process.pid);
+      assert.equal(watchedMs, 500);
+      assert.ok(groups[0].grew > 0 && groups[0].arrays === arrays, JSON.stringify(groups));
+      says(0, ["leaks", pool.name, "--for", "0.5"], /of float32\[1000\].*, \+\d+ in 0 s/);
+    })
+  ));
+
+test("a trace is bounded, and gone with its member", () =>
+  withPool(async (pool) => {
+    await withMember(pool.name, ["many"], (child) => {
+      const { holders } = json(0, "leaks", pool.name);
+      const theirs = holders.find(({ pid }: Json) => pid === child.process.pid);
+      assert.equal(theirs.arrays, 10_001);
+      const traced = theirs.groups.filter(({ stack }: Json) => stack !== null)
+        .reduce((sum: number, { arrays }: Json) => sum + arrays, 0);
+      assert.deepEqual([theirs.untraced, traced + theirs.untraced], [10_001 - traced, 10_001]);
+      assert.ok(traced > 100 && theirs.untraced > 0);
+    }, { ARRAYPOOL_TRACE: "1" });
+    await until(() => pool.reap() === 1, "it is reaped");
+    assert.deepEqual([pool.stats().arrays, pool.stats().usedBytes], [0, 0]);
+  }));
+
+test("a trace that says anything names nothing that is not there", () => {
+  assert.deepEqual(readTraceLog(new Uint8Array(0)), { holds: [], leftOut: 0 });
+  const bytes = new Uint8Array(8192);
+  for (let round = 0; round < 200; round++) {
+    for (let i = 0; i < bytes.length; i++) bytes[i] = round % 2 ? Math.random() * 256 : 255;
+    new DataView(bytes.buffer).setUint32(0, 0x6370_7274, true);
+    new DataView(bytes.buffer).setUint32(4, 1, true);
+    const { holds } = readTraceLog(bytes.subarray(0, Math.floor(Math.random() * 8192)));
+    assert.ok(holds.length < 8192 / 32);
+    for (const { stack } of holds) assert.ok(stack.length <= 1020);
+  }
+});
+
+// ---------------------------------------------------------------- top
+
+test("top tells rates: allocations, frees, attaches, claims", () =>
+  withPool((pool) =>
+    withMember(pool.name, ["shares"], (child) => {
+      const { stdout, status } = runWith({}, "top", pool.name, "--json", "--count", "2", "--interval", "0.4");
+      assert.equal(status, 0);
+      const samples = stdout.trim().split("\n").map((line) => JSON.parse(line) as Json);
+      assert.equal(samples.length, 2);
+      for (const { pools: [{ rates, memberInfos }] } of samples) {
+        assert.ok(rates.allocs > 1 && rates.frees > 1, JSON.stringify(rates));
+        // Each is attached ten times; a look may come in between.
+        assert.ok(rates.attaches > 5 * rates.allocs && rates.claims > 5 * rates.allocs, JSON.stringify(rates));
+        assert.ok(rates.lockWaits >= 0);
+        const theirs = memberInfos.find(({ pid }: Json) => pid === child.process.pid);
+        assert.ok(theirs.rates.attaches > 1);
+      }
+      const all = runWith({}, "top", "--json", "--interval", "0.1").stdout;
+      assert.ok(JSON.parse(all).pools.some(({ name }: Json) => name === pool.name));
+      says(0, ["top", "--interval", "0.1"], /ALLOC\/s/, new RegExp(`^${pool.name} `, "m"));
+      says(0, ["top", pool.name, "--interval", "0.1"], /alloc .*\/s {2}free/, /ATTACH\/s/);
+    })
+  ));
+
+/** Runs `top` in a terminal of 80 x 24, does something to it, and returns what was written and the terminal's state. */
+async function inTerminal(args: string[], act: (write: (keys: string) => void, pid: number) => unknown) {
+  const flags = runtime === "bun" ? "" : "run --allow-ffi --no-prompt --no-check";
+  const shell = `stty rows 24 cols 80; stty -g; sh -c 'echo PID=$$; exec ${programOf(runtime)} ${flags} ${main} ${
+    args.join(" ")
+  }'; echo CODE=$?; stty -g`;
+  const { NO_COLOR: _, FORCE_COLOR: __, ...plain } = process.env;
+  const child = spawn("script", ["-qec", shell, "/dev/null"], { env: { ...plain, TERM: "xterm" } });
+  let written = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => written += text);
+  const closed = new Promise((resolve) => child.on("close", resolve));
+  try {
+    await until(() => written.includes(ENTER) && written.includes("q quits"), "top draws");
+    await act((keys) => child.stdin.write(keys), Number(/PID=(\d+)/.exec(written)![1]));
+    await until(() => written.includes("CODE="), "top ends");
+    await closed;
+  } finally {
+    child.kill("SIGKILL");
+  }
+  const settings = written.split(/\r?\n/).filter((line) => /^[0-9a-f]+(:[0-9a-f]+)+$/.test(line));
+  return { written, code: Number(/CODE=(\d+)/.exec(written)![1]), settings };
+}
+
+const ENTER = "\x1b[?1049h";
+const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+if (process.platform === "linux") {
+  const ends: Record<string, [number, (write: (keys: string) => void, pid: number) => unknown]> = {
+    "q": [0, (write) => write("q")],
+    "Ctrl-C": [0, (write) => write("\x03")],
+    "SIGTERM": [143, (_, pid) => process.kill(pid, "SIGTERM")],
+  };
+  for (const [how, [code, act]] of Object.entries(ends)) {
+    test(`top draws a page of 80 x 24, and leaves the terminal as it found it: ${how}`, () =>
+      withPool(async (pool) => {
+        using _array = pool.alloc(Float64Array, 1000);
+        const result = await inTerminal(["top", pool.name, "--interval", "0.1"], act);
+        assert.equal(result.code, code, result.written);
+        assert.equal(result.settings.length, 2);
+        assert.equal(result.settings[0], result.settings[1]);
+        assert.ok(result.written.lastIndexOf(LEAVE) > result.written.lastIndexOf("q quits"));
+        const page = result.written.split("\x1b[H")[1]!.split("\x1b[J")[0]!;
+        // deno-lint-ignore no-control-regex
+        const lines = page.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]/g, "").split(/\r+\n/);
+        assert.ok(lines.length <= 24 && lines.length > 8);
+        for (const line of lines) assert.ok([...line].length <= 80, `${line} has ${[...line].length}`);
+        assert.match(lines.join("\n"), /float64\[1000\]/);
+      }));
+  }
+
+  test("top says so when its pool is gone, and ends as ever", async () => {
+    await withName(async (name, file) => {
+      {
+        using _pool = Pool.create({ name, capacity: "1M" });
+        const result = await inTerminal(["top", name, "--interval", "0.1"], (write) => {
+          rmSync(file);
+          setTimeout(() => write("q"), 500);
+        });
+        assert.match(result.written, /there is no pool .* any more/);
+        assert.deepEqual([result.code, result.settings[0]], [0, result.settings[1]]);
+      }
+    });
+  });
+}

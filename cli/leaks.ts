@@ -1,0 +1,224 @@
+/** arraypool leaks NAME */
+
+import { type Command, type Context, EXIT, seconds, wholeNumber } from "./command.ts";
+import { commandOf, typeOf } from "./describe.ts";
+import { formatAge, formatBytes, plural, printable, shorten } from "./format.ts";
+import { type Block, type Claim, type Facts, Look, type Member, type TraceOf } from "./look.ts";
+import { unreadable } from "./inspect.ts";
+
+/** See its help. */
+export const leaks: Command = {
+  name: "leaks",
+  takes: "NAME",
+  summary: "arrays by who holds them, from where, and since when",
+  help:
+    `Shows who holds how much of a pool, to find out who forgot to release: arrays grouped by member, the most bytes first. An
+array with several holders is counted at each of them.
+
+Of programs that were started with ARRAYPOOL_TRACE=1 it knows from which line of the program each array was taken hold of,
+and since when, and groups by that. Of others it knows neither, and groups by element type and length: nothing is written
+into the pool for it, so that it costs nothing. There, --for tells what is old: it shows only what was there all the time.
+
+It only reads: the pool is not joined, locked or changed.`,
+  options: { for: { type: "string" }, "older-than": { type: "string" }, limit: { type: "string" } },
+  optionHelp: {
+    "for S": "look twice, S seconds apart: only what was there both times, and by how much each group grew",
+    "older-than S": "only what is held longer than that; what was not traced is left out",
+    "limit N": "how many groups of each member to show (default 10)",
+  },
+  async run(context) {
+    const watchedMs = context.options.for === undefined ? 0 : seconds(context, "for", 0);
+    const olderThanMs = context.options["older-than"] === undefined ? 0 : seconds(context, "older-than", 0);
+    const limit = wholeNumber(context, "limit", 10);
+    const look = Look.open(context.args[0]!);
+    try {
+      let seen = observe(look);
+      if (seen.facts.state !== "pool") {
+        if (context.json) context.printJson({ name: seen.facts.name, state: seen.facts.state });
+        else context.print(...unreadable(seen.facts));
+        return seen.facts.state === "damaged" ? EXIT.no : EXIT.notOurs;
+      }
+      const before = watchedMs > 0 ? seen : undefined;
+      if (before !== undefined) {
+        await new Promise((resolve) => setTimeout(resolve, watchedMs));
+        seen = observe(look);
+      }
+      const holders = group(seen, before, olderThanMs);
+      if (context.json) printAsJson(context, seen, holders, watchedMs);
+      else printForPeople(context, seen, holders, limit, watchedMs);
+      return EXIT.done;
+    } finally {
+      look.close();
+    }
+  },
+};
+
+interface Seen {
+  facts: Facts;
+  arrays: Block[];
+  members: Member[];
+  claims: Claim[];
+  traces: Map<number, TraceOf>;
+}
+
+function observe(look: Look): Seen {
+  const facts = look.take();
+  return { facts, arrays: look.arrays(), members: look.members(), claims: look.claims(), traces: look.traces() };
+}
+
+interface Group {
+  /** Of a traced member; otherwise its arrays are grouped by type. */
+  stack: string | undefined;
+  type: string | undefined;
+  arrays: Block[];
+  bytes: number;
+  /** Milliseconds since 1970. */
+  oldest: number | undefined;
+  grew: number | undefined;
+}
+
+interface Holder {
+  /** Undefined: only claims hold it. */
+  slot: number | undefined;
+  groups: Group[];
+  arrays: number;
+  bytes: number;
+  /** Holds for which there was no room in the member's log. */
+  leftOut: number;
+}
+
+const keyOf = ({ block, generation }: { block: number; generation: number }) => `${block}:${generation}`;
+
+/** Each holding of an array: who, from where, since when. */
+function* holdings(seen: Seen): Generator<{ array: Block; slot: number | undefined; stack?: string; since?: number }> {
+  const traced = new Map<number, Map<string, { stack: string; since: number }>>();
+  for (const [slot, { holds }] of seen.traces) {
+    const byBlock = new Map<string, { stack: string; since: number }>();
+    for (const hold of holds) {
+      const known = byBlock.get(keyOf(hold));
+      if (known === undefined || hold.since < known.since) byBlock.set(keyOf(hold), hold);
+    }
+    traced.set(slot, byBlock);
+  }
+  for (const array of seen.arrays) {
+    if (array.holders.length === 0) yield { array, slot: undefined };
+    for (const slot of array.holders) {
+      const hold = traced.get(slot)?.get(keyOf(array));
+      yield hold === undefined ? { array, slot } : { array, slot, stack: hold.stack, since: hold.since };
+    }
+  }
+}
+
+function group(seen: Seen, before: Seen | undefined, olderThanMs: number): Holder[] {
+  const groupKey = (slot: number | undefined, stack: string | undefined, array: Block) =>
+    `${slot ?? "claims"} ${stack ?? typeOf(array)}`;
+  const counts = new Map<string, number>();
+  for (const { array, slot, stack } of before === undefined ? [] : holdings(before)) {
+    const key = groupKey(slot, stack, array);
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  const then = before && new Set(before.arrays.map(keyOf));
+  const groups = new Map<string, Group & { slot: number | undefined; all: number }>();
+  for (const { array, slot, stack, since } of holdings(seen)) {
+    const key = groupKey(slot, stack, array);
+    let found = groups.get(key);
+    if (found === undefined) {
+      const type = stack === undefined ? typeOf(array) : undefined;
+      groups.set(key, found = { slot, stack, type, arrays: [], bytes: 0, oldest: undefined, grew: undefined, all: 0 });
+    }
+    found.all++;
+    if (then !== undefined && !then.has(keyOf(array))) continue;
+    if (olderThanMs > 0 && (since === undefined || seen.facts.now - since < olderThanMs)) continue;
+    found.arrays.push(array);
+    found.bytes += array.bytes;
+    if (since !== undefined) found.oldest = Math.min(found.oldest ?? Infinity, since);
+  }
+  const holders = new Map<number | undefined, Holder>();
+  for (const [key, { slot, all, ...rest }] of groups) {
+    if (rest.arrays.length === 0) continue;
+    if (before !== undefined) rest.grew = all - (counts.get(key) ?? 0);
+    let holder = holders.get(slot);
+    if (holder === undefined) {
+      const leftOut = slot === undefined ? 0 : seen.traces.get(slot)?.leftOut ?? 0;
+      holders.set(slot, holder = { slot, groups: [], arrays: 0, bytes: 0, leftOut });
+    }
+    holder.groups.push(rest);
+    holder.arrays += rest.arrays.length;
+    holder.bytes += rest.bytes;
+  }
+  for (const { groups } of holders.values()) groups.sort((a, b) => b.bytes - a.bytes);
+  return [...holders.values()].sort((a, b) => b.bytes - a.bytes);
+}
+
+function printAsJson({ printJson }: Context, seen: Seen, holders: Holder[], watchedMs: number): void {
+  printJson({
+    name: seen.facts.name,
+    watchedMs,
+    still: seen.facts.still,
+    holders: holders.map(({ slot, groups, leftOut, ...sums }) => {
+      const member = seen.members.find((one) => one.slot === slot);
+      return {
+        slot: slot ?? null,
+        pid: member?.pid ?? null,
+        threadId: member?.threadId ?? null,
+        runtime: member?.runtime ?? null,
+        state: slot === undefined ? "claims" : member?.state ?? "gone",
+        command: member?.command ?? null,
+        traced: slot !== undefined && seen.traces.has(slot),
+        ...sums,
+        untraced: leftOut,
+        groups: groups.map(({ stack, type, arrays, bytes, oldest, grew }) => ({
+          stack: stack?.split("\n") ?? null,
+          type: type ?? null,
+          arrays: arrays.length,
+          bytes,
+          oldestMs: oldest === undefined ? null : Math.max(0, seen.facts.now - oldest),
+          grew: grew ?? null,
+          blocks: arrays.map(({ block }) => block),
+        })),
+      };
+    }),
+  });
+}
+
+const FRAMES = 8;
+
+function printForPeople(context: Context, seen: Seen, holders: Holder[], limit: number, watchedMs: number): void {
+  const { print, paint, lineWidth } = context;
+  const { facts, members, traces, claims } = seen;
+  if (holders.length === 0) {
+    print(`nobody holds anything in pool ${facts.name}` + (watchedMs > 0 ? ` for ${formatAge(watchedMs)}` : ""));
+    return;
+  }
+  for (const { slot, groups, arrays, bytes, leftOut } of holders) {
+    const member = members.find((one) => one.slot === slot);
+    const who = slot === undefined
+      ? "in flight, held by nothing but claims"
+      : member === undefined
+      ? `slot ${slot}`
+      : `process ${member.pid}` + (member.threadId === member.pid ? "" : ` thread ${member.threadId}`) +
+        ` (${member.runtime}${member.state === "live" ? "" : `, ${member.state}`})`;
+    print(`${paint.bold(who)}: ${plural(arrays, "array")}, ${formatBytes(bytes)}`);
+    if (member !== undefined) print(paint.dim(shorten(`  ${commandOf(member)}`, lineWidth)));
+    for (const { stack, type, arrays, bytes, oldest, grew } of groups.slice(0, limit)) {
+      const age = oldest === undefined ? "" : `, the oldest for ${formatAge(facts.now - oldest)}`;
+      const growth = grew === undefined || grew === 0
+        ? ""
+        : ", " + paint.yellow(`${grew > 0 ? "+" : ""}${grew} in ${formatAge(watchedMs)}`);
+      print(`  ${plural(arrays.length, "array")}, ${formatBytes(bytes)}${type ? ` of ${type}` : ""}${age}${growth}`);
+      if (stack === undefined) continue;
+      for (const frame of stack.split("\n").slice(0, FRAMES)) {
+        print(`      ${shorten(printable(frame), lineWidth - 6)}`);
+      }
+    }
+    if (groups.length > limit) print(paint.dim(`  and ${groups.length - limit} more places or types`));
+    if (leftOut > 0) print(paint.dim(`  ${plural(leftOut, "hold")} more than its trace has room for`));
+    if (slot === undefined) {
+      const last = Math.max(...claims.map(({ leftMs }) => leftMs));
+      if (last > 0) print(paint.dim(`  the last claim expires in ${formatAge(last)}`));
+    }
+    if (member?.state === "dead") print(paint.dim(`  arraypool reap ${facts.name} takes this back`));
+  }
+  const blind = holders.some(({ slot }) => slot !== undefined && !traces.has(slot));
+  if (blind) print("", paint.dim("start programs with ARRAYPOOL_TRACE=1 to see where they took hold, and since when"));
+}
