@@ -1,7 +1,7 @@
 /** Bun: the symbol table of the C library, and the interface of `core/native.ts` over `bun:ffi`. */
 
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
-import type { Library, Native } from "../core/native.ts";
+import type { AsyncContext, Library, Native } from "../core/native.ts";
 import type { CType, Functions, Signatures } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -22,6 +22,7 @@ interface BunFfi {
 interface BunProcess {
   readonly env: Record<string, string | undefined>;
   getBuiltinModule(id: "bun:ffi"): BunFfi;
+  getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
   on(event: "exit", listener: () => void): void;
 }
 declare function setTimeout(callback: () => void, delayMs: number): { unref(): void };
@@ -91,6 +92,20 @@ const symbols = {
   ap_doorbell_open: { args: ["ptr"], returns: "i32" },
   // int32_t ap_doorbell_ring(ap_pool *pool);
   ap_doorbell_ring: { args: ["ptr"], returns: "i32" },
+  // int32_t ap_name_set(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
+  ap_name_set: { args: ["ptr", "ptr", "u32", "ptr"], returns: "i32" },
+  // int32_t ap_name_get(ap_pool *pool, const char *key, uint32_t key_bytes, ap_name_value *value);
+  ap_name_get: { args: ["ptr", "ptr", "u32", "ptr"], returns: "i32" },
+  // int32_t ap_name_has(ap_pool *pool, const char *key, uint32_t key_bytes);
+  ap_name_has: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_name_delete(ap_pool *pool, const char *key, uint32_t key_bytes);
+  ap_name_delete: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_name_list(ap_pool *pool, uint32_t from, ap_name_info *names, uint32_t max);
+  ap_name_list: { args: ["ptr", "u32", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
+  ap_once_begin: { args: ["ptr", "ptr", "u32", "f64"], returns: "i32" },
+  // int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
+  ap_once_end: { args: ["ptr", "ptr", "u32", "ptr"], returns: "i32" },
   // int32_t ap_pool_reap(ap_pool *pool);
   ap_pool_reap: { args: ["ptr"], returns: "i32" },
   // int32_t ap_pool_trim(ap_pool *pool);
@@ -169,6 +184,7 @@ function open(path: string): Native {
     weigh: () => {},
     later: (callback, delayMs) => setTimeout(callback, delayMs).unref(),
     atExit: (callback) => process.on("exit", callback),
+    asyncContext: <T>() => new (process.getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) => process.env[name],
   };
 }

@@ -7,6 +7,9 @@ export const AP_GRANULE_BYTES = 64;
 export const AP_NAME_BYTES_MAX = 30;
 export const AP_NONCE_BYTES = 16;
 export const AP_CLAIM_ATTACHES_MAX = 16777215;
+export const AP_KEY_BYTES_MAX = 128;
+export const AP_AXES_MAX = 64;
+export const AP_NO_SHAPE = 4294967295;
 export const AP_REPORT_LENGTH = 8;
 export const AP_RECORD_LENGTH = 32;
 export const AP_GONE_STRIDE = 16;
@@ -67,12 +70,16 @@ export const AP_SHORT_OLDEST_CLAIM = 12;
 export const AP_SHORT_HELD = 13;
 export const AP_SHORT_HELD_BY_SELF = 14;
 export const AP_SHORT_CAUSE = 15;
+export const AP_SHORT_NAMED = 16;
+export const AP_ONCE_WORD = 17;
+export const AP_ONCE_VALUE = 18;
 export const AP_CAUSE_HEAP = 1;
 export const AP_CAUSE_DEVICE = 2;
 export const AP_CAUSE_BLOCKS = 3;
 export const AP_CAUSE_CLAIMS = 4;
 export const AP_CAUSE_FILES = 5;
 export const AP_CAUSE_WAITERS = 6;
+export const AP_CAUSE_NAMES = 7;
 export const AP_INFO_CAPACITY = 0;
 export const AP_INFO_HEAP_ADDRESS = 1;
 export const AP_INFO_SLOT = 2;
@@ -95,6 +102,10 @@ export const AP_WAIT_OK = 0;
 export const AP_WAIT_NOT_EQUAL = 1;
 export const AP_WAIT_TIMED_OUT = 2;
 export const AP_WAIT_GOES_ON = 3;
+export const AP_ONCE_THERE = 0;
+export const AP_ONCE_MAKE = 1;
+export const AP_ONCE_OTHERS = 2;
+export const AP_ONCE_OWN = 3;
 export const AP_KIND_ARRAY = 0;
 export const AP_KIND_CHANNEL = 1;
 export const AP_KIND_TRACE = 15;
@@ -143,6 +154,25 @@ export const AP_LOCK_ORPHANED = 2;
 export const AP_MEMBER_DEAD = 0;
 export const AP_MEMBER_JOINING = 1;
 export const AP_MEMBER_JOINED = 2;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_NAME_VALUE = {
+  block: 0,
+  axes: 4,
+  offset: 8,
+  length_bytes: 16,
+  shape: 24,
+  BYTES: 536,
+} as const;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_NAME_INFO = {
+  block: 0,
+  key_bytes: 4,
+  generation: 8,
+  key: 16,
+  BYTES: 144,
+} as const;
 
 /** Byte offsets of the fields of one, and its size. */
 export const AP_BLOCK_INFO = {

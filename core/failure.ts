@@ -5,6 +5,7 @@ import {
   AP_CAUSE_CLAIMS,
   AP_CAUSE_DEVICE,
   AP_CAUSE_FILES,
+  AP_CAUSE_NAMES,
   AP_CAUSE_WAITERS,
   AP_ERR_ADDRESS_SPACE,
   AP_ERR_ARGUMENT,
@@ -29,6 +30,7 @@ import {
   AP_SHORT_HELD,
   AP_SHORT_HELD_BY_SELF,
   AP_SHORT_LARGEST_FREE,
+  AP_SHORT_NAMED,
   AP_SHORT_OLDEST_CLAIM,
 } from "./abi.ts";
 import { formatBytes, PoolError } from "./errors.ts";
@@ -176,6 +178,7 @@ function fullMessage(pool: string, record: Float64Array, origins: string | undef
     [AP_CAUSE_BLOCKS]: `${pool} has no room for another array: its table of arrays is full`,
     [AP_CAUSE_WAITERS]: `${pool} has no room for another waitAsync(): its table of waits is full`,
     [AP_CAUSE_CLAIMS]: `${pool} has no room for another claim: too many descriptors were sent and not attached`,
+    [AP_CAUSE_NAMES]: `${pool} has no room for another name: delete() some`,
   };
   const cause = causes[record[AP_SHORT_CAUSE]!] ?? `${pool} is full`;
   const oldest = record[AP_SHORT_CLAIMED]! > 0
@@ -187,8 +190,10 @@ function fullMessage(pool: string, record: Float64Array, origins: string | undef
     `${bytes(AP_SHORT_HELD)} are held by arrays that were not released (${
       bytes(AP_SHORT_HELD_BY_SELF)
     } of them here), ` +
-    `${bytes(AP_SHORT_CLAIMED)} only by claims that were not attached${oldest}. ` +
-    "What helps: release() arrays or declare them with `using`, attach or release() what was sent, trim() other pools, " +
+    `${bytes(AP_SHORT_CLAIMED)} only by claims that were not attached${oldest}, ${
+      bytes(AP_SHORT_NAMED)
+    } only by names. ` +
+    "What helps: release() arrays or declare them with `using`, attach or release() what was sent, delete() names, trim() other pools, " +
     "a larger capacity, a larger /dev/shm (Docker: --shm-size)" +
     (origins === undefined ? "" : `\nNot released here:\n${origins}`);
 }

@@ -12,6 +12,7 @@ import {
   AP_COUNTS_BUFFERS,
   AP_ERR_BUSY,
   AP_ERR_FULL,
+  AP_ERR_NOT_FOUND,
   AP_GONE_STRIDE,
   AP_INFO_CAPACITY,
   AP_INFO_CLAIM_TTL_MS,
@@ -19,6 +20,7 @@ import {
   AP_INFO_HEAP_ADDRESS,
   AP_MEMBER_INFO,
   AP_MEMBERS_MAX,
+  AP_NAME_VALUE,
   AP_RECORD_BYTES,
   AP_RECORD_CLAIM,
   AP_RECORD_DTYPE,
@@ -62,6 +64,13 @@ const AGAIN = 1;
 
 /** Of one block: attaching one of that many messages again uses up nothing. */
 const CLAIMS_REMEMBERED = 32;
+
+/** See `Member.makings`. */
+export interface Making {
+  /** Settles when it has been made, or not. */
+  readonly ended: Promise<void>;
+  end(): void;
+}
 
 const TEND_FIRST_MS = 10;
 const TEND_LAST_MS = 1000;
@@ -120,6 +129,9 @@ export class Member {
   /** The Pool that stands for it. */
   pool: Pool | undefined = undefined;
 
+  /** What is being made under a name in this realm. */
+  readonly makings: Map<string, Making> = new Map();
+
   readonly #library: Library;
   #pool: Pointer | undefined;
   readonly #heap: number;
@@ -134,6 +146,8 @@ export class Member {
   #pinned: Hold[] = [];
   #owed: Hold[] = [];
   #lent: Hold[] = [];
+  // Names whose making ended when the lock could not be had.
+  #unmade: string[] = [];
   // With ARRAYPOOL_TRACE=1.
   readonly #traces: TraceLog | undefined;
   #tending = false;
@@ -274,6 +288,44 @@ export class Member {
     if (--this.#count === 0 && this.passing) this.#tendSoon();
   }
 
+  // ------------------------------------------------------------------ names
+
+  /**
+   * Holds what a name names, which the library writes to `value`; undefined if it names nothing. `accept` says which part
+   * is to be shown, or throws.
+   */
+  attachNamed(
+    key: Uint8Array,
+    keyBytes: number,
+    value: Uint8Array,
+    accept: () => { offset: number; byteLength: number },
+  ): Hold | undefined {
+    const pool = this.#ready();
+    const result = this.#library.ap_name_get(pool, key, keyBytes, value);
+    if (result === AP_ERR_NOT_FOUND) return undefined;
+    if (result < 0) throw this.failed(result);
+    const block = new DataView(value.buffer).getUint32(AP_NAME_VALUE.block, true);
+    let part: { offset: number; byteLength: number };
+    try {
+      part = accept();
+      assertShowable(part.byteLength);
+    } catch (error) {
+      this.#library.ap_block_release(pool, block, 0);
+      throw error;
+    }
+    return this.#show(block, part.offset, part.byteLength);
+  }
+
+  /** Says that this member does not make what it was making under a name; the next one that asks makes it. */
+  giveUpMaking(name: string): void {
+    if (this.#pool === undefined || this.closed) return; // leaving says so, too
+    const key = new TextEncoder().encode(name);
+    const result = this.#library.ap_once_end(this.#pool, key, key.length, null);
+    if (result !== AP_ERR_BUSY) return;
+    this.#unmade.push(name);
+    this.#tendSoon();
+  }
+
   // ------------------------------------------------------------------ claims
 
   /** Lets others attach the block of `hold` without a claim. Returns what stands for none. */
@@ -356,7 +408,7 @@ export class Member {
         `pool "${this.name}" was closed here: open it again with Pool.open(${JSON.stringify(this.name)})`,
       );
     }
-    if (this.#pinned.length + this.#owed.length > 0) this.#retry();
+    if (this.#pinned.length + this.#owed.length + this.#unmade.length > 0) this.#retry();
     return this.#pool!;
   }
 
@@ -386,7 +438,8 @@ export class Member {
     this.#settle();
     const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
     if (idle && this.#isAlone()) return this.close();
-    if (idle || this.#pinned.length + this.#owed.length + this.#lent.length > 0) this.#tendLater();
+    const waiting = this.#pinned.length + this.#owed.length + this.#lent.length + this.#unmade.length;
+    if (idle || waiting > 0) this.#tendLater();
   }
 
   #retry(): void {
@@ -396,6 +449,9 @@ export class Member {
     this.#owed = [];
     for (const hold of pinned) hold.end();
     for (const hold of owed) this.letGo(hold);
+    const unmade = this.#unmade;
+    this.#unmade = [];
+    for (const name of unmade) this.giveUpMaking(name);
   }
 
   #settle(): void {

@@ -51,6 +51,13 @@ export interface Library {
   ap_doorbell_unpark(pool: Pointer): number;
   ap_doorbell_open(pool: Pointer): number;
   ap_doorbell_ring(pool: Pointer): number;
+  ap_name_set(pool: Pointer, key: Uint8Array, keyBytes: number, value: Uint8Array): number;
+  ap_name_get(pool: Pointer, key: Uint8Array, keyBytes: number, value: Uint8Array): number;
+  ap_name_has(pool: Pointer, key: Uint8Array, keyBytes: number): number;
+  ap_name_delete(pool: Pointer, key: Uint8Array, keyBytes: number): number;
+  ap_name_list(pool: Pointer, from: number, names: Uint8Array, max: number): number;
+  ap_once_begin(pool: Pointer, key: Uint8Array, keyBytes: number, timeoutMs: number): number;
+  ap_once_end(pool: Pointer, key: Uint8Array, keyBytes: number, value: Uint8Array | null): number;
   ap_pool_reap(pool: Pointer): number;
   ap_pool_trim(pool: Pointer): number;
   ap_check(pool: Pointer, text: Uint8Array): number;
@@ -79,6 +86,12 @@ export interface Library {
   ap_look_check(look: Pointer, tries: number, text: Uint8Array): number;
 }
 
+/** See `Native.asyncContext`. */
+export interface AsyncContext<T> {
+  run<R>(store: T, callback: () => R): R;
+  getStore(): T | undefined;
+}
+
 /** A runtime. */
 export interface Native {
   readonly library: Library;
@@ -102,6 +115,8 @@ export interface Native {
   later(callback: () => void, delayMs: number): void;
   /** Calls `callback` when this realm ends in good order. */
   atExit(callback: () => void): void;
+  /** A value that code knows which was called with it, through whatever it awaits: `AsyncLocalStorage`. */
+  asyncContext<T>(): AsyncContext<T>;
   /** An environment variable; undefined also where reading it would need a permission that was not granted. */
   environment(name: string): string | undefined;
 }

@@ -33,7 +33,15 @@ import { PoolError, quote } from "./errors.ts";
 import { failure, staleDescriptor } from "./failure.ts";
 import { showAs } from "./inspect.ts";
 import { join, Member, type Way } from "./member.ts";
-import { allocate, assertNotReleased, isSharedArray, shapeOf, type SharedArray } from "./shared_array.ts";
+import { deleteName, getName, hasName, listNames, once, onceAsync, setName } from "./names.ts";
+import {
+  allocate,
+  assertNotReleased,
+  isSharedArray,
+  shapeOf,
+  type SharedArray,
+  type SharedView,
+} from "./shared_array.ts";
 import { type Shape, shapeLength } from "./shape.ts";
 import { guardClones, tracing } from "./trace.ts";
 import { notify, waitBlocking, type WaitOptions, type WaitResult } from "./wait.ts";
@@ -87,7 +95,7 @@ export interface BlockInfo {
   readonly holders: readonly number[];
   /** Claims that keep it. */
   readonly claims: number;
-  /** The name under which the pool keeps it. */
+  /** The name under which the pool keeps it; of several, the first in order. */
   readonly name?: string;
 }
 
@@ -342,6 +350,166 @@ export class Pool implements Disposable {
   }
 
   /**
+   * Gives a name to an array, or a slice, for every process to `get`. The name takes a hold of its own, the caller keeps
+   * his: so the array stays when all who held it have let go, left or died, until the name is deleted, set again, or the
+   * last member leaves the pool. Whoever gets a name that is set again finds the old array or the new one.
+   *
+   * @param name 1 to 128 bytes of UTF-8.
+   * @throws {TypeError | RangeError} for what is no name, and no array of this pool.
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * const matrix = pool.from(Float64Array.of(1, 2, 3, 4, 5, 6), [3, 2]);
+   * pool.set("matrix", matrix);
+   * pool.set("its last row", matrix.slab(2));
+   * matrix.release();
+   * using row = pool.get("its last row", Float64Array);
+   * console.log(row); // Float64Array(2) [ 5, 6 ] in pool …
+   * ```
+   */
+  set(name: string, array: SharedView): void {
+    setName(this.#member, name, array);
+  }
+
+  /**
+   * Holds the array, or the slice, that was set under a name; undefined if there is none.
+   *
+   * @param type If given, the class that it must have.
+   * @throws {TypeError} if its elements are of another type.
+   * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using prices = pool.from(Float64Array.of(1, 2, 3));
+   * pool.set("prices", prices);
+   * // In another process or Worker it is the same memory, too.
+   * using same = pool.get("prices", Float64Array)!;
+   * same[0] = 42;
+   * console.log(prices[0], pool.get("costs")); // 42 undefined
+   * ```
+   */
+  get<T extends TypedArray>(name: string, type: TypedArrayClass<T>): SharedArray<T> | undefined;
+  get(name: string): SharedArray | undefined;
+  get(name: string, type?: TypedArrayClass<TypedArray>): SharedArray | undefined {
+    return getName(this.#member, name, type === undefined ? undefined : elementTypeOfClass(type));
+  }
+
+  /**
+   * Whether an array is set under a name.
+   *
+   * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
+   */
+  has(name: string): boolean {
+    return hasName(this.#member, name);
+  }
+
+  /**
+   * Lets go of the array that is set under a name. False if there is none.
+   *
+   * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * pool.set("prices", pool.from(Float64Array.of(1, 2, 3)));
+   * console.log(pool.has("prices"), pool.delete("prices"), pool.delete("prices")); // true true false
+   * ```
+   */
+  delete(name: string): boolean {
+    return deleteName(this.#member, name);
+  }
+
+  /**
+   * Every name under which an array is set, in order.
+   *
+   * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using both = pool.from(Int32Array.of(1, 2));
+   * for (const name of ["b", "a"]) pool.set(name, both);
+   * console.log(pool.names()); // [ "a", "b" ]
+   * ```
+   */
+  names(): string[] {
+    return listNames(this.#member).map(({ name }) => name).sort();
+  }
+
+  /**
+   * The array under a name, which `make` makes if there is none: by the first who asks, of all processes. The others wait
+   * for it, asleep, and get it, too. If `make` throws, or its process dies, the next one makes it. A process that was only
+   * stopped is waited for.
+   *
+   * Blocks the thread while another one makes it. Inside `make`, ask for other names only if nobody asks for them the
+   * other way round: who waits for each other waits for ever.
+   *
+   * @throws {TypeError} if `make` returns something else than an array of this pool, or asks for the same name.
+   * @throws {PoolError} `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.openOrCreate({ name: "tables" });
+   * // In however many processes: computed once.
+   * using squares = pool.once("squares", (pool) => {
+   *   const table = pool.allocUnsafe(Float64Array, 1000);
+   *   for (let i = 0; i < table.length; i++) table[i] = i * i;
+   *   return table;
+   * });
+   * console.log(squares[30]); // 900
+   * ```
+   */
+  once<T extends TypedArray>(name: string, make: (pool: Pool) => SharedArray<T>): SharedArray<T> {
+    return once(this.#member, name, make) as SharedArray<T>;
+  }
+
+  /**
+   * `once()` for a `make` that is asynchronous; does not block the thread. An abort ends the waiting, or the making: then
+   * the next one makes it, and what `make` still returns is released.
+   *
+   * @throws {TypeError} As `once`.
+   * @throws {PoolError} As `once`.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   * import { readFile } from "node:fs/promises";
+   *
+   * using pool = Pool.openOrCreate({ name: "files" });
+   * const signal = AbortSignal.timeout(10_000);
+   * using bytes = await pool.onceAsync("package", async (pool) => pool.from(await readFile("package.json")), { signal });
+   * console.log(bytes[0]); // 123
+   * ```
+   */
+  async onceAsync<T extends TypedArray>(
+    name: string,
+    make: (pool: Pool) => PromiseLike<SharedArray<T>>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<SharedArray<T>> {
+    if (typeof options !== "object" || options === null) {
+      throw new TypeError(`options must be an object, not ${quote(options)}`);
+    }
+    const { signal } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
+    }
+    return await onceAsync(this.#member, name, make, signal) as SharedArray<T>;
+  }
+
+  /**
    * How much of the pool is used, and by what.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
@@ -392,6 +560,12 @@ export class Pool implements Disposable {
   blocks(): BlockInfo[] {
     const member = this.#member;
     const found: BlockInfo[] = [];
+    const names = new Map<string, string>();
+    for (const { name, block, generation } of listNames(member)) {
+      const key = `${block} ${generation}`;
+      const other = names.get(key);
+      if (other === undefined || name < other) names.set(key, name);
+    }
     const infos = new DataView(new ArrayBuffer(256 * AP_BLOCK_INFO.BYTES));
     for (let from = 0; from >= 0; from = member.record[0]!) {
       const count = member.call((library, pool) =>
@@ -401,13 +575,17 @@ export class Pool implements Disposable {
         const at = i * AP_BLOCK_INFO.BYTES;
         const type = elementTypeCoded(infos.getUint32(at + AP_BLOCK_INFO.dtype, true));
         if (infos.getUint32(at + AP_BLOCK_INFO.kind, true) !== AP_KIND_ARRAY || type === undefined) continue;
+        const block = infos.getUint32(at + AP_BLOCK_INFO.block, true);
+        const generation = infos.getFloat64(at + AP_BLOCK_INFO.generation, true);
+        const name = names.get(`${block} ${generation}`);
         found.push({
-          block: infos.getUint32(at + AP_BLOCK_INFO.block, true),
-          generation: infos.getFloat64(at + AP_BLOCK_INFO.generation, true),
+          block,
+          generation,
           byteLength: infos.getFloat64(at + AP_BLOCK_INFO.length_bytes, true),
           dtype: type.dtype,
           holders: slotsOf(infos, at + AP_BLOCK_INFO.holders),
           claims: infos.getUint32(at + AP_BLOCK_INFO.claims, true),
+          ...(name === undefined ? {} : { name }),
         });
       }
     }

@@ -1,7 +1,7 @@
 /** Deno: the symbol table of the C library, and the interface of `core/native.ts` over `Deno.dlopen`. */
 
 import { AP_RUNTIME_DENO } from "../core/abi.ts";
-import type { Library, Native, Pointer } from "../core/native.ts";
+import type { AsyncContext, Library, Native, Pointer } from "../core/native.ts";
 import type { CType, Functions, Signatures } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -17,6 +17,7 @@ interface DenoFfi {
   unrefTimer(id: unknown): void;
 }
 interface DenoProcess {
+  getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
   dlopen(module: { exports: object }, path: string): void;
 }
 /** The library as a Node-API module: see libpool/node_api.zig. */
@@ -90,6 +91,20 @@ const symbols = {
   ap_doorbell_open: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_doorbell_ring(ap_pool *pool);
   ap_doorbell_ring: { parameters: ["pointer"], result: "i32" },
+  // int32_t ap_name_set(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
+  ap_name_set: { parameters: ["pointer", "buffer", "u32", "buffer"], result: "i32" },
+  // int32_t ap_name_get(ap_pool *pool, const char *key, uint32_t key_bytes, ap_name_value *value);
+  ap_name_get: { parameters: ["pointer", "buffer", "u32", "buffer"], result: "i32" },
+  // int32_t ap_name_has(ap_pool *pool, const char *key, uint32_t key_bytes);
+  ap_name_has: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
+  // int32_t ap_name_delete(ap_pool *pool, const char *key, uint32_t key_bytes);
+  ap_name_delete: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
+  // int32_t ap_name_list(ap_pool *pool, uint32_t from, ap_name_info *names, uint32_t max);
+  ap_name_list: { parameters: ["pointer", "u32", "buffer", "u32"], result: "i32" },
+  // int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
+  ap_once_begin: { parameters: ["pointer", "buffer", "u32", "f64"], result: "i32" },
+  // int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
+  ap_once_end: { parameters: ["pointer", "buffer", "u32", "buffer"], result: "i32" },
   // int32_t ap_pool_reap(ap_pool *pool);
   ap_pool_reap: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_pool_trim(ap_pool *pool);
@@ -152,7 +167,8 @@ function open(path: string): Native {
   const library = Deno.dlopen(path, symbols).symbols;
   // Not Deno.UnsafePointerView: it does not tell when its buffers are gone, and Node-API does.
   const module = { exports: {} };
-  (globalThis as unknown as { process: DenoProcess }).process.dlopen(module, path);
+  const { process } = globalThis as unknown as { process: DenoProcess };
+  process.dlopen(module, path);
   const { buffer, wakeAtEnd } = module.exports as Module;
   wakeAtEnd(); // or two descriptors would stay open for each Worker that has ended
 
@@ -173,6 +189,7 @@ function open(path: string): Native {
     later: (callback, delayMs) => Deno.unrefTimer(setTimeout(callback, delayMs)),
     // Fires at every end but an uncaught error: the program's own, `Deno.exit` and `process.exit`.
     atExit: (callback) => addEventListener("unload", callback),
+    asyncContext: <T>() => new (process.getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) =>
       Deno.permissions.querySync({ name: "env", variable: name }).state === "granted" ? Deno.env.get(name) : undefined,
   };

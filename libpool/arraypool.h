@@ -40,7 +40,7 @@ enum {
   AP_ERR_BUSY = -3,          /* a live member kept the lock beyond the deadline: record[AP_RECORD_PID] */
   AP_ERR_MEMBERS = -4,       /* all 256 slots are taken */
   AP_ERR_CORRUPT = -5,       /* not a segment, or one that breaks an invariant */
-  AP_ERR_NOT_FOUND = -6,     /* no pool of that name */
+  AP_ERR_NOT_FOUND = -6,     /* no pool of that name; no array under that key */
   AP_ERR_EXISTS = -7,        /* a pool of that name exists */
   AP_ERR_PERMISSION = -8,    /* another user's, a mode other than 0600, or a symlink */
   AP_ERR_VERSION = -9,       /* made by another layout version: report[AP_REPORT_DETAIL] is its version */
@@ -72,6 +72,9 @@ enum { AP_RUNTIME_NATIVE = 0, AP_RUNTIME_BUN = 1, AP_RUNTIME_DENO = 2, AP_RUNTIM
 #define AP_NAME_BYTES_MAX 30u /* without the terminating nul */
 #define AP_NONCE_BYTES 16u    /* lower-case hexadecimal digits, without the terminating nul */
 #define AP_CLAIM_ATTACHES_MAX 16777215u
+#define AP_KEY_BYTES_MAX 128u
+#define AP_AXES_MAX 64u
+#define AP_NO_SHAPE 4294967295u /* axes of a shape that is just the length */
 
 /* ap_block_alloc: how the memory is to be. */
 enum { AP_UNINITIALIZED = 0, AP_ZEROED = 1 };
@@ -108,7 +111,12 @@ enum {
   AP_SHORT_OLDEST_CLAIM = 12,  /* seconds since the oldest of them was made */
   AP_SHORT_HELD = 13,          /* bytes of arrays that some member holds */
   AP_SHORT_HELD_BY_SELF = 14,  /* bytes of arrays that this member holds */
-  AP_SHORT_CAUSE = 15          /* AP_CAUSE_* */
+  AP_SHORT_CAUSE = 15,         /* AP_CAUSE_* */
+  AP_SHORT_NAMED = 16,         /* bytes held by no member, but by a name */
+
+  /* with AP_ONCE_OTHERS, besides PID */
+  AP_ONCE_WORD = 17, /* where this member sees a word that changes when it has been made, or not */
+  AP_ONCE_VALUE = 18 /* what stood there */
 };
 
 enum {
@@ -117,7 +125,8 @@ enum {
   AP_CAUSE_BLOCKS = 3, /* the block table is full */
   AP_CAUSE_CLAIMS = 4, /* the pin table is full */
   AP_CAUSE_FILES = 5,  /* /dev/shm takes no more files */
-  AP_CAUSE_WAITERS = 6 /* the waiter table is full */
+  AP_CAUSE_WAITERS = 6, /* the waiter table is full */
+  AP_CAUSE_NAMES = 7   /* the name table is full */
 };
 
 /* ap_pool_info */
@@ -286,6 +295,58 @@ int32_t ap_doorbell_unpark(ap_pool *pool);
 int32_t ap_doorbell_sleep(void *address);
 int32_t ap_doorbell_open(ap_pool *pool);
 int32_t ap_doorbell_ring(ap_pool *pool);
+
+/* ------------------------------------------------------------------ names */
+
+/* A key is `key_bytes` bytes (1 to AP_KEY_BYTES_MAX) of UTF-8; no nul is needed, and one counts like any other byte. */
+
+/* What a name names: a part of a block. */
+typedef struct {
+  uint32_t block;
+  uint32_t axes;  /* of the shape, up to AP_AXES_MAX, or AP_NO_SHAPE */
+  double offset;  /* bytes from the start of the block */
+  double length_bytes;
+  double shape[64];
+} ap_name_value; /* 536 bytes */
+
+/* Gives a name to a part of a held block. The name holds the block until the name is deleted, set again, or the pool ends.
+ * Others find the old array or the new one, never none. AP_ERR_ARGUMENT also for an empty array whose shape takes more than
+ * 72 bytes, 7 bits a byte. */
+int32_t ap_name_set(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
+
+/* Holds what a name names. Returns 0 or 1 as ap_block_attach, or AP_ERR_NOT_FOUND. record: as attach. */
+int32_t ap_name_get(ap_pool *pool, const char *key, uint32_t key_bytes, ap_name_value *value);
+
+/* Returns 1 if the name names something, else 0. */
+int32_t ap_name_has(ap_pool *pool, const char *key, uint32_t key_bytes);
+
+/* Lets go of what a name names. Returns 1, or 0 if it named nothing. */
+int32_t ap_name_delete(ap_pool *pool, const char *key, uint32_t key_bytes);
+
+typedef struct {
+  uint32_t block;
+  uint32_t key_bytes;
+  double generation;
+  uint8_t key[128];
+} ap_name_info; /* 144 bytes */
+
+/* Names, from record `from` on, at most `max` of them. Returns how many were written.
+ * record[0]: the record to go on from, or -1 at the end. */
+int32_t ap_name_list(ap_pool *pool, uint32_t from, ap_name_info *names, uint32_t max);
+
+enum {
+  AP_ONCE_THERE = 0,  /* the name names something: ap_name_get */
+  AP_ONCE_MAKE = 1,   /* this member is to make it, and then to call ap_once_end; the others wait for it */
+  AP_ONCE_OTHERS = 2, /* another member makes it, still after `timeout_ms` */
+  AP_ONCE_OWN = 3     /* this member makes it already */
+};
+
+/* Sees to it that one member makes what a name is to name, and the others wait for it, asleep. When it dies, or says that it
+ * has not made it, the next one that asks is to. Returns AP_ONCE_*. */
+int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
+
+/* What was made; NULL: it was not. Returns AP_ONCE_THERE, or AP_ONCE_OTHERS if the name was set by others meanwhile. */
+int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
 
 /* ------------------------------------------------------------------ care */
 

@@ -62,6 +62,9 @@ const claim_at = 5;
 const errno_at = 6;
 const pid_at = 7;
 const short_at = 8;
+const short_named_at = 16;
+const word_at = 17;
+const value_at = 18;
 
 // ---------------------------------------------------------------- pools
 
@@ -217,6 +220,7 @@ fn failedShort(pool: *Pool, err: pool_file.Error, asked_bytes: u64) i32 {
             @floatFromInt(short.held_by_self_bytes),
             @floatFromInt(@intFromEnum(short.cause)),
         };
+        pool.record[short_named_at] = @floatFromInt(short.named_bytes);
     }
     return failed(pool, err);
 }
@@ -387,6 +391,107 @@ pub export fn ap_doorbell_sleep(doorbell: *anyopaque) i32 {
 pub export fn ap_doorbell_ring(pool: *Pool) i32 {
     waiting.wakeSelf(pool.caller());
     return 0;
+}
+
+// ---------------------------------------------------------------- names
+
+pub const NameValue = extern struct {
+    block: u32,
+    /// Axes of the shape, or `no_shape`.
+    axes: u32,
+    offset: f64,
+    length_bytes: f64,
+    shape: [layout.axes_max]f64,
+
+    pub const no_shape = std.math.maxInt(u32);
+};
+
+pub const NameInfo = extern struct {
+    block: u32,
+    key_bytes: u32,
+    generation: f64,
+    key: [layout.key_bytes_max]u8,
+};
+
+fn keyOf(pool: *Pool, key: ?[*]const u8, key_bytes: u32) error{Argument}!pool_file.names.Key {
+    const start = key orelse return error.Argument;
+    return .of(start[0..@min(key_bytes, layout.key_bytes_max + 1)], pool.nonce);
+}
+
+fn namedOf(value: *const NameValue) error{Argument}!Pool.Named {
+    const axes = value.axes;
+    if (axes != NameValue.no_shape and axes > layout.axes_max) return error.Argument;
+    return .{
+        .block = value.block,
+        .offset = try wholeNumber(value.offset),
+        .length_bytes = try wholeNumber(value.length_bytes),
+        .shape = if (axes == NameValue.no_shape) .{} else try .of(value.shape[0..axes]),
+    };
+}
+
+pub export fn ap_name_set(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value: *const NameValue) i32 {
+    const wanted = keyOf(pool, key, key_bytes) catch |err| return failed(pool, err);
+    const named = namedOf(value) catch |err| return failed(pool, err);
+    pool.setName(&wanted, &named) catch |err| return failedShort(pool, err, @sizeOf(layout.Name));
+    return 0;
+}
+
+pub export fn ap_name_get(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value: *NameValue) i32 {
+    const wanted = keyOf(pool, key, key_bytes) catch |err| return failed(pool, err);
+    const found = (pool.getName(&wanted) catch |err| return failed(pool, err)) orelse return @intFromEnum(Code.not_found);
+    const block = found.value.block.int();
+    value.* = .{
+        .block = block,
+        .axes = NameValue.no_shape,
+        .offset = @floatFromInt(found.value.offset),
+        .length_bytes = @floatFromInt(found.value.length_bytes),
+        .shape = undefined,
+    };
+    const bytes = pool.view.holds[block].lengthBytes();
+    const fits = found.value.offset <= bytes and found.value.length_bytes <= bytes - found.value.offset;
+    const shape = found.value.shape.read(&value.shape) catch null;
+    if (!fits or (shape == null and found.value.shape.axes != layout.NameWord.no_shape)) {
+        _ = pool.release(block, false) catch {};
+        return failed(pool, error.Corrupt);
+    }
+    if (shape) |axes| value.axes = axes;
+    describe(pool, block);
+    return @intFromEnum(found.attached);
+}
+
+pub export fn ap_name_has(pool: *Pool, key: ?[*]const u8, key_bytes: u32) i32 {
+    const wanted = keyOf(pool, key, key_bytes) catch |err| return failed(pool, err);
+    return @intFromBool(pool.hasName(&wanted) catch |err| return failed(pool, err));
+}
+
+pub export fn ap_name_delete(pool: *Pool, key: ?[*]const u8, key_bytes: u32) i32 {
+    const wanted = keyOf(pool, key, key_bytes) catch |err| return failed(pool, err);
+    return @intFromBool(pool.deleteName(&wanted) catch |err| return failed(pool, err));
+}
+
+pub export fn ap_name_list(pool: *Pool, from: u32, infos: [*]NameInfo, max: u32) i32 {
+    const count = pool.listNames(NameInfo, from, infos[0..max]) catch |err| return failed(pool, err);
+    return @intCast(count);
+}
+
+pub export fn ap_once_begin(pool: *Pool, key: ?[*]const u8, key_bytes: u32, timeout_ms: f64) i32 {
+    const wanted = keyOf(pool, key, key_bytes) catch |err| return failed(pool, err);
+    const timeout = wholeNumber(timeout_ms) catch |err| return failed(pool, err);
+    const once = pool.beginOnce(&wanted, timeout) catch |err| return failedShort(pool, err, @sizeOf(layout.Name));
+    if (once == .others) {
+        pool.record[pid_at] = @floatFromInt(pool.awaited.pid);
+        pool.record[word_at] = @floatFromInt(@intFromPtr(pool.awaited.word));
+        pool.record[value_at] = @floatFromInt(pool.awaited.value);
+    }
+    return @intFromEnum(once);
+}
+
+pub export fn ap_once_end(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value: ?*const NameValue) i32 {
+    const wanted = keyOf(pool, key, key_bytes) catch |err| return failed(pool, err);
+    var named: Pool.Named = undefined;
+    if (value) |given| named = namedOf(given) catch |err| return failed(pool, err);
+    const once = pool.endOnce(&wanted, if (value != null) &named else null) catch |err| return failed(pool, err);
+    return @intFromEnum(once);
 }
 
 // ---------------------------------------------------------------- care
@@ -695,6 +800,8 @@ comptime {
     layout.assert(@sizeOf(LookClaim) == 24);
     layout.assert(@sizeOf(BlockInfo) == 72);
     layout.assert(@sizeOf(MemberInfo) == 32);
+    layout.assert(@sizeOf(NameValue) == 536);
+    layout.assert(@sizeOf(NameInfo) == 144);
 }
 
 /// Without libc there is no one to print to: stop at once. Only our own bugs, in safe builds, come here.

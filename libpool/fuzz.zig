@@ -102,7 +102,9 @@ fn work(shared: *Shared) void {
             shared.now.length = @intCast(input.len);
         } else {
             make(shared, random);
-            const first = &shared.now.bytes[0];
+            // What is made of an input that uses names most often does so, too.
+            if (random.uintLessThan(u32, 16) == 0) shared.now.bytes[0] = hostile.named;
+            const first = &shared.now.bytes[hostile.howAt(shared.now.bytes[0..shared.now.length])];
             first.* = switch (random.uintLessThan(u32, 8)) {
                 0 => first.* | hostile.scribbled,
                 1 => first.* & ~hostile.scribbled,
@@ -124,7 +126,8 @@ fn work(shared: *Shared) void {
         };
         shared.scribbles = scribbler.writes;
         // What a writer at the same time makes of an input is chance, and says nothing of the input.
-        const by_chance = hostile.isScribbled(shared.now.bytes[0]);
+        const input = shared.now.bytes[0..shared.now.length];
+        const by_chance = hostile.isScribbled(input[hostile.howAt(input)]);
         if (isNew(shared) and !by_chance and shared.corpus_count < corpus_max) {
             shared.corpus[shared.corpus_count] = shared.now;
             shared.corpus_count += 1;

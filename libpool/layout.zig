@@ -8,9 +8,10 @@
 //!     64 KiB       block table blocks_max × 64 B, backed only as far as `blocks_backed` says
 //!     pins_start   pin table   pins_max × 32 B, backed only as far as `pins_backed` says
 //!     waiters_start waiter table waiters_max × 32 B, backed only as far as `waiters_backed` says
+//!     names_start  name table  names_max × 256 B, backed only as far as `names_backed` says
 //!     heap_start   heap        granules of 64 B; only payload
 //!
-//! Truth and derived data: the chain (`Block.next`, `start`, `word`, `holders`), the pins and the waiters are the truth. Everything
+//! Truth and derived data: the chain (`Block.next`, `start`, `word`, `holders`), the pins, the names and the waiters are the truth. Everything
 //! marked *derived* can be thrown away and rebuilt from it (recovery.zig).
 //!
 //! Every field that more than one process touches is a `Cell`: it can be written only by `set`, `commit` or `swap`, so
@@ -67,6 +68,20 @@ pub const WaiterIndex = enum(u32) {
     /// The place in the table of one that is no member's own.
     pub inline fn entry(index: WaiterIndex) ?u32 {
         return if (@intFromEnum(index) > members_max) @intFromEnum(index) - members_max - 1 else null;
+    }
+};
+
+/// A record of the name table, counted from 1: so memory that was never written to says `none`.
+pub const NameIndex = enum(u32) {
+    none = 0,
+    _,
+
+    pub inline fn of(number: u32) NameIndex {
+        return @enumFromInt(number + 1);
+    }
+    /// Where it lies in the table; of `none`, beyond its end.
+    pub inline fn entry(index: NameIndex) u32 {
+        return @intFromEnum(index) -% 1;
     }
 };
 
@@ -184,6 +199,9 @@ pub const Touching = packed struct(u64) {
     entry: u32 = std.math.maxInt(u32),
 };
 
+/// The only two records that can have the same key: the second replaces the first as soon as it has it.
+pub const Renaming = packed struct(u64) { from: u32 = 0, to: u32 = 0 };
+
 pub const Header = extern struct {
     // Written before the segment has a name, and never again. The first 64 bytes, `claims_until_ms` and the places of the
     // lock bytes (platform/linux.zig) are the same in every layout version: sweeping needs them.
@@ -227,8 +245,20 @@ pub const Header = extern struct {
     /// 1 after a recovery found the chain broken: the pool refuses everything but leaving. In a cache line of its own, since
     /// every allocation looks.
     corrupt: Cell(u32),
+    _line4: [60]u8,
 
-    _rest: [4096 - 260]u8,
+    /// Records of the name table below these were in use at some time, and have memory behind them.
+    names_used: Cell(u32),
+    names_backed: Cell(u32),
+    /// Announces that a name is about to be given to another array: both records may have its key, then the new one counts.
+    renaming: Cell(Renaming),
+    // Derived.
+    names: Cell(u32),
+    name_buckets: Cell(u32),
+    unused_names: Cell(NameIndex),
+    _pad: [4]u8,
+
+    _rest: [4096 - 352]u8,
 };
 
 // ---------------------------------------------------------------- members
@@ -349,7 +379,8 @@ pub const Block = extern struct {
     word: Cell(BlockWord),
     pins: Cell(u32), // derived
     content: Cell(Content),
-    _pad: u16,
+    /// Of its pins, those that are names, for those who look; from 65,535 on it stays there while the block is in use (derived).
+    names: Cell(u16),
     of: extern union {
         /// used, reserved, cached: bit s is set while the member in slot s holds the block.
         holders: [holder_words]Cell(u64),
@@ -370,12 +401,78 @@ pub const PinWord = packed struct(u64) {
     kind: PinKind = .vacant,
 };
 
+/// 64 ms each, counted round.
+pub const MadeAt = packed struct(u32) {
+    ticks: u32 = 0,
+
+    pub fn of(now_ms: u64) MadeAt {
+        return .{ .ticks = @truncate(now_ms >> 6) };
+    }
+    pub fn ageMs(made: MadeAt, now_ms: u64) u64 {
+        return @as(u64, MadeAt.of(now_ms).ticks -% made.ticks) << 6;
+    }
+};
+
 pub const Pin = extern struct {
     word: Cell(PinWord),
     generation: Cell(u64),
     deadline_ms: Cell(u64),
     block: Cell(BlockIndex),
-    next_unused: Cell(PinIndex), // derived
+    of: extern union {
+        /// In use: when it was made, by the monotonic clock, in units that last for years.
+        made: Cell(MadeAt),
+        next_unused: Cell(PinIndex), // derived
+    },
+};
+
+// ---------------------------------------------------------------- names
+
+pub const key_bytes_max = 128;
+pub const axes_max = 64;
+/// What each axis takes of a name's text: 7 bits a byte, as many as it needs. Any shape of an array that is not empty fits.
+pub const shape_bytes_max = 72;
+pub const text_words = (key_bytes_max + shape_bytes_max) / 8;
+
+pub const NameState = enum(u8) {
+    vacant = 0,
+    /// The key is that of an array: the record is a pin on its block.
+    set = 1,
+    /// A member makes the array; the others wait for it.
+    making = 2,
+    _,
+};
+
+pub const NameWord = packed struct(u32) {
+    state: NameState = .vacant,
+    key_bytes: u8 = 0,
+    shape_bytes: u8 = 0,
+    /// Axes of the shape; `no_shape`: it is just the length.
+    axes: u8 = no_shape,
+
+    pub const no_shape = 255;
+};
+
+pub const Maker = packed struct(u32) { slot: u8 = 0, _pad: u1 = 0, incarnation: u23 = 0 };
+
+pub const Name = extern struct {
+    word: Cell(NameWord),
+    /// Who makes the array, while somebody does.
+    maker: Cell(Maker),
+    // Which part of which block, while the name is set.
+    generation: Cell(u64),
+    offset: Cell(u64),
+    length_bytes: Cell(u64),
+    block: Cell(BlockIndex),
+    hash: Cell(u32),
+    /// Of its bucket, or unused (derived).
+    next: Cell(NameIndex),
+    /// The first record of the bucket that has this record's number (derived).
+    first: Cell(NameIndex),
+    /// Goes up when making has ended, one way or the other: who waits for that sleeps on it.
+    made: Cell(u32),
+    _pad: [4]u8,
+    /// The key in UTF-8, then the shape; zeros up to the next word.
+    text: [text_words]Cell(u64),
 };
 
 // ---------------------------------------------------------------- waiting
@@ -482,8 +579,10 @@ pub const Geometry = struct {
     blocks_max: u32,
     pins_max: u32,
     waiters_max: u32,
+    names_max: u32,
     pins_start: u64,
     waiters_start: u64,
+    names_start: u64,
     heap_start: u64,
     segment_bytes: u64,
 
@@ -496,26 +595,31 @@ pub const Geometry = struct {
         const pins_max: u32 = @intCast(std.math.clamp(capacity / 1024, 4096, 1 << 20));
         const waiters_max: u32 = @intCast(std.math.clamp(capacity / 1024, 4096, 1 << 16));
         const pins_start = alignUp(blocks_start + @as(u64, blocks_max) * @sizeOf(Block), section_bytes);
+        const names_max: u32 = @intCast(std.math.clamp(capacity / 4096, 4096, 1 << 20));
         const waiters_start = alignUp(pins_start + @as(u64, pins_max) * @sizeOf(Pin), section_bytes);
-        const heap_start = alignUp(waiters_start + @as(u64, waiters_max) * @sizeOf(Waiter), section_bytes);
+        const names_start = alignUp(waiters_start + @as(u64, waiters_max) * @sizeOf(Waiter), section_bytes);
+        const heap_start = alignUp(names_start + @as(u64, names_max) * @sizeOf(Name), section_bytes);
         return .{
             .capacity_bytes = capacity,
             .heap_granules = @intCast(capacity / granule_bytes),
             .blocks_max = blocks_max,
             .pins_max = pins_max,
             .waiters_max = waiters_max,
+            .names_max = names_max,
             .pins_start = pins_start,
             .waiters_start = waiters_start,
+            .names_start = names_start,
             .heap_start = heap_start,
             .segment_bytes = heap_start + capacity,
         };
     }
 
     /// What the metadata takes of /dev/shm, when so many entries of each table are backed.
-    pub fn metadataBytes(_: Geometry, blocks: u32, pins: u32, waiters: u32) u64 {
+    pub fn metadataBytes(_: Geometry, blocks: u32, pins: u32, waiters: u32, names: u32) u64 {
         return blocks_start + alignUp(@as(u64, blocks) * @sizeOf(Block), section_bytes) +
             alignUp(@as(u64, pins) * @sizeOf(Pin), section_bytes) +
-            alignUp(@as(u64, waiters) * @sizeOf(Waiter), section_bytes);
+            alignUp(@as(u64, waiters) * @sizeOf(Waiter), section_bytes) +
+            alignUp(@as(u64, names) * @sizeOf(Name), section_bytes);
     }
 };
 
@@ -540,7 +644,8 @@ comptime {
     assert(@offsetOf(Header, "touching") == 192);
     assert(@offsetOf(Header, "claims") == 220);
     assert(@offsetOf(Header, "corrupt") == 256);
-    assert(@offsetOf(Header, "_rest") == 260);
+    assert(@offsetOf(Header, "names_used") == 320);
+    assert(@offsetOf(Header, "_rest") == 352);
 
     assert(@sizeOf(Member) == 64);
     assert(@offsetOf(Member, "pid_namespace") == 16);
@@ -558,9 +663,11 @@ comptime {
     assert(@sizeOf(Pin) == 32);
 
     assert(@sizeOf(Waiter) == 32 and @sizeOf(Bucket) == 16 and @sizeOf(Doorbell) == 32);
+    assert(@sizeOf(Name) == 256);
+    assert(@offsetOf(Name, "text") == 56);
     assert(@sizeOf(Waiting) + waiting_start <= activity_start);
     assert(@sizeOf(Activity) + activity_start <= blocks_start);
-    for (.{ Header, Member, FreeLists, Block, Links, Pin, Waiter, Bucket, Doorbell, Waiting, Activity }) |T| {
+    for (.{ Header, Member, FreeLists, Block, Links, Pin, Waiter, Bucket, Doorbell, Waiting, Activity, Name }) |T| {
         assertNoPadding(T);
         assert(isCells(T));
     }

@@ -184,6 +184,7 @@ pub const Look = struct {
             @min(header.blocks_backed.get(), geometry.blocks_max),
             @min(header.pins_backed.get(), geometry.pins_max),
             @min(look.view.waiting.waiters_backed.get(), geometry.waiters_max),
+            @min(header.names_backed.get(), geometry.names_max),
         );
         facts.moving = look.compareAll() orelse {
             facts.state = .damaged;
@@ -196,7 +197,7 @@ pub const Look = struct {
     const Part = struct { offset: u64, bytes: u64 };
 
     /// What is read: what is of fixed size, and the tables as far as they are used.
-    fn parts(look: *const Look) [4]Part {
+    fn parts(look: *const Look) [5]Part {
         const view = &look.view;
         const geometry = view.geometry;
         return .{
@@ -205,6 +206,7 @@ pub const Look = struct {
             .{ .offset = layout.blocks_start, .bytes = @as(u64, view.blocks_known) * @sizeOf(Block) },
             .{ .offset = geometry.pins_start, .bytes = @as(u64, view.pins_known) * @sizeOf(layout.Pin) },
             .{ .offset = geometry.waiters_start, .bytes = @as(u64, view.waiters_known) * @sizeOf(layout.Waiter) },
+            .{ .offset = geometry.names_start, .bytes = @as(u64, view.names_known) * @sizeOf(layout.Name) },
         };
     }
 
@@ -219,6 +221,8 @@ pub const Look = struct {
         view.blocks_known = @intCast(@min(header.blocks_used.get(), header.blocks_backed.get(), max.blocks_max, taken_bytes / @sizeOf(Block)));
         view.pins_known = @intCast(@min(header.pins_used.get(), header.pins_backed.get(), max.pins_max, taken_bytes / @sizeOf(layout.Pin)));
         view.waiters_known = @intCast(@min(waiting.waiters_used.get(), waiting.waiters_backed.get(), max.waiters_max, taken_bytes / @sizeOf(layout.Waiter)));
+        // As far as they have memory: buckets stand in records that are not in use, too.
+        view.names_known = @intCast(@min(header.names_backed.get(), max.names_max, taken_bytes / @sizeOf(layout.Name)));
         for (look.parts()[1..]) |part| if (!look.readPart(part)) return false;
         return true;
     }
@@ -303,7 +307,7 @@ pub const Look = struct {
                     result.used_bytes +|= bytes;
                     result.blocks += 1;
                     if (block.content.get().kind == array_kind) result.arrays += 1;
-                    if (Holders.of(block).isEmpty()) result.claimed_bytes +|= bytes;
+                    if (Holders.of(block).isEmpty() and block.names.get() == 0) result.claimed_bytes +|= bytes;
                 },
                 .reserved => result.reserved_bytes +|= bytes,
                 .free, .cached => if (word.backed) {
@@ -349,7 +353,7 @@ pub const Look = struct {
         for (view.blocks[0..view.blocks_known]) |*block| {
             const word = block.word.get();
             const kind: usize = switch (word.state) {
-                .used => if (Holders.of(block).isEmpty()) 1 else 0,
+                .used => if (Holders.of(block).isEmpty() and block.names.get() == 0) 1 else 0,
                 .reserved => 0,
                 .free, .cached => if (word.backed) 2 else continue,
                 else => continue,
@@ -384,7 +388,7 @@ pub const Look = struct {
                 .generation = @floatFromInt(word.generation),
                 .length_bytes = @floatFromInt(View.lengthIn(block, extent) catch continue),
                 .offset = @floatFromInt(extent.offsetBytes()),
-                .claims = block.pins.get(),
+                .claims = block.pins.get() -| block.names.get(),
                 .kind = block.content.get().kind,
                 .holders = Holders.of(block).words,
             };

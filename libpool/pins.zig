@@ -1,4 +1,5 @@
-//! Pins hold a block without being a member: so far claims, each for a descriptor that was sent and not yet attached.
+//! Pins hold a block without being a member. Here are claims, each for a descriptor that was sent and not yet attached;
+//! names have a table of their own (names.zig).
 //! A pin is true from the one store of its word to the one store that ends it; how many pins a block has is derived.
 //!
 //! All functions here run under the lock. None frees a block: that is for the caller, who knows its holders.
@@ -17,8 +18,9 @@ pub fn unusedPins(view: *const View) bool {
     return view.header.unused_pins.get() != .none or view.pinsUsed() < view.pinsBacked();
 }
 
-pub fn createClaim(view: *const View, index: BlockIndex, generation: u64, attaches: u24, deadline_ms: u64) (Corrupt || error{NoEntry})!Claim {
+pub fn createClaim(view: *const View, index: BlockIndex, generation: u64, attaches: u24, now_ms: u64, ttl_ms: u64) (Corrupt || error{NoEntry})!Claim {
     const block = try view.block(index);
+    const deadline_ms = now_ms +| ttl_ms;
     const pin_index = try takeUnused(view);
     const pin = try view.pin(pin_index);
     const next_serial = pin.word.get().serial +% 1;
@@ -26,6 +28,7 @@ pub fn createClaim(view: *const View, index: BlockIndex, generation: u64, attach
     pin.block.set(index);
     pin.generation.set(generation);
     pin.deadline_ms.set(deadline_ms);
+    pin.of.made.set(.of(now_ms));
     // Before the claim itself: a leaver that sees the claim must see how long it may wait for it.
     const header = view.header;
     if (deadline_ms > header.claims_until_ms.get()) header.claims_until_ms.commit(deadline_ms);
@@ -78,7 +81,7 @@ fn takeUnused(view: *const View) (Corrupt || error{NoEntry})!PinIndex {
     if (first != .none) {
         const pin = try view.pin(first);
         if (pin.word.get().kind != .vacant) return error.Corrupt;
-        header.unused_pins.set(pin.next_unused.get());
+        header.unused_pins.set(pin.of.next_unused.get());
         return first;
     }
     const used = view.pinsUsed();
@@ -88,6 +91,6 @@ fn takeUnused(view: *const View) (Corrupt || error{NoEntry})!PinIndex {
 }
 
 pub fn putUnused(view: *const View, pin_index: PinIndex) void {
-    view.pins[@intFromEnum(pin_index)].next_unused.set(view.header.unused_pins.get());
+    view.pins[@intFromEnum(pin_index)].of.next_unused.set(view.header.unused_pins.get());
     view.header.unused_pins.set(pin_index);
 }

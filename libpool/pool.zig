@@ -17,6 +17,7 @@ const cache = @import("cache.zig");
 const free_lists = @import("free_lists.zig");
 const lock = @import("lock.zig");
 const members = @import("members.zig");
+pub const names = @import("names.zig");
 const pins = @import("pins.zig");
 const recovery = @import("recovery.zig");
 const waiting = @import("waiting.zig");
@@ -33,7 +34,7 @@ const assert = layout.assert;
 
 pub const Error = error{ Stale, Full, Busy, Corrupt, Argument, TooLarge, NotHeld, System };
 
-pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4, files = 5, waiters = 6 };
+pub const Cause = enum(u32) { none = 0, heap = 1, device = 2, blocks = 3, claims = 4, files = 5, waiters = 6, names = 7 };
 
 pub const Shortage = struct {
     cause: Cause = .none,
@@ -44,6 +45,7 @@ pub const Shortage = struct {
     oldest_claim_ms: u64 = 0,
     held_bytes: u64 = 0,
     held_by_self_bytes: u64 = 0,
+    named_bytes: u64 = 0,
 };
 
 pub const Options = struct {
@@ -68,6 +70,10 @@ pub const Pool = struct {
     /// Blocks that stayed reserved because the lock could not be had: to be freed by the next reap.
     stranded: u32,
     blocking: waiting.Blocking,
+    /// Names that this member is making the arrays of.
+    makings: u32,
+    /// Whom beginOnce() has waited for last, and the word that changes when that one has made it.
+    awaited: Awaited,
     mapping: [*]align(4096) u8,
 
     // ------------------------------------------------------------ joining and leaving
@@ -187,6 +193,8 @@ pub const Pool = struct {
             .cause = .none,
             .stranded = 0,
             .blocking = .{},
+            .makings = 0,
+            .awaited = undefined,
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
@@ -269,6 +277,7 @@ pub const Pool = struct {
         for (pool.view.holds[0..pool.view.blocks_known]) |*hold| if (hold.isLive()) hold.end();
         _ = try pool.expireClaims(system.monotonicMs());
         _ = try pool.takeBack(Holders.only(pool.self.slot));
+        if (pool.makings > 0) try pool.endMakings(Holders.only(pool.self.slot));
         pool.view.members[pool.self.slot].word.commit(.{ .incarnation = pool.self.incarnation });
     }
 
@@ -639,10 +648,22 @@ pub const Pool = struct {
         defer pool.unlock();
         if (number >= view.blocksUsed()) return error.Stale;
         const index: BlockIndex = .of(number);
+        const attached = try pool.takeHold(index, generation);
+        // Bit first, then claim: a crash between leaks a claim, which expires.
+        // A broken claim is no reason to refuse what is held now; it expires.
+        if (attached == .newly and claim != 0) {
+            if (pins.findClaim(view, claim, index, @intCast(generation))) |pin| pins.takeOff(view, pin, 1) catch {};
+        }
+        return attached;
+    }
+
+    /// Holds a block once more, under the lock.
+    fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached {
+        const view = &pool.view;
         const block = try view.block(index);
         const word = block.word.get();
         if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
-        const hold = &view.holds[number];
+        const hold = &view.holds[index.int()];
         const newly = !hold.isLive();
         if (newly) {
             const extent = try view.extent(block);
@@ -653,11 +674,8 @@ pub const Pool = struct {
             hold.tail_bytes = @truncate(extent.bytes() - length_bytes);
             hold.start = extent.start;
             hold.granules = extent.granules;
-            // Bit first, then claim: a crash between leaks a claim, which expires.
             const cell = &block.of.holders[pool.self.slot / 64];
             cell.commit(cell.get() | Holders.bit(pool.self.slot));
-            // A broken claim is no reason to refuse what is held now; it expires.
-            if (claim != 0) if (pins.findClaim(view, claim, index, word.generation)) |pin| pins.takeOff(view, pin, 1) catch {};
         } else try view.expectAsHeld(index);
         hold.holds += 1;
         pool.show(index);
@@ -851,10 +869,10 @@ pub const Pool = struct {
         const hold = try pool.held(number);
         if (attaches == 0) return error.Argument;
         const now_ms = system.monotonicMs();
-        const deadline_ms = now_ms +| (if (ttl_ms == 0) pool.claim_ttl_ms else ttl_ms);
+        const ttl: u64 = if (ttl_ms == 0) pool.claim_ttl_ms else ttl_ms;
         // What was backed may be used up by others at once; not for ever.
         for (0..1000) |_| {
-            if (try pool.claimRecord(number, hold.word.generation, attaches, deadline_ms)) |claim| return claim;
+            if (try pool.claimRecord(number, hold.word.generation, attaches, now_ms, ttl)) |claim| return claim;
             pool.growPins() catch |err| {
                 if (err != error.Full) return err;
                 {
@@ -862,18 +880,18 @@ pub const Pool = struct {
                     defer pool.unlock();
                     _ = try pool.expireClaims(now_ms);
                 }
-                return try pool.claimRecord(number, hold.word.generation, attaches, deadline_ms) orelse error.Full;
+                return try pool.claimRecord(number, hold.word.generation, attaches, now_ms, ttl) orelse error.Full;
             };
         }
         return error.Corrupt;
     }
 
     /// Null when every record that is backed is in use.
-    fn claimRecord(pool: *Pool, number: u32, generation: u64, attaches: u24, deadline_ms: u64) Error!?u64 {
+    fn claimRecord(pool: *Pool, number: u32, generation: u64, attaches: u24, now_ms: u64, ttl_ms: u64) Error!?u64 {
         try pool.acquire();
         defer pool.unlock();
         try pool.view.markShared(.of(number));
-        const claim = pins.createClaim(&pool.view, .of(number), generation, attaches, deadline_ms) catch |err|
+        const claim = pins.createClaim(&pool.view, .of(number), generation, attaches, now_ms, ttl_ms) catch |err|
             return if (err == error.NoEntry) null else error.Corrupt;
         return layout.claimNumber(claim.pin, claim.serial);
     }
@@ -940,6 +958,229 @@ pub const Pool = struct {
         try pool.backTable(geometry.waiters_start, @sizeOf(layout.Waiter), &pool.view.waiting.waiters_backed, backed, geometry.waiters_max);
     }
 
+    // ------------------------------------------------------------ names
+
+    /// Which part of a held block a name is to name, and in what shape.
+    pub const Named = struct {
+        block: u32,
+        offset: u64,
+        length_bytes: u64,
+        shape: names.Shape,
+    };
+
+    /// Gives a name to an array, which the name holds from then on; what it named before, it lets go of.
+    pub fn setName(pool: *Pool, key: *const names.Key, named: *const Named) Error!void {
+        const value = try pool.valueFor(named);
+        // What was backed may be used up by others at once; not for ever.
+        for (0..1000) |_| {
+            if (try pool.setNameRecord(key, &value)) |was| return pool.wake(was);
+            try pool.growNames();
+        }
+        return error.Corrupt;
+    }
+
+    fn valueFor(pool: *Pool, named: *const Named) Error!names.Value {
+        const hold = try pool.held(named.block);
+        const bytes = hold.lengthBytes();
+        if (named.offset > bytes or named.length_bytes > bytes - named.offset) return error.Argument;
+        return .{
+            .block = .of(named.block),
+            .generation = hold.word.generation,
+            .offset = named.offset,
+            .length_bytes = named.length_bytes,
+            .shape = named.shape,
+        };
+    }
+
+    /// Null when every record that is backed is in use.
+    fn setNameRecord(pool: *Pool, key: *const names.Key, value: *const names.Value) Error!?names.Was {
+        try pool.acquire();
+        defer pool.unlock();
+        try pool.view.markShared(value.block);
+        const was = names.set(&pool.view, key, value) catch |err| return if (err == error.NoEntry) null else error.Corrupt;
+        if (was.block != .none) _ = try pool.freeIfUnheld(was.block);
+        return was;
+    }
+
+    fn growNames(pool: *Pool) Error!void {
+        const geometry = pool.view.geometry;
+        if (pool.view.namesBacked() == geometry.names_max) {
+            pool.cause = .names;
+            return error.Full;
+        }
+        try pool.backTable(geometry.names_start, @sizeOf(layout.Name), &pool.view.header.names_backed, pool.view.namesBacked(), geometry.names_max);
+    }
+
+    fn wake(pool: *Pool, was: names.Was) void {
+        // Where that cannot be done, they look again by themselves.
+        if (was.sleepers) |word| _ = waiting.notify(pool.caller(), .of(&pool.view, word), waiting.everybody) catch {};
+    }
+
+    pub const Found = struct {
+        attached: Attached,
+        value: names.Value,
+    };
+
+    /// Holds what a name names; null if it names nothing.
+    pub fn getName(pool: *Pool, key: *const names.Key) Error!?Found {
+        const view = &pool.view;
+        try pool.acquire();
+        defer pool.unlock();
+        const index = try names.find(view, key);
+        if (index == .none) return null;
+        const name = try view.name(index);
+        if (name.word.get().state != .set) return null;
+        const value = try names.valueOf(view, name);
+        const attached = pool.takeHold(value.block, value.generation) catch |err| return if (err == error.Stale) error.Corrupt else err;
+        return .{ .attached = attached, .value = value };
+    }
+
+    pub fn hasName(pool: *Pool, key: *const names.Key) Error!bool {
+        try pool.acquire();
+        defer pool.unlock();
+        const index = try names.find(&pool.view, key);
+        return index != .none and (try pool.view.name(index)).word.get().state == .set;
+    }
+
+    /// Lets go of what a name names; false if it names nothing.
+    pub fn deleteName(pool: *Pool, key: *const names.Key) Error!bool {
+        try pool.acquire();
+        defer pool.unlock();
+        const index = try names.find(&pool.view, key);
+        if (index == .none or (try pool.view.name(index)).word.get().state != .set) return false;
+        const was = try names.end(&pool.view, index);
+        if (was.block != .none) _ = try pool.freeIfUnheld(was.block);
+        return true;
+    }
+
+    /// Lists names from record `from` on. record[0]: the record to go on from, -1 at the end.
+    pub fn listNames(pool: *Pool, comptime Info: type, from: u32, into: []Info) Error!usize {
+        const view = &pool.view;
+        try pool.acquire();
+        defer pool.unlock();
+        var count: usize = 0;
+        var number = from;
+        const used = view.namesUsed();
+        while (number < used and count < into.len) : (number += 1) {
+            const name = &view.names[number];
+            if (name.word.get().state != .set) continue;
+            into[count] = .{
+                .block = name.block.get().int(),
+                .key_bytes = undefined,
+                .generation = @floatFromInt(name.generation.get()),
+                .key = undefined,
+            };
+            into[count].key_bytes = try names.keyOf(name, &into[count].key);
+            count += 1;
+        }
+        pool.record[0] = if (number < used) @floatFromInt(number) else -1;
+        return count;
+    }
+
+    // ------------------------------------------------------------ making what a name is to name, once
+
+    pub const Awaited = struct {
+        maker: layout.Maker,
+        pid: u32,
+        word: *const u32,
+        value: u32,
+    };
+
+    pub const Once = enum(i32) { there = 0, make = 1, others = 2, own = 3 };
+
+    /// Whether what a name is to name is there, or to be made by this member, whom the others wait for from then on. While
+    /// another member makes it, waits for it; `others` after `timeout_ms`. What a dead one was making, the next one makes.
+    pub fn beginOnce(pool: *Pool, key: *const names.Key, timeout_ms: u64) Error!Once {
+        const begun_ms = system.monotonicMs();
+        var dead: ?layout.Maker = null;
+        var grown: u32 = 0;
+        while (true) {
+            const once = try pool.lookOnce(key, dead) orelse {
+                grown += 1;
+                if (grown == 1000) return error.Corrupt;
+                try pool.growNames();
+                continue;
+            };
+            if (once != .others) return once;
+            const awaited = pool.awaited;
+            // Outside the lock: system calls.
+            if (members.isDead(&pool.view, &pool.self, awaited.maker.slot, .{ .incarnation = awaited.maker.incarnation, .state = .joined })) {
+                dead = awaited.maker;
+                continue;
+            }
+            const waited_ms = system.monotonicMs() - begun_ms;
+            if (waited_ms >= timeout_ms) return .others;
+            // Not for long: a maker that is killed wakes nobody.
+            const nap_ms: u64 = @min(timeout_ms - waited_ms, once_nap_ms);
+            _ = try waiting.wait(pool.caller(), &pool.blocking, .of(&pool.view, awaited.word), awaited.value, nap_ms * std.time.ns_per_ms);
+        }
+    }
+
+    const once_nap_ms = 50;
+
+    /// `dead`: a maker that was found to be dead. Null when a record is needed and every one that is backed is in use.
+    fn lookOnce(pool: *Pool, key: *const names.Key, dead: ?layout.Maker) Error!?Once {
+        const view = &pool.view;
+        const self: layout.Maker = .{ .slot = pool.self.slot, .incarnation = pool.self.incarnation };
+        try pool.acquire();
+        defer pool.unlock();
+        const index = try names.find(view, key);
+        if (index == .none) {
+            names.begin(view, key, self) catch |err| return if (err == error.NoEntry) null else error.Corrupt;
+            pool.makings += 1;
+            return .make;
+        }
+        const name = try view.name(index);
+        if (name.word.get().state == .set) return .there;
+        const maker = name.maker.get();
+        if (maker == self) return .own;
+        if ((dead != null and maker == dead.?) or names.hasLeft(view, maker)) {
+            name.maker.commit(self);
+            pool.makings += 1;
+            return .make;
+        }
+        pool.awaited = .{
+            .maker = maker,
+            .pid = view.members[maker.slot].pid.get(),
+            .word = &name.made.raw,
+            .value = name.made.get(),
+        };
+        return .others;
+    }
+
+    /// Says what was made, or, with null, that nothing was: then the next one makes it. `others`: it is not this member's to
+    /// say any more, since the name was set meanwhile.
+    pub fn endOnce(pool: *Pool, key: *const names.Key, named: ?*const Named) Error!Once {
+        const value: ?names.Value = if (named) |it| try pool.valueFor(it) else null;
+        const was = try pool.endOnceRecord(key, if (value) |*it| it else null) orelse return .others;
+        pool.wake(was);
+        return .there;
+    }
+
+    fn endOnceRecord(pool: *Pool, key: *const names.Key, value: ?*const names.Value) Error!?names.Was {
+        const view = &pool.view;
+        const self: layout.Maker = .{ .slot = pool.self.slot, .incarnation = pool.self.incarnation };
+        try pool.acquire();
+        defer pool.unlock();
+        if (value) |it| try view.markShared(it.block);
+        pool.makings -|= 1;
+        const index = try names.find(view, key);
+        if (index == .none) return null;
+        const name = try view.name(index);
+        if (name.word.get().state != .making or name.maker.get() != self) return null;
+        const it = value orelse return try names.end(view, index);
+        return names.set(view, key, it) catch return error.Corrupt;
+    }
+
+    /// Under the lock: ends what members of these slots were making. Who waits for that looks again by himself.
+    fn endMakings(pool: *Pool, slots: Holders) lock.Error!void {
+        for (0..pool.view.namesUsed()) |i| {
+            const name = &pool.view.names[i];
+            if (name.word.get().state != .making) continue;
+            if (slots.has(name.maker.get().slot)) _ = try names.end(&pool.view, .of(@intCast(i)));
+        }
+    }
+
     // ------------------------------------------------------------ care
 
     pub const Freed = struct {
@@ -978,6 +1219,7 @@ pub const Pool = struct {
         }
         reaped.freed = try pool.expireClaims(system.monotonicMs());
         if (!slots.isEmpty() or pool.stranded > 0) reaped.freed.add(try pool.takeBack(slots));
+        if (!slots.isEmpty()) try pool.endMakings(slots);
         pool.stranded = 0;
         // After their holds: should we die in between, the next one reaps them again.
         for (0..layout.members_max) |i| {
@@ -1111,6 +1353,7 @@ pub const Pool = struct {
         used_bytes: u64 = 0,
         largest_free_bytes: u64 = 0,
         claimed_bytes: u64 = 0,
+        named_bytes: u64 = 0,
         held_by_self_bytes: u64 = 0,
         lent_bytes: u64 = 0,
         arrays: u32 = 0,
@@ -1129,7 +1372,7 @@ pub const Pool = struct {
         }
         try pool.acquire();
         defer pool.unlock();
-        result.metadata_bytes = view.geometry.metadataBytes(view.blocksBacked(), view.pinsBacked(), view.waitersBacked());
+        result.metadata_bytes = view.geometry.metadataBytes(view.blocksBacked(), view.pinsBacked(), view.waitersBacked(), view.namesBacked());
         result.backed_bytes = file.backed_bytes -| result.metadata_bytes;
         result.claims = view.header.claims.get();
         result.recoveries = view.header.recoveries.get();
@@ -1151,7 +1394,9 @@ pub const Pool = struct {
                 if (block.content.get().kind != layout.kind_trace) result.arrays += 1;
                 result.used_bytes += bytes;
                 const holders: Holders = .of(block);
-                if (holders.isEmpty()) result.claimed_bytes += bytes;
+                if (holders.isEmpty()) {
+                    if (block.names.get() > 0) result.named_bytes += bytes else result.claimed_bytes += bytes;
+                }
                 if (holders.has(pool.self.slot)) {
                     if (pool.view.holds[index.int()].holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
                 }
@@ -1180,7 +1425,7 @@ pub const Pool = struct {
                 .generation = @floatFromInt(word.generation),
                 .length_bytes = @floatFromInt(try View.lengthIn(block, extent)),
                 .offset = @floatFromInt(extent.offsetBytes()),
-                .claims = block.pins.get(),
+                .claims = block.pins.get() -| block.names.get(),
                 .kind = block.content.get().kind,
                 .holders = Holders.of(block).words,
             };
@@ -1196,15 +1441,14 @@ pub const Pool = struct {
         const now = pool.stats() catch return result;
         result.largest_free_bytes = now.largest_free_bytes;
         result.claimed_bytes = now.claimed_bytes;
-        result.held_bytes = now.used_bytes -| now.claimed_bytes;
+        result.named_bytes = now.named_bytes;
+        result.held_bytes = now.used_bytes -| now.claimed_bytes -| now.named_bytes;
         result.held_by_self_bytes = now.held_by_self_bytes;
         const now_ms = system.monotonicMs();
         for (0..pool.view.pinsUsed()) |i| {
             const pin = &pool.view.pins[i];
             if (pin.word.get().kind != .claim) continue;
-            // Made `ttl` before its deadline, as far as its maker did not say otherwise.
-            const made_ms = pin.deadline_ms.get() -| pool.claim_ttl_ms;
-            result.oldest_claim_ms = @max(result.oldest_claim_ms, now_ms -| made_ms);
+            result.oldest_claim_ms = @max(result.oldest_claim_ms, pin.of.made.get().ageMs(now_ms));
         }
         return result;
     }

@@ -1,6 +1,6 @@
 //! Repair after a lock owner died, and the walk that proves the segment sound.
 //!
-//! Recovery believes the chain, the block words, the holder bits and the pins, and makes everything else anew from them:
+//! Recovery believes the chain, the block words, the holder bits, the pins and the names, and makes everything else anew from them:
 //! `prev`, free lists, lists of unused entries, counts. Two passes over the table by index (a walk along the chain would
 //! jump through memory). It can itself be interrupted anywhere: it changes nothing that the next one needs.
 
@@ -8,6 +8,7 @@ const std = @import("std");
 const layout = @import("layout.zig");
 const free_lists = @import("free_lists.zig");
 const waiting = @import("waiting.zig");
+const names = @import("names.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
 const Holders = @import("view.zig").Holders;
@@ -21,6 +22,7 @@ pub fn recover(view: *const View, now_ms: u64) Corrupt!void {
     try putBackOrphan(view);
     try rebuildChain(view);
     try recountPins(view, now_ms);
+    try names.recover(view);
     try rebuildLists(view);
     try waiting.rebuild(view);
 }
@@ -51,6 +53,7 @@ fn rebuildChain(view: *const View) Corrupt!void {
         const index: BlockIndex = .of(@intCast(i));
         const block = try view.block(index);
         block.pins.update(0);
+        block.names.update(0);
         switch (block.word.get().state) {
             .unused => {
                 block.of.links.next.update(unused);
@@ -94,7 +97,7 @@ fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
             };
         }
         if (word.kind != .vacant) pin.word.commit(.{ .serial = word.serial });
-        pin.next_unused.update(unused);
+        pin.of.next_unused.update(unused);
         unused = index;
     }
     header.unused_pins.update(unused);
@@ -149,6 +152,7 @@ pub fn firstBroken(view: *const View) ?Broken {
     var census: Census = .{};
     return brokenChain(view, &census) orelse
         brokenPins(view, &census) orelse
+        brokenNames(view, &census) orelse
         brokenBlocks(view, &census) orelse
         brokenQuick(view, &census) orelse
         brokenRuns(view, &census) orelse
@@ -163,6 +167,10 @@ const Census = struct {
     listed: u32 = 0,
     quick_granules: u64 = 0,
     claims: u32 = 0,
+    names: u32 = 0,
+    names_of_blocks: u64 = 0,
+    /// Blocks of which it is not known how many of their pins are names.
+    crowded: u32 = 0,
     pins_of_blocks: u64 = 0,
 };
 
@@ -208,6 +216,13 @@ fn brokenPins(view: *const View, census: *Census) ?Broken {
     return null;
 }
 
+fn brokenNames(view: *const View, census: *Census) ?Broken {
+    const found = names.census(view);
+    if (found.what) |what| return .{ .what = what, .where = found.where };
+    census.names = found.set;
+    return null;
+}
+
 fn brokenBlocks(view: *const View, census: *Census) ?Broken {
     var in_table: u32 = 0;
     for (0..view.blocksUsed()) |i| {
@@ -217,7 +232,7 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
         switch (word.state) {
             .free => {
                 census.free += 1;
-                if (block.pins.get() != 0) return .{ .what = "a free block has pins", .where = i };
+                if (block.pins.get() != 0 or block.names.get() != 0) return .{ .what = "a free block has pins", .where = i };
             },
             .reserved => if (Holders.of(block).isEmpty()) return .{ .what = "a reserved block has no holder", .where = i },
             .cached => {
@@ -228,6 +243,8 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
             .used => {
                 if (word.zero) return .{ .what = "a block in use says that it is zero", .where = i };
                 census.pins_of_blocks += block.pins.get();
+                census.names_of_blocks += block.names.get();
+                if (block.names.get() == std.math.maxInt(u16)) census.crowded += 1;
                 if (!word.backed) return .{ .what = "a block in use is not backed", .where = i };
                 if (Holders.of(block).isEmpty() and block.pins.get() == 0) return .{ .what = "a block in use has neither holder nor pin", .where = i };
                 if (view.lengthBytes(block) catch null == null) return .{ .what = "a block's tail is longer than the block", .where = i };
@@ -236,7 +253,8 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
         }
     }
     if (in_table != census.in_chain) return .{ .what = "an entry is marked as part of the chain and is not in it", .where = in_table };
-    if (census.pins_of_blocks != census.claims) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
+    if (census.pins_of_blocks != census.claims + census.names) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
+    if (census.crowded == 0 and census.names_of_blocks != census.names) return .{ .what = "the blocks' counts of names do not add up to the names", .where = census.names_of_blocks };
     return null;
 }
 
@@ -323,7 +341,7 @@ fn brokenUnused(view: *const View, in_chain: u32) ?Broken {
         const pin = view.pin(pin_index) catch return .{ .what = "the list of unused pins leads out of the table" };
         if (pin.word.get().kind != .vacant) return .{ .what = "a pin in use is in the list of unused ones" };
         if (pins_listed > view.pinsUsed()) return .{ .what = "the list of unused pins does not end" };
-        pin_index = pin.next_unused.get();
+        pin_index = pin.of.next_unused.get();
     }
     if (pins_listed + header.claims.get() != view.pinsUsed()) return .{ .what = "an unused pin is lost", .where = pins_listed };
     return null;

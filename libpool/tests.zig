@@ -5,6 +5,8 @@ test {
     _ = @import("free_lists.zig");
     _ = @import("tests/model.zig");
     _ = @import("tests/life.zig");
+    _ = @import("names.zig");
+    _ = @import("tests/names.zig");
     _ = @import("tests/full.zig");
     _ = @import("tests/threads.zig");
     _ = @import("tests/small_device.zig");

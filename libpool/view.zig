@@ -84,6 +84,7 @@ pub const View = struct {
     waiting: *layout.Waiting,
     waiters: [*]layout.Waiter,
     activity: *layout.Activity,
+    names: [*]layout.Name,
     heap: [*]u8,
     fd: platform.Fd,
     /// For each entry of the block table.
@@ -93,6 +94,7 @@ pub const View = struct {
     blocks_known: u32,
     pins_known: u32,
     waiters_known: u32,
+    names_known: u32,
 
     pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold, buffers: []Buffers) View {
         return .{
@@ -105,6 +107,7 @@ pub const View = struct {
             .waiting = @ptrCast(@alignCast(segment + layout.waiting_start)),
             .waiters = @ptrCast(@alignCast(segment + geometry.waiters_start)),
             .activity = @ptrCast(@alignCast(segment + layout.activity_start)),
+            .names = @ptrCast(@alignCast(segment + geometry.names_start)),
             .heap = segment + geometry.heap_start,
             .fd = fd,
             .holds = holds,
@@ -112,6 +115,7 @@ pub const View = struct {
             .blocks_known = 0,
             .pins_known = 0,
             .waiters_known = 0,
+            .names_known = 0,
         };
     }
 
@@ -142,6 +146,14 @@ pub const View = struct {
     pub inline fn waitersUsed(view: *const View) u32 {
         return @min(view.waiting.waiters_used.get(), view.waitersBacked());
     }
+    pub fn namesBacked(view: *const View) u32 {
+        const said = @min(view.header.names_backed.get(), view.geometry.names_max);
+        if (said > view.names_known) view.learn(view.geometry.names_start, @sizeOf(layout.Name), &@constCast(view).names_known, said);
+        return @min(said, view.names_known);
+    }
+    pub fn namesUsed(view: *const View) u32 {
+        return @min(view.header.names_used.get(), view.namesBacked());
+    }
 
     pub inline fn block(view: *const View, index: BlockIndex) Corrupt!*Block {
         if (index.int() >= view.blocks_known and index.int() >= view.blocksBacked()) return error.Corrupt;
@@ -167,6 +179,11 @@ pub const View = struct {
         const entry = index.entry() orelse return &view.waiting.own[@intFromEnum(index) - 1];
         if (entry >= view.waiters_known and entry >= view.waitersBacked()) return error.Corrupt;
         return &view.waiters[entry];
+    }
+
+    pub fn name(view: *const View, index: layout.NameIndex) Corrupt!*layout.Name {
+        if (index.entry() >= view.names_known and index.entry() >= view.namesBacked()) return error.Corrupt;
+        return &view.names[index.entry()];
     }
 
     /// The granules of a block of the chain: from its start to the start of the next.

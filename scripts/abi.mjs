@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 const header = new URL("../libpool/arraypool.h", import.meta.url);
 const target = new URL("../core/abi.ts", import.meta.url);
 
-const FIELD_BYTES = { uint32_t: 4, int32_t: 4, double: 8, uint64_t: 8 };
+const FIELD_BYTES = { uint8_t: 1, uint32_t: 4, int32_t: 4, double: 8, uint64_t: 8 };
 
 /** The TypeScript text for the C header `text`. */
 export function generate(text) {

@@ -751,6 +751,10 @@ pub fn wakeOne(word: *const u32) bool {
     return linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, 1) == 1;
 }
 
+pub fn wakeAll(word: *const u32) void {
+    _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, std.math.maxInt(i32));
+}
+
 pub fn sleep(ms: u64) void {
     const time: linux.timespec = .{ .sec = 0, .nsec = @intCast(ms * 1_000_000) };
     _ = linux.nanosleep(&time, null);

@@ -504,6 +504,7 @@ pub fn ringSocket(_: u32, _: u64) bool {
 
 // ---------------------------------------------------------------- waiting, time, chance
 
+const wake_all = 0x100; // ULF_WAKE_ALL
 const compare_and_wait_shared = 3; // UL_COMPARE_AND_WAIT_SHARED
 extern "c" fn __ulock_wait(operation: u32, address: *const anyopaque, value: u64, timeout_us: u32) c_int;
 extern "c" fn __ulock_wake(operation: u32, address: *const anyopaque, value: u64) c_int;
@@ -520,6 +521,10 @@ pub fn waitNs(word: *const u32, expected: u32, timeout_ns: ?u64) void {
 
 pub fn wakeOne(word: *const u32) bool {
     return __ulock_wake(compare_and_wait_shared, word, 0) == 0;
+}
+
+pub fn wakeAll(word: *const u32) void {
+    _ = __ulock_wake(compare_and_wait_shared | wake_all, word, 0);
 }
 
 pub fn sleep(ms: u64) void {

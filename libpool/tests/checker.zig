@@ -3,6 +3,7 @@
 const std = @import("std");
 const s = @import("support.zig");
 const Look = @import("../look.zig").Look;
+const names = @import("names.zig");
 const Pool = s.Pool;
 
 fn populated() !struct { pool: *Pool, used: s.BlockIndex, free: s.BlockIndex } {
@@ -13,6 +14,10 @@ fn populated() !struct { pool: *Pool, used: s.BlockIndex, free: s.BlockIndex } {
         _ = try pool.release(index.int(), true);
     };
     _ = try pool.createClaim(indexes[1].int(), 1, 0);
+    try names.set(pool, "one", indexes[2].int());
+    try names.set(pool, "two", indexes[2].int());
+    try names.set(pool, "gone", indexes[2].int());
+    _ = try names.delete(pool, "gone");
     try s.expectSound(pool);
     const free = for (0..pool.view.blocksUsed()) |i| {
         if (pool.view.blocks[i].word.get().state == .free and pool.view.blocks[i].of.links.list.get() == .runs) break i;
@@ -108,6 +113,54 @@ test "every kind of damage to the metadata is found by check()" {
                 for (&p.view.lists.backed.heads) |*head| head.set(.none);
                 for (&p.view.lists.backed.second) |*bits| bits.set(0);
                 p.view.lists.backed.first.set(0);
+            }
+        }.f },
+        .{ .what = "name is on a block that is not there", .how = struct {
+            fn f(p: *Pool, _: u32, free: u32) void {
+                p.view.names[0].block.set(.of(free));
+            }
+        }.f },
+        .{ .what = "name is in no known state", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.names[0].word.set(@bitCast(@as(u32, 9)));
+            }
+        }.f },
+        .{ .what = "not found by its key", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.names[0].text[0].set(7);
+                p.view.names[1].hash.set(p.view.names[1].hash.get() ^ 1);
+            }
+        }.f },
+        .{ .what = "two have the same", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.names[1].text[0].set(p.view.names[0].text[0].get());
+                p.view.names[1].hash.set(p.view.names[0].hash.get());
+            }
+        }.f },
+        .{ .what = "does not end", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.names[0].next.set(.of(0));
+                for (p.view.names[0..16]) |*bucket| bucket.first.set(.of(0));
+            }
+        }.f },
+        .{ .what = "count of names is wrong", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.names.set(3);
+            }
+        }.f },
+        .{ .what = "no such number of buckets", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.name_buckets.set(17);
+            }
+        }.f },
+        .{ .what = "an unused name is lost", .how = struct {
+            fn f(p: *Pool, _: u32, _: u32) void {
+                p.view.header.unused_names.set(.none);
+            }
+        }.f },
+        .{ .what = "counts of names do not add up", .how = struct {
+            fn f(p: *Pool, used: u32, _: u32) void {
+                p.view.blocks[used].names.set(1);
             }
         }.f },
         .{ .what = "a free block has pins", .how = struct {

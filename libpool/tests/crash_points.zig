@@ -2,7 +2,7 @@
 //!
 //! A victim joins, is told to die right after its n-th store to shared memory (or system call that others can see), and
 //! runs one operation; n goes up until the operation ends before it dies. After each death another member goes on. Then
-//! every array and every claim must be as it was before the operation or as it is after it; the segment must be sound,
+//! every array, every claim and every name must be as it was before the operation or as it is after it; the segment must be sound,
 //! every array that others hold must have its exact content, nothing may be lost, and the next operations must work.
 //!
 //! Second level: where the victim died with the lock, a rescuer takes over and dies at every point of its recovery in
@@ -111,6 +111,8 @@ const Ground = struct {
         const left = stats.arrays - ground.arrays;
         try s.expect(left >= operation.arrays_left[0] and left <= operation.arrays_left[1]);
         try s.expectEqual(1, stats.members);
+        // Nobody waits for a maker that is dead.
+        for (pool.view.names[0..pool.view.namesUsed()]) |*name| try s.expect(name.word.get().state != .making);
         for ([_]u64{ 64, 1000, operations.large }) |bytes| {
             const index = try s.alloc(pool, bytes, true);
             try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, index), 0));
@@ -132,10 +134,25 @@ const Ground = struct {
 const Seen = struct {
     blocks: [2048]u64,
     pins: [8192]u64,
+    /// With the hash of the key, whatever record it is in.
+    names: [512]struct { key: u32, it: u64 },
+    names_count: usize,
 
     fn look(seen: *Seen, pool: *Pool) !void {
         try s.expectSound(pool); // takes the lock over, and recovers
-        seen.* = .{ .blocks = @splat(0), .pins = @splat(0) };
+        seen.* = .{ .blocks = @splat(0), .pins = @splat(0), .names = undefined, .names_count = 0 };
+        for (pool.view.names[0..pool.view.namesUsed()]) |*name| {
+            const word = name.word.get();
+            if (word.state == .vacant) continue;
+            var hash = std.hash.Wyhash.init(4);
+            hash.update(std.mem.asBytes(&word));
+            if (word.state == .making) hash.update(std.mem.asBytes(&name.maker));
+            if (word.state == .set) hash.update(std.mem.asBytes(&name.block));
+            if (word.state == .set) hash.update(std.mem.asBytes(&[_]u64{ name.generation.get(), name.offset.get(), name.length_bytes.get() }));
+            try s.expectEqual(0, seen.named(name.hash.get())); // a key has one record
+            seen.names[seen.names_count] = .{ .key = name.hash.get(), .it = hash.final() };
+            seen.names_count += 1;
+        }
         for (seen.blocks[0..pool.view.blocksUsed()], 0..) |*it, i| {
             const block = &pool.view.blocks[i];
             const word = block.word.get();
@@ -158,13 +175,19 @@ const Seen = struct {
             it.* = hash.final();
         }
     }
+
+    /// 0 where there is no such name.
+    fn named(seen: *const Seen, key: u32) u64 {
+        for (seen.names[0..seen.names_count]) |name| if (name.key == key) return name.it;
+        return 0;
+    }
 };
 
 var before: Seen = undefined;
 var after: Seen = undefined;
 var now: Seen = undefined;
 
-/// Each array and each claim is as before or as after.
+/// Each array, each claim and each name is as before or as after.
 fn expectAllOrNothing(operation: *const Operation) !void {
     var some_block_before = false;
     for (before.blocks, after.blocks, now.blocks, 0..) |was, will, is, i| {
@@ -177,9 +200,13 @@ fn expectAllOrNothing(operation: *const Operation) !void {
         try s.expect(is == was or is == will);
         if (operation.holds_before_claims and was != will and is == will) try s.expect(!some_block_before);
     }
+    for ([_]*const Seen{ &before, &after, &now }) |seen| for (seen.names[0..seen.names_count]) |name| {
+        const is = now.named(name.key);
+        try s.expect(is == before.named(name.key) or is == after.named(name.key));
+    };
 }
 
-/// What recovery believes: the chain, words, holders, pins, members, `touching`.
+/// What recovery believes: the chain, words, holders, pins, names, members, `touching`.
 fn truthOf(pool: *Pool) u64 {
     const view = &pool.view;
     var hash = std.hash.Wyhash.init(3);
@@ -202,6 +229,17 @@ fn truthOf(pool: *Pool) u64 {
         if (pin.word.get().kind == .vacant) continue;
         hash.update(std.mem.asBytes(&pin.generation));
         hash.update(std.mem.asBytes(&pin.block));
+    }
+    hash.update(std.mem.asBytes(&view.header.names_used));
+    hash.update(std.mem.asBytes(&view.header.renaming));
+    for (view.names[0..view.namesUsed()]) |*name| {
+        hash.update(std.mem.asBytes(&name.word));
+        if (name.word.get().state == .vacant) continue;
+        hash.update(std.mem.asBytes(&name.maker));
+        hash.update(std.mem.asBytes(&name.generation));
+        hash.update(std.mem.asBytes(&name.block));
+        hash.update(std.mem.asBytes(&name.hash));
+        hash.update(std.mem.asBytes(&name.text));
     }
     return hash.final();
 }

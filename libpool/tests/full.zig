@@ -135,3 +135,18 @@ test "the pin table grows with the number of claims, and says when it is full" {
     _ = try pool.createClaim(index, 1, 0);
     try s.expectSound(pool);
 }
+
+test "a full pool says how old the oldest claim is, however long each of them lives" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = (try s.alloc(pool, 1000, false)).int();
+    for ([_]u64{ 3_600_000, 1000, 0 }) |ttl_ms| {
+        const claim = try pool.createClaim(block, 1, ttl_ms);
+        try s.expect(pool.shortage(0).oldest_claim_ms < 60_000);
+        const pin = &pool.view.pins[@as(u20, @truncate(claim))];
+        pin.of.made.set(.of(s.system.monotonicMs() -| 90_000));
+        const age_ms = pool.shortage(0).oldest_claim_ms;
+        try s.expect(age_ms >= 89_000 and age_ms < 180_000);
+        try pool.dropClaim(block, s.generationOf(pool, .of(block)), claim, 1);
+    }
+}

@@ -34,6 +34,21 @@ test "each function of the header is exported with as many parameters of the sam
 test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(@sizeOf(exports.BlockInfo), @sizeOf(c.ap_block_info));
     try expectEqual(@sizeOf(exports.MemberInfo), @sizeOf(c.ap_member_info));
+    try expectEqual(@sizeOf(exports.NameInfo), @sizeOf(c.ap_name_info));
+    try expectEqual(@sizeOf(exports.NameValue), @sizeOf(c.ap_name_value));
+    try expectEqual(@offsetOf(exports.NameInfo, "key"), @offsetOf(c.ap_name_info, "key"));
+    try expectEqual(@offsetOf(exports.NameValue, "shape"), @offsetOf(c.ap_name_value, "shape"));
+    try expectEqual(layout.key_bytes_max, c.AP_KEY_BYTES_MAX);
+    try expectEqual(layout.axes_max, c.AP_AXES_MAX);
+    try expectEqual(exports.NameValue.no_shape, c.AP_NO_SHAPE);
+    inline for (@typeInfo(pool_file.Pool.Once).@"enum".fields) |field| {
+        try expectEqual(@field(c, "AP_ONCE_" ++ blk: {
+            var text: [field.name.len]u8 = undefined;
+            _ = std.ascii.upperString(&text, field.name);
+            const made = text;
+            break :blk &made;
+        }), field.value);
+    }
     try expectEqual(@sizeOf(exports.LookMember), @sizeOf(c.ap_look_member));
     try expectEqual(@offsetOf(exports.LookMember, "arrays"), @offsetOf(c.ap_look_member, "arrays"));
     try expectEqual(@sizeOf(exports.LookClaim), @sizeOf(c.ap_look_claim));

@@ -141,6 +141,8 @@ const Run = struct {
     full: bool,
     scribbled: bool,
     alone: bool,
+    /// Uses names, too, and corrupts them.
+    named: bool,
     corruptions: u32 = 0,
     /// Who has done something since the first wild field.
     actors: [members_max]bool = @splat(false),
@@ -443,6 +445,121 @@ const Run = struct {
         run.claims_count = @min(run.claims_count + 1, run.claims.len);
     }
 
+    // ------------------------------------------------------------ names
+
+    /// One of few, or anything.
+    fn key(run: *Run, buffer: *[8]u8) []const u8 {
+        const which = run.in.byte();
+        if (which >= 0xf0) {
+            for (buffer) |*byte| byte.* = run.in.byte();
+            return buffer[0 .. which % 9];
+        }
+        return std.fmt.bufPrint(buffer, "n{d}", .{which % 20}) catch unreachable;
+    }
+
+    fn nameOf(run: *Run, held: *const Held) exports.NameValue {
+        const bytes = @as(f64, @floatFromInt(held.bytes));
+        var value: exports.NameValue = .{ .block = held.block, .axes = exports.NameValue.no_shape, .offset = 0, .length_bytes = bytes, .shape = @splat(1) };
+        if (run.in.byte() & 1 == 1) value.axes = run.in.byte() % (layout.axes_max + 2);
+        if (run.in.byte() & 3 == 0) value.offset = @floatFromInt(run.in.byte());
+        return value;
+    }
+
+    fn names(run: *Run) !void {
+        const member = run.some() orelse return;
+        const pool = member.pool;
+        var buffer: [8]u8 = undefined;
+        const text = run.key(&buffer);
+        const bytes: u32 = @intCast(text.len);
+        run.beat();
+        switch (run.in.byte() % 9) {
+            0, 1, 2 => {
+                const held = run.someHeld(member) orelse return;
+                const value = run.nameOf(held);
+                try run.expectName(exports.ap_name_set(pool, text.ptr, bytes, &value), held.holds == 0, "set of a name");
+            },
+            3, 4 => try run.getName(member, text),
+            5 => try run.expectName(exports.ap_name_has(pool, text.ptr, bytes), false, "has of a name"),
+            6 => try run.expectName(exports.ap_name_delete(pool, text.ptr, bytes), false, "delete of a name"),
+            7 => try run.expectName(exports.ap_once_begin(pool, text.ptr, bytes, @floatFromInt(run.in.byte() & 1)), false, "begin of once"),
+            else => {
+                const held = run.someHeld(member);
+                const value = if (held) |it| run.nameOf(it) else undefined;
+                const unheld = if (held) |it| it.holds == 0 else false;
+                try run.expectName(exports.ap_once_end(pool, text.ptr, bytes, if (held == null) null else &value), unheld, "end of once");
+            },
+        }
+    }
+
+    /// A key, a shape or a part that is out of its range is this caller's fault.
+    fn expectName(run: *Run, result: i32, unheld: bool, comptime call: []const u8) !void {
+        if (result >= 0 or result == -10 or (unheld and result == -12)) return;
+        try run.expectCode(result, call);
+    }
+
+    fn getName(run: *Run, member: *Member, text: []const u8) !void {
+        if (member.held_count == held_max) return;
+        var value: exports.NameValue = undefined;
+        const result = exports.ap_name_get(member.pool, text.ptr, @intCast(text.len), &value);
+        if (result == -6) return;
+        if (result < 0) return run.expectName(result, false, "get of a name");
+        const at = try run.extentOf(member);
+        if (!(value.offset >= 0 and value.length_bytes >= 0 and value.offset + value.length_bytes <= @as(f64, @floatFromInt(at.bytes))))
+            return run.fail("a name names {d} bytes from {d} on, of {d}", .{ value.length_bytes, value.offset, at.bytes });
+        if (value.axes != exports.NameValue.no_shape) {
+            if (value.axes > layout.axes_max) return run.fail("a shape of {d} axes", .{value.axes});
+            for (value.shape[0..value.axes]) |axis| if (!(axis >= 0 and axis <= 1 << 56)) return run.fail("an axis of {d}", .{axis});
+        }
+        if (member.find(value.block)) |held| try run.again(member, held) else try run.take(member, value.block);
+    }
+
+    fn listNames(run: *Run) !void {
+        const member = run.some() orelse return;
+        var infos: [5]exports.NameInfo = undefined;
+        var from: f64 = @floatFromInt(run.in.byte());
+        run.beat();
+        for (0..2 + run.geometry.names_max / infos.len) |_| {
+            const count = exports.ap_name_list(member.pool, @intFromFloat(from), &infos, infos.len);
+            if (count < 0) return run.expectCode(count, "list of names");
+            for (infos[0..@intCast(count)]) |info| if (info.key_bytes < 1 or info.key_bytes > layout.key_bytes_max) return run.fail("a key of {d} bytes", .{info.key_bytes});
+            from = exports.ap_pool_record(member.pool)[0];
+            if (from < 0) return;
+        }
+        return run.fail("the list of names does not end", .{});
+    }
+
+    fn corruptName(run: *Run) void {
+        const view = &run.members[0].?.pool.view;
+        const header = view.header;
+        const backed = @min(view.names_known, 32);
+        if (backed > 0 and run.in.byte() & 3 != 0) {
+            const name = &view.names[run.in.byte() % backed];
+            switch (run.in.byte() % 12) {
+                0 => name.word.set(@bitCast(run.wild())),
+                1 => name.maker.set(@bitCast(run.wild())),
+                2 => name.generation.set(run.wild64()),
+                3 => name.offset.set(run.wild64()),
+                4 => name.length_bytes.set(run.wild64()),
+                5 => name.block.set(.of(run.wild())),
+                6 => name.hash.set(run.wild()),
+                7, 8 => name.next.set(@enumFromInt(run.wild())),
+                9 => name.first.set(@enumFromInt(run.wild())),
+                10 => name.made.set(run.wild()),
+                else => name.text[run.in.byte() % layout.text_words].set(run.wild64()),
+            }
+        } else switch (run.in.byte() % 7) {
+            0 => header.names_used.set(run.wild()),
+            1 => header.names_backed.set(run.wild()),
+            2 => header.renaming.set(.{ .from = run.wild(), .to = run.wild() }),
+            3 => header.names.set(run.wild()),
+            4 => header.name_buckets.set(run.wild()),
+            5 => header.unused_names.set(@enumFromInt(run.wild())),
+            else => view.blocks[run.in.byte() % 64].names.set(@truncate(run.wild())),
+        }
+        // As if its process had died with the lock, in the middle.
+        if (!run.single and run.in.byte() & 3 == 0) header.lock.set(.{ .slot = 9, .incarnation = 1 });
+    }
+
     fn dropClaim(run: *Run) !void {
         const member = run.some() orelse return;
         if (run.claims_count == 0) return;
@@ -518,6 +635,7 @@ const Run = struct {
         if (run.single and run.corruptions > 0) return;
         run.corruptions += 1;
         run.around.totals.corruptions += 1;
+        if (run.named and run.in.byte() & 1 == 1) return run.corruptName();
         const view = &first.pool.view;
         const index = run.in.byte() % 64;
         const block = &view.blocks[index];
@@ -591,7 +709,7 @@ const Run = struct {
                 1 => pin.generation.set(run.wild64()),
                 2 => pin.deadline_ms.set(run.wild64()),
                 3 => pin.block.set(.of(run.wild())),
-                else => pin.next_unused.set(@enumFromInt(run.wild())),
+                else => pin.of.next_unused.set(@enumFromInt(run.wild())),
             },
             // One entry over another: crossed links, duplicates, two blocks in one place.
             39 => if (!run.single) {
@@ -623,6 +741,11 @@ const Run = struct {
     // ------------------------------------------------------------ one step
 
     fn step(run: *Run) !void {
+        if (run.named) switch (run.in.byte() % 16) {
+            0...6 => return run.names(),
+            7 => return run.listNames(),
+            else => {},
+        };
         const what = run.in.byte() % 32;
         if (run.othersRest() and (what == 28 or what == 29)) return;
         switch (what) {
@@ -657,17 +780,27 @@ const alone: u8 = 0x40;
 pub const full: u8 = 6;
 pub const scribbled: u8 = 0x38;
 
-/// Whether an input of that first byte asks for a writer at the same time.
-pub fn isScribbled(first: u8) bool {
-    return first & scribbled == scribbled;
+/// An input that begins with this byte uses names, too; then the next one says the rest.
+pub const named: u8 = 0xff;
+
+/// Where the byte with these bits is.
+pub fn howAt(input: []const u8) usize {
+    return if (input.len > 1 and input[0] == named) 1 else 0;
+}
+
+/// Whether that byte asks for a writer at the same time.
+pub fn isScribbled(how: u8) bool {
+    return how & scribbled == scribbled;
 }
 
 /// Does one run. `error.Violation`: something did not hold, and `around.message` says what.
 pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
     around.totals.runs += 1;
-    const how: u8 = if (input.len > 0) input[0] else 0;
+    const at = howAt(input);
+    const how: u8 = if (input.len > 0) input[at] else 0;
     var it: Run = .{
-        .in = .{ .bytes = input, .at = 1 },
+        .in = .{ .bytes = input, .at = at + 1 },
+        .named = at == 1,
         .around = around,
         .single = how & single != 0,
         .alone = how & alone != 0,
@@ -898,13 +1031,14 @@ pub const Scribbler = struct {
             3 => view.geometry.blocks_max,
             else => random.uintLessThan(u32, 64),
         };
-        const base: [*]u8 = switch (random.uintLessThan(u32, 8)) {
+        const base: [*]u8 = switch (random.uintLessThan(u32, 9)) {
             // Not the lock: then nobody would get far.
             0 => @ptrCast(&view.header.touching),
             1 => @ptrCast(&view.members[random.uintLessThan(u32, 4)]),
             2 => @ptrCast(&view.lists.quick[small]),
             3 => @ptrCast(&view.lists.backed),
             4 => @ptrCast(&view.pins[small % 8]),
+            8 => if (view.names_known > 8) @ptrCast(&view.names[small % 8]) else @ptrCast(&view.header.renaming),
             else => @ptrCast(&view.blocks[small]),
         };
         const word: *u32 = @ptrCast(@alignCast(base + 4 * random.uintLessThan(u32, 12)));

@@ -4,6 +4,7 @@
 const std = @import("std");
 const s = @import("support.zig");
 const blocks = @import("../blocks.zig");
+const names = @import("names.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
@@ -130,6 +131,47 @@ fn expired(member: *Pool) !void {
     _ = try member.createClaim(block, 1, 1);
     try release(member, block);
     s.system.sleep(3);
+}
+
+/// An array of the survivor that only a name holds.
+fn named(pool: *Pool, plan: *Plan) anyerror!void {
+    plan.blocks[8] = try written(pool, 3000);
+    try names.set(pool, "it", plan.blocks[8]);
+    try release(pool, plan.blocks[8]);
+}
+
+/// So many names of one array.
+fn crowded(comptime count: u32) SetUp {
+    return struct {
+        fn f(pool: *Pool, plan: *Plan) anyerror!void {
+            var buffer: [16]u8 = undefined;
+            try named(pool, plan);
+            _ = try names.get(pool, "it");
+            for (1..count) |i| try names.set(pool, try std.fmt.bufPrint(&buffer, "{d}", .{i}), plan.blocks[8]);
+            try release(pool, plan.blocks[8]);
+        }
+    }.f;
+}
+
+fn namesIt(member: ?*Pool, plan: *Plan) anyerror!void {
+    try names.set(member.?, "it", plan.blocks[0]);
+}
+
+fn makes(member: *Pool, plan: *Plan) anyerror!void {
+    try row(1, 5000, &.{})(member, plan);
+    if (try names.begin(member, "it", 0) != .make) return error.TestUnexpectedResult;
+}
+
+/// A maker that is killed.
+fn makesAndDies(_: *Pool, plan: *Plan) anyerror!void {
+    const child = try s.Child.start(struct {
+        fn body(at: *Plan) !void {
+            const member = try at.join();
+            try makes(member, at);
+            s.die();
+        }
+    }.body, plan);
+    _ = try child.wait();
 }
 
 fn joins(_: ?*Pool, plan: *Plan) anyerror!void {
@@ -353,6 +395,64 @@ pub const all = [_]Operation{
     .{ .name = "trim", .set_up = row(7, large, &.{ 1, 3, 4 }), .run = struct {
         fn f(member: ?*Pool, _: *Plan) anyerror!void {
             if (try member.?.trim() < 3 * large - (16 << 10)) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "set of a name, the first of the pool", .set_up = row(1, 5000, &.{}), .run = namesIt, .arrays_left = .{ 0, 1 } },
+    .{ .name = "set of a name that is set", .prepare = named, .set_up = row(1, 5000, &.{}), .run = namesIt, .arrays_left = .{ 1, 1 } },
+    .{ .name = "set of a name, with growth of the buckets", .prepare = crowded(16), .set_up = row(1, 5000, &.{}), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try names.set(member.?, "that", plan.blocks[0]);
+        }
+    }.f, .arrays_left = .{ 1, 2 } },
+    .{ .name = "set of a name, with growth of the name table", .prepare = crowded(255), .set_up = row(1, 5000, &.{}), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try names.set(member.?, "that", plan.blocks[0]);
+        }
+    }.f, .arrays_left = .{ 1, 2 } },
+    .{ .name = "get of a name", .prepare = named, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (try names.get(member.?, "it") == null) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "delete of a name that held the array alone", .prepare = named, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (!try names.delete(member.?, "it")) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
+    .{ .name = "once, begun", .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (try names.begin(member.?, "it", 0) != .make) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "once, taken over from a maker that was killed", .set_up = makesAndDies, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (try names.begin(member.?, "it", 0) != .make) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "once, ended with an array", .set_up = makes, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            if (try names.finish(member.?, "it", plan.blocks[0]) != .there) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
+    .{ .name = "once, ended with nothing", .set_up = makes, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if (try names.finish(member.?, "it", null) != .there) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "set of a name that somebody else makes", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try makesAndDies(member, plan);
+            try row(1, 5000, &.{})(member, plan);
+        }
+    }.f, .run = namesIt, .arrays_left = .{ 0, 1 } },
+    .{ .name = "reap, of a maker that was killed", .set_up = makesAndDies, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if ((try member.?.reap()).members != 1) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "leave, while it makes something", .set_up = makes, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = member.?.close(false);
         }
     }.f },
     .{ .name = "leave, with arrays of its own and of others", .set_up = struct {

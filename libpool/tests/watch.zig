@@ -46,16 +46,18 @@ fn fail(when: []const u8) noreturn {
 }
 
 /// Only what has memory behind it.
-fn ranges() [3][2]u64 {
+fn ranges() [4][2]u64 {
     const header: *const layout.Header = @ptrCast(segment.?.ptr);
     const blocks = @min(header.blocks_backed.get(), geometry.blocks_max);
     const pins = @min(header.pins_backed.get(), geometry.pins_max);
     const waiting: *const layout.Waiting = @ptrCast(segment.?.ptr + layout.waiting_start);
     const waiters = @min(waiting.waiters_backed.get(), geometry.waiters_max);
+    const names = @min(header.names_backed.get(), geometry.names_max);
     return .{
         .{ 0, layout.blocks_start + @as(u64, blocks) * @sizeOf(layout.Block) },
         .{ geometry.pins_start, geometry.pins_start + @as(u64, pins) * @sizeOf(layout.Pin) },
         .{ geometry.waiters_start, geometry.waiters_start + @as(u64, waiters) * @sizeOf(layout.Waiter) },
+        .{ geometry.names_start, geometry.names_start + @as(u64, names) * @sizeOf(layout.Name) },
     };
 }
 
