@@ -1,7 +1,7 @@
 /** What people do with a package: several copies and versions at once, Workers first, reloading, read-only machines, others. */
 
 import { spawnSync } from "node:child_process";
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { assert, test, until } from "../support/harness.ts";
@@ -236,6 +236,46 @@ test("the package is imported in Workers, and never in the main thread", () =>
     }
   }), LIMIT_MS);
 
+// Other programs of this machine may have pools, too.
+const PREFIX = `in-use-${process.pid}-`;
+/** A new name, in the programs of these tests. */
+const NAME = `"${PREFIX}" + Math.random().toString(36).slice(2, 10)`;
+
+test("a test runner gives each file a Worker of its own, and ends it with its pools open", () => {
+  const file = `
+    import { expect, test } from "vitest";
+    import { pack, Pool, unpack } from "arraypool";
+    test("shares", () => {
+      const pool = Pool.create({ name: ${NAME}, capacity: "4M" }); // and never closed
+      const array = pool.from(Float64Array.of(1, 2, 3));
+      using got = unpack(structuredClone(pack({ array })));
+      got.array[0] = 9;
+      expect([...array]).toEqual([9, 2, 3]);
+      expect(pool.members().length).toBe(1);
+    });
+  `;
+  const files = Object.fromEntries([1, 2, 3].map((i) => [`${i}.test.js`, file]));
+  return withInstalled(files, async (folder) => {
+    symlinkSync(join(root, "node_modules/vitest"), join(folder, "node_modules/vitest"));
+    const vitest = join(root, "node_modules/vitest/vitest.mjs");
+    const output = await succeed([bun, "--bun", vitest, "run", "--pool=threads"], { cwd: folder });
+    assert.match(output, /Tests +3 passed/);
+    await sweep(folder);
+  });
+}, LIMIT_MS);
+
+/** The next pool takes away what the dead have left. */
+async function sweep(folder: string): Promise<void> {
+  await until(async () => {
+    await succeed([bun, "-e", 'import { Pool } from "arraypool"; Pool.create({ capacity: "1M" }).close();'], {
+      cwd: folder,
+    });
+    return segments().length === 0;
+  }, "all pools are gone");
+}
+
+const segments = (): string[] => readdirSync("/dev/shm").filter((name) => name.startsWith(`arraypool.${PREFIX}`));
+
 // ---------------------------------------------------------------- reloading
 
 const RELOADS = 8;
@@ -250,7 +290,7 @@ const reloaded = (make: string) => `
   globalThis.Bun?.gc(true);
   const maps = readFileSync("/proc/self/maps", "utf8").split("\\n").filter((line) => line.includes("/dev/shm/"));
   const descriptors = readdirSync("/proc/self/fd").length;
-  const segments = readdirSync("/dev/shm").filter((name) => name.startsWith("arraypool.")).length;
+  const segments = readdirSync("/dev/shm").filter((name) => name.startsWith("arraypool.${PREFIX}")).length;
   const { members } = pool.stats();
   console.log(JSON.stringify({ generation, maps: maps.length, descriptors, segments, members }));
   setInterval(() => kept[0]++, 1000);
@@ -269,18 +309,18 @@ for (
     [
       "bun --hot, with a named pool",
       [bun, "--hot", "--no-clear-screen"],
-      'Pool.openOrCreate({ name: "reload-" + process.pid, capacity: "4M" })',
+      `Pool.openOrCreate({ name: "${PREFIX}hot", capacity: "4M" })`,
     ],
     [
       "bun --hot, with a pool that is kept",
       [bun, "--hot", "--no-clear-screen"],
-      'globalThis.pool ??= Pool.create({ capacity: "4M" })',
+      `globalThis.pool ??= Pool.create({ name: ${NAME}, capacity: "4M" })`,
     ],
-    ["bun --watch", [bun, "--watch", "--no-clear-screen"], 'Pool.create({ capacity: "4M" })'],
+    ["bun --watch", [bun, "--watch", "--no-clear-screen"], `Pool.create({ name: ${NAME}, capacity: "4M" })`],
     [
       "deno run --watch",
       [deno, "run", "-A", "--no-check", "--watch", "--no-clear-screen"],
-      'Pool.create({ capacity: "4M" })',
+      `Pool.create({ name: ${NAME}, capacity: "4M" })`,
     ],
   ] as const
 ) {
@@ -313,17 +353,11 @@ for (
         assert.ok(last.descriptors - early.descriptors < last.generation - early.generation, JSON.stringify(loads));
         assert.deepEqual([early.maps, early.segments, early.members], [1, 1, 1]);
         assert.deepEqual([last.maps, last.segments, last.members], [1, 1, 1]);
-        // What is left when it was stopped by a signal is swept by the next pool.
-        await succeed([bun, "-e", 'import { Pool } from "arraypool"; Pool.create({ capacity: "1M" }).close();'], {
-          cwd: folder,
-        });
-        await until(() => segments().length === 0, "its pools are gone");
+        await sweep(folder); // it was stopped by a signal
       }),
     LIMIT_MS,
   );
 }
-
-const segments = (): string[] => readdirSync("/dev/shm").filter((name) => name.startsWith("arraypool."));
 
 // ---------------------------------------------------------------- machines
 
