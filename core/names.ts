@@ -96,11 +96,13 @@ export function getName(member: Member, name: string, wanted: ElementType | unde
   return hold === undefined ? undefined : makeOwner(type!, hold, hold.byteLength / type!.bytes, shape);
 }
 
+/** Whether a name names something. */
 export function hasName(member: Member, name: string): boolean {
   const length = encodeKey(name);
   return member.call((library, pool) => library.ap_name_has(pool, keyBytes, length)) === 1;
 }
 
+/** Takes a name away; false if there was none. */
 export function deleteName(member: Member, name: string): boolean {
   const length = encodeKey(name);
   return member.call((library, pool) => library.ap_name_delete(pool, keyBytes, length)) === 1;

@@ -108,7 +108,7 @@ function methods(owner, list, isStatic) {
     const title = name.startsWith("[") ? `${name}()` : call(name, shown[0].functionDef ?? shown[0]);
     const prefix = isStatic ? owner : lower(owner);
     lines.push(`#### ${prefix}${name.startsWith("[") ? "" : "."}${title}`, "");
-    lines.push(...code(shown.map(({ location }) => signature(location).replace(/^(static|override) /, "")).join("\n")));
+    lines.push(...code(shown.map(({ location }) => signature(location).replace(/^(?:(?:static|override|async) )+/, "")).join("\n")));
     lines.push(...comment(overloads.find(({ jsDoc }) => jsDoc)?.jsDoc));
   }
   return lines;

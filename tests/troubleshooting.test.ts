@@ -78,6 +78,7 @@ async function messages(): Promise<Message[]> {
   await made(abi.AP_ERR_FULL, full(abi.AP_CAUSE_BLOCKS));
   await made(abi.AP_ERR_FULL, full(abi.AP_CAUSE_CLAIMS));
   await made(abi.AP_ERR_FULL, full(abi.AP_CAUSE_WAITERS));
+  await made(abi.AP_ERR_FULL, full(abi.AP_CAUSE_NAMES));
   await made(abi.AP_ERR_FULL, { cause: abi.AP_CAUSE_DEVICE, detail: 4096 });
   await made(abi.AP_ERR_FULL, { cause: abi.AP_CAUSE_FILES });
 
