@@ -23,6 +23,7 @@ export type {
   TypedArrayClass,
   TypedArrays,
   Unpacked,
+  WaitAsyncOptions,
   WaitOptions,
   WaitResult,
 } from "./core/mod.ts";

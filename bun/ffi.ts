@@ -1,7 +1,7 @@
 /** Bun: the symbol table of the C library, and the interface of `core/native.ts` over `bun:ffi`. */
 
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
-import type { AsyncContext, Library, Native } from "../core/native.ts";
+import type { AsyncContext, Doorbell, Library, Native, Pointer } from "../core/native.ts";
 import type { CType, Functions, Signatures } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -25,6 +25,16 @@ interface BunProcess {
   getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
   on(event: "exit", listener: () => void): void;
 }
+interface BunSocket {
+  unref(): void;
+  terminate(): void;
+}
+interface BunSockets {
+  connect(options: { fd: number; socket: { data(): void } }): Promise<BunSocket>;
+}
+declare function setInterval(callback: () => void, delayMs: number): unknown;
+declare function clearInterval(id: unknown): void;
+declare function setImmediate(callback: () => void): void;
 declare function setTimeout(callback: () => void, delayMs: number): { unref(): void };
 
 const symbols = {
@@ -183,8 +193,27 @@ function open(path: string): Native {
     // Bun's collector feels every ArrayBuffer by itself.
     weigh: () => {},
     later: (callback, delayMs) => setTimeout(callback, delayMs).unref(),
+    nextTurn: setImmediate,
+    keepAlive: () => {
+      const timer = setInterval(() => {}, 2 ** 31 - 1);
+      return () => clearInterval(timer);
+    },
+    openDoorbell: (pool, _, onRing) => openDoorbell(library as unknown as Library, pool, onRing),
     atExit: (callback) => process.on("exit", callback),
     asyncContext: <T>() => new (process.getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) => process.env[name],
   };
+}
+
+/**
+ * Bun has no native calls that do not block. But its event loop watches any socket by descriptor, also one of datagrams,
+ * and closes it when a Worker is terminated.
+ */
+function openDoorbell(library: Library, pool: Pointer, onRing: () => void): Doorbell | undefined {
+  const fd = library.ap_doorbell_open(pool);
+  if (fd < 0) return undefined;
+  const { Bun } = globalThis as unknown as { Bun: BunSockets };
+  const opened = Bun.connect({ fd, socket: { data: onRing } });
+  void opened.then((socket) => socket.unref());
+  return { sleep: () => {}, close: () => void opened.then((socket) => socket.terminate()) };
 }

@@ -60,6 +60,8 @@ export class Hold implements Place {
   ended = false;
   /** Its buffer was detached here: whoever still sees the memory is a native call in flight. */
   detached = false;
+  /** Called at release, while somebody waits for an element. */
+  onRelease: (() => void) | undefined = undefined;
   /** Where it was made, and its record in the member's log, with ARRAYPOOL_TRACE=1. */
   origin: string | undefined = undefined;
   traced = -1;
@@ -81,6 +83,7 @@ export class Hold implements Place {
   release(): void {
     if (this.released) return;
     this.released = true;
+    this.onRelease?.();
     if (this.uses === 0) this.end();
   }
 

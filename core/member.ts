@@ -40,10 +40,11 @@ import {
 import { formatBytes, PoolError } from "./errors.ts";
 import { type Facts, failure, staleDescriptor } from "./failure.ts";
 import { Hold } from "./hold.ts";
-import { type Library, native, type Pointer } from "./native.ts";
+import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
 import { originsOf, traceStack, tracing } from "./trace.ts";
 import { TraceLog } from "./trace_log.ts";
+import type { Waits } from "./wait_async.ts";
 
 /** How to get to a segment. */
 export type Way =
@@ -126,6 +127,8 @@ export class Member {
   /** Joined only for what descriptors name: leaves by itself when it holds nothing and nobody else is there. */
   passing = false;
   closed = false;
+  /** Its waits that do not block. */
+  waits: Waits | undefined = undefined;
   /** The Pool that stands for it. */
   pool: Pool | undefined = undefined;
 
@@ -372,6 +375,11 @@ export class Member {
     return result;
   }
 
+  /** See Native. */
+  openDoorbell(address: number, onRing: () => void): Doorbell | undefined {
+    return native().openDoorbell(this.#pool!, address, onRing);
+  }
+
   // ------------------------------------------------------------------ calls
 
   /** Calls `use` with the library and the pool. @throws {PoolError} if the member is closed or the result negative. */
@@ -484,6 +492,7 @@ export class Member {
   /** Detaches every array, and leaves. */
   close(): void {
     if (this.closed) return;
+    this.waits?.close();
     this.closed = true;
     // A hold may unlink itself, and only itself.
     for (let hold = this.#first; hold !== undefined;) {

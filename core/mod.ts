@@ -8,4 +8,5 @@ export { pack, type Packed, release, unpack, type Unpacked } from "./pack.ts";
 export { type BlockInfo, type MemberInfo, Pool, type PoolOptions, type PoolStats } from "./pool.ts";
 export { isSharedArray, type SharedArray, type SharedView } from "./shared_array.ts";
 export type { Shape } from "./shape.ts";
+export type { WaitAsyncOptions } from "./wait_async.ts";
 export type { WaitOptions, WaitResult } from "./wait.ts";

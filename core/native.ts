@@ -92,6 +92,14 @@ export interface AsyncContext<T> {
   getStore(): T | undefined;
 }
 
+/** What wakes a member's event loop, and does not keep it alive. */
+export interface Doorbell {
+  /** The member is parked: `onRing` is to be called when somebody rings, perhaps also without. */
+  sleep(): void;
+  /** No more. The member is about to leave. */
+  close(): void;
+}
+
 /** A runtime. */
 export interface Native {
   readonly library: Library;
@@ -113,6 +121,15 @@ export interface Native {
   weigh(bytes: number): void;
   /** Calls `callback` once after `delayMs`, without keeping the process alive for it. */
   later(callback: () => void, delayMs: number): void;
+  /** Calls `callback` in the next turn of the event loop. */
+  nextTurn(callback: () => void): void;
+  /** Keeps the process alive until the function it returns is called. */
+  keepAlive(): () => void;
+  /**
+   * How a member's event loop is woken. `address`: of the word on which ap_doorbell_sleep sleeps. Undefined if it cannot be
+   * woken.
+   */
+  openDoorbell(pool: Pointer, address: number, onRing: () => void): Doorbell | undefined;
   /** Calls `callback` when this realm ends in good order. */
   atExit(callback: () => void): void;
   /** A value that code knows which was called with it, through whatever it awaits: `AsyncLocalStorage`. */

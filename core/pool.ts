@@ -44,6 +44,7 @@ import {
 } from "./shared_array.ts";
 import { type Shape, shapeLength } from "./shape.ts";
 import { guardClones, tracing } from "./trace.ts";
+import { type WaitAsyncOptions, waitInEventLoop } from "./wait_async.ts";
 import { notify, waitBlocking, type WaitOptions, type WaitResult } from "./wait.ts";
 
 /** How a pool is made. */
@@ -323,6 +324,37 @@ export class Pool implements Disposable {
     options: WaitOptions = {},
   ): WaitResult {
     return waitBlocking(this.#member, array, index, expected, options);
+  }
+
+  /**
+   * As `wait`, without blocking: a promise. It does not keep the process alive, unless `ref` is true, and costs nothing
+   * while nothing happens.
+   *
+   * @param array An Int32Array or Uint32Array of this pool, or a slice of one.
+   * @param index Which element.
+   * @param expected What it is to be for the wait to begin.
+   * @returns As `wait`. It is rejected with the reason of `signal` when that is aborted, and with a PoolError when the array is
+   * released or the pool closed (`ERR_RELEASED`, `ERR_CLOSED`).
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using state = pool.alloc(Int32Array, 1);
+   * const woken = pool.waitAsync(state, 0, 0, { timeoutMs: 60_000, ref: true });
+   * Atomics.store(state, 0, 1);
+   * console.log(pool.notify(state, 0), await woken); // 1 ok
+   * ```
+   */
+  // deno-lint-ignore require-await -- so that wrong arguments reject
+  async waitAsync(
+    array: Int32Array | Uint32Array,
+    index: number,
+    expected: number,
+    options: WaitAsyncOptions = {},
+  ): Promise<WaitResult> {
+    return waitInEventLoop(this.#member, array, index, expected, options);
   }
 
   /**

@@ -7,7 +7,7 @@
 
 import { AP_NOTIFY_ALL, AP_WAIT_GOES_ON, AP_WAIT_NOT_EQUAL, AP_WAIT_OK, AP_WAIT_TIMED_OUT } from "./abi.ts";
 import { quote } from "./errors.ts";
-import type { Place } from "./hold.ts";
+import type { Hold, Place } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { assertNotReleased, type SharedView, wordPlaceOf } from "./shared_array.ts";
 
@@ -95,8 +95,8 @@ export function checkCount(count: unknown): number {
 }
 
 /** Bytes from the start of the block to an element. */
-export function offsetOf(place: Place, array: Int32Array | Uint32Array, index: number): number {
-  return place.hold.offset + array.byteOffset + 4 * index;
+export function offsetOf(hold: Hold, array: Int32Array | Uint32Array, index: number): number {
+  return hold.offset + array.byteOffset + 4 * index;
 }
 
 /** Blocks. @throws {PoolError} */
@@ -110,7 +110,7 @@ export function waitBlocking(
   const place = checkWord(member, array, index);
   const word = checkExpected(array, expected);
   const timeoutMs = checkTimeout(checkWaitOptions(options).timeoutMs);
-  const offset = offsetOf(place, array, index);
+  const offset = offsetOf(place.hold, array, index);
   let result = member.call((library, pool) => library.ap_word_wait(pool, place.hold.block, offset, word, timeoutMs));
   while (result === AP_WAIT_GOES_ON) result = member.call((library, pool) => library.ap_word_wait_on(pool));
   return WAIT_RESULTS[result]!;
@@ -119,5 +119,5 @@ export function waitBlocking(
 /** Wakes. @throws {PoolError} */
 export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
   const place = checkWord(member, array, index);
-  return member.notify(place.hold, offsetOf(place, array, index), checkCount(count));
+  return member.notify(place.hold, offsetOf(place.hold, array, index), checkCount(count));
 }

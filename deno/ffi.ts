@@ -1,7 +1,7 @@
 /** Deno: the symbol table of the C library, and the interface of `core/native.ts` over `Deno.dlopen`. */
 
 import { AP_RUNTIME_DENO } from "../core/abi.ts";
-import type { AsyncContext, Library, Native, Pointer } from "../core/native.ts";
+import type { AsyncContext, Doorbell, Library, Native, Pointer } from "../core/native.ts";
 import type { CType, Functions, Signatures } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -9,10 +9,12 @@ import type { Runtime } from "../library/load.ts";
 interface DenoFfi {
   readonly env: { get(name: string): string | undefined };
   readonly permissions: { querySync(descriptor: { name: "env"; variable: string }): { readonly state: string } };
-  readonly UnsafePointer: { value(pointer: Pointer): bigint };
+  readonly UnsafePointer: { value(pointer: Pointer): bigint; create(address: bigint): Pointer };
+  /** Deno's own way into itself. */
+  readonly internal: symbol;
   dlopen(
     path: string,
-    symbols: Record<string, { parameters: string[]; result: string }>,
+    symbols: Record<string, { parameters: string[]; result: string; nonblocking?: boolean }>,
   ): { symbols: Record<string, unknown> };
   unrefTimer(id: unknown): void;
 }
@@ -24,7 +26,12 @@ interface DenoProcess {
 interface Module {
   buffer(address: number, byteLength: number, context: number): ArrayBuffer;
   wakeAtEnd(): void;
+  ringAtEnd(doorbell: number): void;
+  closeAtEnd(doorbell: number): void;
 }
+declare function setInterval(callback: () => void, delayMs: number): unknown;
+declare function clearInterval(id: unknown): void;
+declare function setImmediate(callback: () => void): void;
 declare function setTimeout(callback: () => void, delayMs: number): unknown;
 declare function addEventListener(type: "unload", listener: () => void): void;
 
@@ -87,6 +94,8 @@ const symbols = {
   ap_doorbell_park: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_doorbell_unpark(ap_pool *pool);
   ap_doorbell_unpark: { parameters: ["pointer"], result: "i32" },
+  // int32_t ap_doorbell_sleep(void *address);
+  ap_doorbell_sleep: { parameters: ["pointer"], result: "i32", nonblocking: true },
   // int32_t ap_doorbell_open(ap_pool *pool);
   ap_doorbell_open: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_doorbell_ring(ap_pool *pool);
@@ -145,6 +154,11 @@ const symbols = {
   ap_look_check: { parameters: ["pointer", "u32", "buffer"], result: "i32" },
 };
 
+/** What is not in Library, since not every runtime can call it. */
+interface Sleeper extends Library {
+  ap_doorbell_sleep(address: Pointer): Promise<number>;
+}
+
 /** Deno. */
 export const deno: Runtime = { name: "Deno", isHere: () => "Deno" in globalThis, open, functions };
 
@@ -188,9 +202,54 @@ function open(path: string): Native {
     },
     later: (callback, delayMs) => Deno.unrefTimer(setTimeout(callback, delayMs)),
     // Fires at every end but an uncaught error: the program's own, `Deno.exit` and `process.exit`.
+    nextTurn: setImmediate,
+    keepAlive: () => {
+      const timer = setInterval(() => {}, 2 ** 31 - 1);
+      return () => clearInterval(timer);
+    },
+    openDoorbell: (pool, address, onRing) =>
+      openDoorbell(Deno, library as unknown as Sleeper, module.exports as Module, pool, address, onRing),
     atExit: (callback) => addEventListener("unload", callback),
     asyncContext: <T>() => new (process.getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) =>
       Deno.permissions.querySync({ name: "env", variable: name }).state === "granted" ? Deno.env.get(name) : undefined,
+  };
+}
+
+/**
+ * A call on a thread of its own, which sleeps until somebody rings. It does not keep the process alive; when a Worker is
+ * terminated, the library ends it (node_api.zig), since the Worker's thread would wait for it.
+ */
+function openDoorbell(
+  Deno: DenoFfi,
+  library: Sleeper,
+  module: Module,
+  pool: Pointer,
+  address: number,
+  onRing: () => void,
+): Doorbell | undefined {
+  const { core } = (Deno as unknown as Record<symbol, { core?: { unrefOpPromise?(promise: unknown): void } }>)[
+    Deno.internal
+  ] ?? {};
+  if (core?.unrefOpPromise === undefined) return undefined;
+  const word = Deno.UnsafePointer.create(BigInt(address));
+  module.ringAtEnd(address);
+  let sleeps = false;
+  const woken = () => {
+    sleeps = false;
+    onRing();
+  };
+  return {
+    sleep: () => {
+      if (sleeps) return; // since before, and not woken
+      sleeps = true;
+      const call = library.ap_doorbell_sleep(word);
+      core.unrefOpPromise!(call);
+      void call.then(woken);
+    },
+    close: () => {
+      module.closeAtEnd(address);
+      library.ap_doorbell_ring(pool);
+    },
   };
 }

@@ -1,7 +1,8 @@
 //! The library as a Node-API module, beside its C interface: for hosts whose FFI makes buffers on foreign memory, but
-//! does not tell when they are gone (Deno). It exports one function:
+//! does not tell when they are gone (Deno). It exports
 //!
 //!     buffer(address: number, byteLength: number, context: number): ArrayBuffer
+//!     wakeAtEnd(), ringAtEnd(doorbell: number), closeAtEnd(doorbell: number)
 //!
 //! The ArrayBuffer shows that memory. When nothing sees it any more, which is after the last transfer of the buffer and
 //! after the last native call that uses it, `ap_buffer_gone(address, context)` is called, on any thread; not for context 0.
@@ -9,6 +10,7 @@
 //! The functions of Node-API are the host's own. They are weak: other hosts load the library without them.
 
 const exports = @import("exports.zig");
+const waiting = @import("waiting.zig");
 
 const Env = ?*anyopaque;
 const Value = ?*anyopaque;
@@ -24,7 +26,7 @@ fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
 pub export fn napi_register_module_v1(env: Env, module: Value) Value {
     const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
     const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return null;
-    inline for (.{ .{ "buffer", buffer }, .{ "wakeAtEnd", wakeAtEnd } }) |export_| {
+    inline for (.{ .{ "buffer", buffer }, .{ "wakeAtEnd", wakeAtEnd }, .{ "ringAtEnd", ringAtEnd }, .{ "closeAtEnd", closeAtEnd } }) |export_| {
         const name, const callback = export_;
         var function: Value = null;
         if (createFunction(env, name, name.len, callback, null, &function) != ok) return null;
@@ -51,6 +53,36 @@ fn buffer(env: Env, info: CallbackInfo) callconv(.c) Value {
     var result: Value = null;
     const made = create(env, @ptrFromInt(numbers[0]), numbers[1], gone, @ptrFromInt(numbers[2]), &result);
     return if (made == ok) result else null;
+}
+
+/// A Worker that is terminated waits for its native calls: for the one in ap_doorbell_sleep at that address, too.
+fn ringAtEnd(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const addHook = host("napi_add_env_cleanup_hook", Hook) orelse return null;
+    if (doorbellIn(env, info)) |doorbell| _ = addHook(env, ring, doorbell);
+    return null;
+}
+
+/// The doorbell is about to go away.
+fn closeAtEnd(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const removeHook = host("napi_remove_env_cleanup_hook", Hook) orelse return null;
+    if (doorbellIn(env, info)) |doorbell| _ = removeHook(env, ring, doorbell);
+    return null;
+}
+
+const Hook = fn (Env, *const fn (?*anyopaque) callconv(.c) void, ?*anyopaque) callconv(.c) i32;
+
+fn doorbellIn(env: Env, info: CallbackInfo) ?*anyopaque {
+    const getArguments = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
+    const getNumber = host("napi_get_value_double", fn (Env, Value, *f64) callconv(.c) i32) orelse return null;
+    var argument: [1]Value = .{null};
+    var count: usize = 1;
+    var address: f64 = 0;
+    if (getArguments(env, info, &count, &argument, null, null) != ok or getNumber(env, argument[0], &address) != ok) return null;
+    return if (address > 0 and address <= 1 << 53) @ptrFromInt(@as(usize, @intFromFloat(address))) else null;
+}
+
+fn ring(doorbell: ?*anyopaque) callconv(.c) void {
+    waiting.ring(@ptrCast(@alignCast(doorbell orelse return)));
 }
 
 /// Nothing calls this function: it is there to be released, which wakes the loop.

@@ -365,9 +365,13 @@ pub fn sleep(doorbell: *const layout.Cell(layout.DoorbellState)) void {
 
 /// Wakes this member's own sleep().
 pub fn wakeSelf(caller: Caller) void {
-    const state = &caller.view.waiting.doorbells[caller.self.slot].state;
-    state.commit(.awake);
-    _ = system.wakeOne(&state.raw);
+    ring(&caller.view.waiting.doorbells[caller.self.slot].state);
+}
+
+/// The same, for one who knows no more than the address.
+pub fn ring(doorbell: *layout.Cell(layout.DoorbellState)) void {
+    doorbell.commit(.awake);
+    _ = system.wakeOne(&doorbell.raw);
 }
 
 /// Where the member is woken from now on.

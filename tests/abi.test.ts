@@ -27,7 +27,7 @@ for (const runtime of ["bun", "deno"]) {
     const prototypes = header.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/\s+/g, " ");
     const entries = [
       ...source.matchAll(
-        /\/\/ (.*;)\n\s+(ap_\w+): \{\s*(?:args|parameters): \[([^\]]*)\],\s*(?:returns|result): "(\w+)",?\s*\}/g,
+        /\/\/ (.*;)\n\s+(ap_\w+): \{\s*(?:args|parameters): \[([^\]]*)\],\s*(?:returns|result): "(\w+)",?(?: nonblocking: true)?\s*\}/g,
       ),
     ];
     const names = entries.map(([, , name]) => name!);

@@ -1,0 +1,281 @@
+/**
+ * The waits of one member that do not block, and how its event loop is woken for them.
+ *
+ *     idle ──a wait begins──> looking ──nothing came for a while──> parked ──rung──> looking
+ *       └───────────────────────┘ no wait is left
+ *
+ * Looking costs a native call in each turn of the event loop, for some ten microseconds: that is how fast an answer comes
+ * from somebody who is awake, and to be woken takes longer. Parked, nothing runs: whoever notifies rings the doorbell (a
+ * socket that the event loop watches, or a native call on a thread of its own, as the runtime has it). Where a realm has
+ * no doorbell, it looks every few milliseconds instead.
+ *
+ * A wait ends once: notified, its time over, aborted, its array released, or its pool closed. What was notified before one
+ * of the others came ends with "ok": a wake is not lost.
+ */
+
+import { AP_RECORD_ADDRESS } from "./abi.ts";
+import { PoolError, quote } from "./errors.ts";
+import type { Hold } from "./hold.ts";
+import type { Member } from "./member.ts";
+import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
+import {
+  checkExpected,
+  checkTimeout,
+  checkWaitOptions,
+  checkWord,
+  offsetOf,
+  type WaitOptions,
+  type WaitResult,
+} from "./wait.ts";
+
+/** How a wait that does not block may go. */
+export interface WaitAsyncOptions extends WaitOptions {
+  /** Ends the wait with its reason. */
+  signal?: AbortSignal;
+  /** Keep the process alive while waiting. Default false. */
+  ref?: boolean;
+}
+
+/** Milliseconds of looking before parking: more where it helped. */
+const LOOK_FIRST_MS = 0.05;
+const LOOK_LEAST_MS = 0.01;
+const LOOK_MOST_MS = 0.2;
+/** Between two looks where there is no doorbell. */
+const POLL_MS = 5;
+const TIMER_MOST_MS = 2 ** 31 - 1;
+const TAKEN_AT_ONCE = 256;
+
+interface Wait {
+  readonly waiter: number;
+  /** So that the collector leaves it alone. */
+  readonly array: object;
+  readonly hold: Hold;
+  /** By performance.now(). */
+  readonly deadline: number;
+  readonly keepsAlive: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly onAbort: (() => void) | undefined;
+  resolve(result: WaitResult): void;
+  reject(reason: unknown): void;
+}
+
+/** Waits without blocking. @throws {TypeError | RangeError | PoolError} */
+export function waitInEventLoop(
+  member: Member,
+  array: Int32Array | Uint32Array,
+  index: number,
+  expected: number,
+  options: WaitAsyncOptions,
+): Promise<WaitResult> {
+  const { hold } = checkWord(member, array, index);
+  const word = checkExpected(array, expected);
+  const { timeoutMs, signal, ref } = checkWaitOptions(options);
+  const limitMs = checkTimeout(timeoutMs);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
+  }
+  if (ref !== undefined && typeof ref !== "boolean") {
+    throw new TypeError(`ref must be true or false, not ${quote(ref)}`);
+  }
+  signal?.throwIfAborted();
+  const waits = member.waits ??= new Waits(member);
+  return waits.begin(array, hold, offsetOf(hold, array, index), word, limitMs, signal, ref ?? false);
+}
+
+/** See above. */
+export class Waits {
+  readonly #member: Member;
+  readonly #pending = new Map<number, Wait>();
+  readonly #byHold = new Map<Hold, Set<Wait>>();
+  readonly #taken = new Uint32Array(TAKEN_AT_ONCE);
+
+  #state: "idle" | "looking" | "parked" = "idle";
+  #lookMs = LOOK_FIRST_MS;
+  #lookUntil = 0;
+  #doorbell: Doorbell | undefined;
+  #timerAt = Infinity;
+  #refs = 0;
+  #stopKeepingAlive: (() => void) | undefined;
+
+  constructor(member: Member) {
+    this.#member = member;
+  }
+
+  /** Begins a wait. @throws {PoolError} */
+  begin(
+    array: object,
+    hold: Hold,
+    offset: number,
+    expected: number,
+    limitMs: number,
+    signal: AbortSignal | undefined,
+    keepsAlive: boolean,
+  ): Promise<WaitResult> {
+    const waiter = this.#call((library, pool) => library.ap_word_watch(pool, hold.block, offset, expected));
+    if (waiter === 0) return Promise.resolve("not-equal");
+    if (limitMs === 0 && this.#unwatch(waiter)) return Promise.resolve("timed-out");
+    const { promise, resolve, reject } = Promise.withResolvers<WaitResult>();
+    const onAbort = signal && (() => this.#giveUp(wait, () => reject(signal.reason)));
+    const deadline = performance.now() + limitMs;
+    const wait: Wait = { waiter, array, hold, deadline, keepsAlive, signal, onAbort, resolve, reject };
+    this.#add(wait);
+    this.#look();
+    return promise;
+  }
+
+  #add(wait: Wait): void {
+    this.#pending.set(wait.waiter, wait);
+    const others = this.#byHold.get(wait.hold);
+    if (others !== undefined) others.add(wait);
+    else {
+      this.#byHold.set(wait.hold, new Set([wait]));
+      wait.hold.onRelease = () => this.#released(wait.hold);
+    }
+    if (wait.onAbort !== undefined) wait.signal!.addEventListener("abort", wait.onAbort, { once: true });
+    if (wait.keepsAlive && this.#refs++ === 0) this.#stopKeepingAlive = native().keepAlive();
+    this.#wakeAt(wait.deadline);
+  }
+
+  #remove(wait: Wait): void {
+    this.#pending.delete(wait.waiter);
+    const others = this.#byHold.get(wait.hold)!;
+    others.delete(wait);
+    if (others.size === 0) {
+      this.#byHold.delete(wait.hold);
+      wait.hold.onRelease = undefined;
+    }
+    if (wait.onAbort !== undefined) wait.signal!.removeEventListener("abort", wait.onAbort);
+    if (wait.keepsAlive && --this.#refs === 0) this.#stopKeepingAlive!();
+  }
+
+  /** Ends a wait that nobody has notified; what was notified is taken soon. */
+  #giveUp(wait: Wait, settle: () => void): void {
+    if (!this.#unwatch(wait.waiter)) return;
+    this.#remove(wait);
+    settle();
+  }
+
+  #unwatch(waiter: number): boolean {
+    return this.#call((library, pool) => library.ap_word_unwatch(pool, waiter)) === 0;
+  }
+
+  #call(use: (library: Library, pool: Pointer) => number): number {
+    return this.#member.call(use);
+  }
+
+  // ------------------------------------------------------------------ looking and being woken
+
+  #look(): void {
+    this.#lookUntil = performance.now() + this.#lookMs;
+    if (this.#state === "looking") return;
+    if (this.#state === "parked") this.#call((library, pool) => library.ap_doorbell_unpark(pool));
+    this.#state = "looking";
+    native().nextTurn(() => this.#turn());
+  }
+
+  #turn(): void {
+    if (this.#member.closed || this.#state !== "looking") return;
+    const came = this.#take();
+    if (this.#pending.size === 0) this.#state = "idle";
+    else if (performance.now() < this.#lookUntil) native().nextTurn(() => this.#turn());
+    else this.#park();
+    if (came) this.#lookMs = Math.min(2 * this.#lookMs, LOOK_MOST_MS);
+  }
+
+  #park(): void {
+    this.#lookMs = Math.max(this.#lookMs / 2, LOOK_LEAST_MS);
+    if (this.#call((library, pool) => library.ap_doorbell_park(pool)) === 1) return this.#take(), this.#afterTaking();
+    this.#state = "parked";
+    const address = this.#member.record[AP_RECORD_ADDRESS]!;
+    this.#doorbell ??= this.#open(address);
+    this.#doorbell.sleep();
+  }
+
+  #open(address: number): Doorbell {
+    const onRing = () => this.#rung();
+    return this.#member.openDoorbell(address, onRing) ??
+      { sleep: () => native().later(onRing, POLL_MS), close: () => {} };
+  }
+
+  #rung(): void {
+    if (this.#member.closed || this.#state !== "parked") return;
+    this.#call((library, pool) => library.ap_doorbell_unpark(pool));
+    this.#state = "looking";
+    this.#take();
+    this.#afterTaking();
+  }
+
+  #afterTaking(): void {
+    if (this.#pending.size === 0) this.#state = "idle";
+    else {
+      this.#state = "looking";
+      this.#lookUntil = performance.now() + this.#lookMs;
+      native().nextTurn(() => this.#turn());
+    }
+  }
+
+  /** Ends the waits that were notified. */
+  #take(): boolean {
+    let came = false;
+    for (let count = TAKEN_AT_ONCE; count === TAKEN_AT_ONCE;) {
+      count = this.#call((library, pool) => library.ap_doorbell_take(pool, this.#taken, TAKEN_AT_ONCE));
+      for (let i = 0; i < count; i++) {
+        const wait = this.#pending.get(this.#taken[i]!);
+        if (wait === undefined) continue;
+        this.#remove(wait);
+        wait.resolve("ok");
+        came = true;
+      }
+    }
+    return came;
+  }
+
+  // ------------------------------------------------------------------ ends that nobody notified
+
+  #wakeAt(deadline: number): void {
+    if (deadline >= this.#timerAt) return;
+    this.#timerAt = deadline;
+    const delay = Math.max(0, deadline - performance.now());
+    native().later(() => this.#timer(deadline), Math.min(delay, TIMER_MOST_MS));
+  }
+
+  #timer(deadline: number): void {
+    if (this.#timerAt !== deadline || this.#member.closed) return; // an earlier one came after it
+    this.#timerAt = Infinity;
+    const now = performance.now();
+    let next = Infinity;
+    for (const wait of [...this.#pending.values()]) {
+      if (wait.deadline > now) next = Math.min(next, wait.deadline);
+      else this.#giveUp(wait, () => wait.resolve("timed-out"));
+    }
+    if (next < Infinity) this.#wakeAt(next);
+  }
+
+  #released(hold: Hold): void {
+    for (const wait of [...this.#byHold.get(hold)!]) {
+      this.#giveUp(wait, () =>
+        wait.reject(
+          new PoolError(
+            "ERR_RELEASED",
+            "the array was released while somebody waited for one of its elements: end the wait first, by notify() or its signal",
+          ),
+        ));
+    }
+  }
+
+  /** Ends all waits: the member closes. */
+  close(): void {
+    this.#take();
+    for (const wait of [...this.#pending.values()]) {
+      this.#unwatch(wait.waiter);
+      this.#remove(wait);
+      wait.reject(
+        new PoolError(
+          "ERR_CLOSED",
+          `pool "${this.#member.name}" was closed here while somebody waited: close it later`,
+        ),
+      );
+    }
+    this.#doorbell?.close();
+  }
+}
