@@ -86,6 +86,7 @@ export const AP_INFO_SLOT = 2;
 export const AP_INFO_CLAIM_TTL_MS = 3;
 export const AP_INFO_GONE_ADDRESS = 4;
 export const AP_INFO_BLOCKS_MAX = 5;
+export const AP_INFO_DOORBELL_ADDRESS = 6;
 export const AP_STATS_CAPACITY = 0;
 export const AP_STATS_BACKED = 1;
 export const AP_STATS_USED = 2;

@@ -16,6 +16,7 @@ import {
   AP_GONE_STRIDE,
   AP_INFO_CAPACITY,
   AP_INFO_CLAIM_TTL_MS,
+  AP_INFO_DOORBELL_ADDRESS,
   AP_INFO_GONE_ADDRESS,
   AP_INFO_HEAP_ADDRESS,
   AP_MEMBER_INFO,
@@ -139,6 +140,7 @@ export class Member {
   #pool: Pointer | undefined;
   readonly #heap: number;
   readonly #gone: number;
+  readonly #doorbell: number;
 
   #first: Hold | undefined = undefined;
   #count = 0;
@@ -164,6 +166,7 @@ export class Member {
     library.ap_pool_info(pool);
     this.#heap = this.record[AP_INFO_HEAP_ADDRESS]!;
     this.#gone = this.record[AP_INFO_GONE_ADDRESS]!;
+    this.#doorbell = this.record[AP_INFO_DOORBELL_ADDRESS]!;
     this.capacityBytes = this.record[AP_INFO_CAPACITY]!;
     this.claimTtlMs = this.record[AP_INFO_CLAIM_TTL_MS]!;
     const text = new Uint8Array(64);
@@ -376,8 +379,8 @@ export class Member {
   }
 
   /** See Native. */
-  openDoorbell(address: number, onRing: () => void): Doorbell | undefined {
-    return native().openDoorbell(this.#pool!, address, onRing);
+  openDoorbell(onRing: () => void): Doorbell | undefined {
+    return native().openDoorbell(this.#pool!, this.#doorbell, onRing);
   }
 
   // ------------------------------------------------------------------ calls

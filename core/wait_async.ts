@@ -13,7 +13,6 @@
  * of the others came ends with "ok": a wake is not lost.
  */
 
-import { AP_RECORD_ADDRESS } from "./abi.ts";
 import { PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import type { Member } from "./member.ts";
@@ -184,17 +183,20 @@ export class Waits {
 
   #park(): void {
     this.#lookMs = Math.max(this.#lookMs / 2, LOOK_LEAST_MS);
-    if (this.#call((library, pool) => library.ap_doorbell_park(pool)) === 1) return this.#take(), this.#afterTaking();
-    this.#state = "parked";
-    const address = this.#member.record[AP_RECORD_ADDRESS]!;
-    this.#doorbell ??= this.#open(address);
-    this.#doorbell.sleep();
+    // Before: who finds the member parked must know how to wake it.
+    const doorbell = this.#doorbell ??= this.#open();
+    if (this.#call((library, pool) => library.ap_doorbell_park(pool)) === 1) {
+      this.#take();
+      this.#afterTaking();
+    } else {
+      this.#state = "parked";
+      doorbell.sleep();
+    }
   }
 
-  #open(address: number): Doorbell {
+  #open(): Doorbell {
     const onRing = () => this.#rung();
-    return this.#member.openDoorbell(address, onRing) ??
-      { sleep: () => native().later(onRing, POLL_MS), close: () => {} };
+    return this.#member.openDoorbell(onRing) ?? { sleep: () => native().later(onRing, POLL_MS), close: () => {} };
   }
 
   #rung(): void {

@@ -136,7 +136,8 @@ enum {
   AP_INFO_SLOT = 2,
   AP_INFO_CLAIM_TTL_MS = 3,
   AP_INFO_GONE_ADDRESS = 4, /* context of ap_buffer_gone for block b: this + b * AP_GONE_STRIDE */
-  AP_INFO_BLOCKS_MAX = 5
+  AP_INFO_BLOCKS_MAX = 5,
+  AP_INFO_DOORBELL_ADDRESS = 6 /* for ap_doorbell_sleep */
 };
 #define AP_GONE_STRIDE 16u
 
@@ -285,9 +286,9 @@ int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
 
 /* How a member that waits for notified waiters is woken: once after each ap_doorbell_park that returned 0 (1: there is
  * something to take first), and ap_doorbell_unpark when it looks by itself again.
- *   - By default some thread of the process has to be in ap_doorbell_sleep, with the address in record[AP_RECORD_ADDRESS] of
- *     ap_doorbell_park: it returns when it is time to take (or before), and touches nothing else of the member.
- *   - After ap_doorbell_open, a datagram arrives at the socket whose descriptor that returns (nonblocking, the caller's to
+ *   - By default some thread of the process has to be in ap_doorbell_sleep, with the address that ap_pool_info tells: it returns
+ *     when it is time to take (or before), and touches nothing else of the member.
+ *   - After ap_doorbell_open, which has to come before the first ap_doorbell_park, a datagram arrives at the socket whose descriptor that returns (nonblocking, the caller's to
  *     close). Datagrams without the member's secret are dropped by the kernel.
  * ap_doorbell_ring makes the member's own ap_doorbell_sleep return. */
 int32_t ap_doorbell_park(ap_pool *pool);

@@ -163,13 +163,14 @@ pub export fn ap_pool_record(pool: *Pool) *[32]f64 {
 
 pub export fn ap_pool_info(pool: *Pool) i32 {
     const geometry = pool.view.geometry;
-    pool.record[0..6].* = .{
+    pool.record[0..7].* = .{
         @floatFromInt(geometry.capacity_bytes),
         @floatFromInt(@intFromPtr(pool.view.heap)),
         @floatFromInt(pool.self.slot),
         @floatFromInt(pool.claim_ttl_ms),
         @floatFromInt(@intFromPtr(&pool.view.buffers[0].gone)),
         @floatFromInt(geometry.blocks_max),
+        @floatFromInt(@intFromPtr(&pool.view.waiting.doorbells[pool.self.slot].state)),
     };
     return 0;
 }
@@ -374,7 +375,6 @@ pub export fn ap_doorbell_take(pool: *Pool, waiters: [*]u32, max: u32) i32 {
 
 pub export fn ap_doorbell_park(pool: *Pool) i32 {
     const parked = waiting.park(pool.caller()) catch |err| return failed(pool, err);
-    pool.record[address_at] = @floatFromInt(@intFromPtr(&pool.view.waiting.doorbells[pool.self.slot].state));
     return @intFromBool(!parked);
 }
 

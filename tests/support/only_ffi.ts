@@ -23,6 +23,11 @@ const pool = Pool.create({ capacity: "16M" });
   using kept = zeros.retain();
   await kept.holdUntil(Promise.resolve(1));
   console.log(zeros, pool, pool.stats(), pool.blocks(), pool.members(), pool.reap(), pool.trim());
+  using words = pool.alloc(Int32Array, 1);
+  check(pool.wait(words, 0, 0, { timeoutMs: 1 }) === "timed-out", "wait");
+  const woken = pool.waitAsync(words, 0, 0, { ref: true });
+  await new Promise((resolve) => setTimeout(resolve, 20)); // its doorbell is there by then
+  check(pool.notify(words, 0) === 1 && await woken === "ok", "notify");
   pool.check();
 }
 check(pool.stats().arrays === 0, "released");

@@ -1,0 +1,455 @@
+/** wait, waitAsync and notify: as Atomics has them, between processes and Workers. */
+
+import { statSync } from "node:fs";
+import { pack, Pool, type SharedArray, type WaitAsyncOptions } from "arraypool";
+import {
+  assert,
+  type Child,
+  rejectsPoolError,
+  runtime,
+  runtimes,
+  sleep,
+  start,
+  test,
+  throwsPoolError,
+  until,
+  withPool,
+} from "./support/harness.ts";
+
+const WAITER = "./waiter.ts";
+
+interface WebWorker {
+  postMessage(message: unknown): void;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  terminate(): void;
+}
+declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+
+type Words = SharedArray<Int32Array>;
+
+/** An order for a waiter. `words[index + 1]` is what it tells besides the result. */
+function order(what: string, words: Words, index = 0, expected = 0, more: object = {}) {
+  return pack({ do: what, words, index, expected, ...more });
+}
+
+async function withWaiter(child: Child, use: (child: Child) => unknown): Promise<void> {
+  try {
+    await use(child);
+    await child.end();
+  } finally {
+    await child.kill();
+  }
+}
+
+/** Somebody who blocks cannot say when: notifies until `count` have woken. */
+async function untilWoken(pool: Pool, words: Words, index: number, count: number): Promise<void> {
+  let woken = 0;
+  await until(() => (woken += pool.notify(words, index)) >= count, `${count} were waiting`);
+  assert.equal(woken, count);
+}
+
+/** A Worker that waits. */
+class Waiting {
+  readonly #worker = new Worker(new URL("./support/waiter.ts", import.meta.url), { type: "module" });
+  readonly #answers: unknown[] = [];
+
+  constructor(message: unknown) {
+    this.#worker.onmessage = ({ data }) => this.#answers.push(data);
+    this.#worker.postMessage(message);
+  }
+  async next(): Promise<unknown> {
+    await until(() => this.#answers.length > 0, "the Worker answers");
+    return this.#answers.shift();
+  }
+  [Symbol.dispose](): void {
+    this.#worker.terminate();
+  }
+}
+
+// ---------------------------------------------------------------- what they are
+
+test("wait begins only if the element is as expected, and ends when its time is over", () =>
+  withPool(async (pool) => {
+    using signed = pool.from(Int32Array.of(0, -1, 5));
+    using unsigned = pool.from(Uint32Array.of(4_000_000_000));
+    for (const timeoutMs of [0, 0.5, 20]) {
+      const blocking = (...args: [Int32Array | Uint32Array, number, number]) => pool.wait(...args, { timeoutMs });
+      const otherwise = (...args: [Int32Array | Uint32Array, number, number]) =>
+        pool.waitAsync(...args, { timeoutMs, ref: true });
+      for (const waits of [blocking, otherwise]) {
+        assert.equal(await waits(signed, 0, 1), "not-equal");
+        assert.equal(await waits(signed, 0, 0), "timed-out");
+        assert.equal(await waits(signed, 1, -1), "timed-out");
+        assert.equal(await waits(signed.subarray(2), 0, 5), "timed-out");
+        assert.equal(await waits(signed.subarray(1, 2), 0, 5), "not-equal");
+        assert.equal(await waits(signed.reshape([3, 1]).slab(2), 0, 5), "timed-out");
+        assert.equal(await waits(unsigned, 0, 4_000_000_000), "timed-out");
+      }
+    }
+    const begun = performance.now();
+    assert.equal(pool.wait(signed, 0, 0, { timeoutMs: 250 }), "timed-out");
+    assert.ok(performance.now() - begun >= 249);
+    assert.equal(pool.notify(signed, 0), 0);
+  }));
+
+test("notify wakes those who came first, as many as asked for, and says how many", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 4);
+    const order: number[] = [];
+    const waits = Array.from(
+      { length: 5 },
+      (_, i) =>
+        pool.waitAsync(i % 2 ? words.subarray(1) : words, i % 2 ? 0 : 1, 0, { ref: true }).then(() => order.push(i)),
+    );
+    assert.equal(pool.notify(words, 0), 0);
+    assert.equal(pool.notify(words, 2), 0);
+    assert.equal(pool.notify(words, 1, 0), 0);
+    assert.equal(pool.notify(words, 1, 1), 1);
+    await waits[0];
+    assert.equal(pool.notify(words.subarray(1), 0, 2), 2);
+    await waits[2];
+    assert.equal(pool.notify(words, 1, Infinity), 2);
+    await Promise.all(waits);
+    assert.deepEqual(order, [0, 1, 2, 3, 4]);
+    assert.equal(pool.notify(words, 1), 0);
+  }));
+
+test("each word has its own waiters, however many words there are", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Uint32Array, 3000);
+    const results = Array.from(words, (_, i) => pool.waitAsync(words, i, 0, { ref: true }));
+    let ended = 0;
+    for (const result of results) void result.then(() => ended++);
+    for (let i = 0; i < words.length; i += 2) assert.equal(pool.notify(words, i), 1);
+    await until(() => ended >= words.length / 2, "half of them have ended");
+    for (let i = 0; i < words.length; i++) assert.equal(pool.notify(words, i), i % 2);
+    assert.deepEqual(new Set(await Promise.all(results)), new Set(["ok"]));
+  }));
+
+test("wrong arguments are a TypeError or a RangeError, and nothing begins", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 3);
+    using unsigned = pool.alloc(Uint32Array, 3);
+    using floats = pool.alloc(Float32Array, 3);
+    using empty = pool.alloc(Int32Array, 0);
+    using other = Pool.create({ capacity: "1M" });
+    using foreign = other.alloc(Int32Array, 3);
+    type Call = [unknown, unknown?, unknown?, unknown?];
+    const wrong: [Call, typeof TypeError | typeof RangeError, RegExp][] = [
+      [[floats, 0, 0], TypeError, /Int32Array or Uint32Array of a pool/],
+      [[new Int32Array(3), 0, 0], TypeError, /not an ordinary Int32Array/],
+      [[words.slice(), 0, 0], TypeError, /not an ordinary Int32Array/],
+      [[[0, 0], 0, 0], TypeError, /not an array/],
+      [[undefined, 0, 0], TypeError, /not undefined/],
+      [[foreign, 0, 0], TypeError, /use array\.pool/],
+      [[words, "0", 0], TypeError, /index must be a number, not "0"/],
+      [[words, undefined, 0], TypeError, /index must be a number/],
+      [[words, 3, 0], RangeError, /from 0 to 2, not 3/],
+      [[words, -1, 0], RangeError, /not -1/],
+      [[words, 0.5, 0], RangeError, /not 0.5/],
+      [[words, NaN, 0], RangeError, /not NaN/],
+      [[words.subarray(1), 2, 0], RangeError, /from 0 to 1, not 2/],
+      [[empty, 0, 0], RangeError, /empty array has no element 0/],
+    ];
+    const wrongWaits: typeof wrong = [
+      [[words, 0], TypeError, /expected must be a number, not undefined/],
+      [[words, 0, 0n], TypeError, /expected must be a number, not 0n/],
+      [[words, 0, 0.5], RangeError, /expected must be an integer that fits an Int32/],
+      [[words, 0, 2 ** 31], RangeError, /not 2147483648/],
+      [[unsigned, 0, -1], RangeError, /integer that fits an Uint32, not -1/],
+      [[words, 0, 0, { timeoutMs: -1 }], RangeError, /timeoutMs must be 0, more, or Infinity, not -1/],
+      [[words, 0, 0, { timeoutMs: NaN }], RangeError, /not NaN/],
+      [[words, 0, 0, { timeoutMs: "1" }], TypeError, /timeoutMs must be a number/],
+      [[words, 0, 0, 5], TypeError, /options must be an object, not 5/],
+      [[words, 0, 0, null], TypeError, /options must be an object, not null/],
+    ];
+    const wrongAsync: typeof wrong = [
+      [[words, 0, 0, { signal: {} }], TypeError, /signal must be an AbortSignal, not an object/],
+      [[words, 0, 0, { ref: 1 }], TypeError, /ref must be true or false, not 1/],
+    ];
+    const wrongCounts: typeof wrong = [
+      [[words, 0, -1], RangeError, /count must be 0, a positive integer, or Infinity, not -1/],
+      [[words, 0, 1.5], RangeError, /not 1.5/],
+      [[words, 0, NaN], RangeError, /not NaN/],
+      [[words, 0, "1"], TypeError, /count must be a number, not "1"/],
+    ];
+    for (const [call, type, message] of [...wrong, ...wrongWaits, ...wrongAsync]) {
+      const expected = { name: type.name, message };
+      if (!wrongAsync.some(([only]) => only === call)) {
+        assert.throws(() => pool.wait(...call as Parameters<Pool["wait"]>), expected);
+      }
+      await assert.rejects(pool.waitAsync(...call as Parameters<Pool["waitAsync"]>), expected);
+    }
+    for (const [call, type, message] of [...wrong, ...wrongCounts]) {
+      const [array, index, count] = call;
+      const given = wrong.some(([only]) => only === call) ? undefined : count;
+      const expected = { name: type.name, message };
+      assert.throws(() => pool.notify(array as Int32Array, index as number, given as number), expected);
+    }
+    for (let i = 0; i < 3; i++) assert.equal(pool.notify(words, i), 0);
+  }));
+
+test("what was released or closed cannot be waited for", () =>
+  withPool(async (pool) => {
+    const words = pool.alloc(Int32Array, 3);
+    const slice = words.subarray(1);
+    words.release();
+    for (const array of [words, slice]) {
+      throwsPoolError(() => pool.wait(array, 0, 0), "ERR_RELEASED");
+      throwsPoolError(() => pool.notify(array, 0), "ERR_RELEASED");
+      await rejectsPoolError(() => pool.waitAsync(array, 0, 0), "ERR_RELEASED");
+    }
+    const other = Pool.create({ capacity: "1M" });
+    const closed = other.alloc(Int32Array, 3);
+    other.close();
+    throwsPoolError(() => other.wait(closed, 0, 0), "ERR_CLOSED");
+    throwsPoolError(() => other.notify(closed, 0), "ERR_CLOSED");
+    await rejectsPoolError(() => other.waitAsync(closed, 0, 0), "ERR_CLOSED");
+  }));
+
+// ---------------------------------------------------------------- how else a wait ends
+
+test("an aborted wait ends with the signal's reason, and takes no wake with it", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 3);
+    const reason = new Error("on purpose");
+    await assert.rejects(pool.waitAsync(words, 0, 0, { signal: AbortSignal.abort(reason) }), reason);
+    await assert.rejects(pool.waitAsync(words, 0, 1, { signal: AbortSignal.abort() }), { name: "AbortError" });
+    assert.equal(pool.notify(words, 0), 0);
+
+    const controller = new AbortController();
+    const { signal } = controller;
+    const first = pool.waitAsync(words, 0, 0, { signal });
+    const second = pool.waitAsync(words, 0, 0, { ref: true });
+    const notified = pool.waitAsync(words, 1, 0, { signal, ref: true });
+    assert.equal(pool.notify(words, 1), 1);
+    controller.abort(reason);
+    await assert.rejects(first, reason);
+    assert.equal(await notified, "ok", "it was counted as woken before the abort");
+    assert.equal(pool.notify(words, 0, 1), 1);
+    assert.equal(await second, "ok");
+  }));
+
+test("releasing the array ends the waits for it, and no others", () =>
+  withPool(async (pool) => {
+    const words = pool.alloc(Int32Array, 3);
+    using kept = words.retain();
+    const ended = [pool.waitAsync(words, 0, 0), pool.waitAsync(words.subarray(1), 0, 0)];
+    const goesOn = pool.waitAsync(kept, 0, 0, { ref: true });
+    words.release();
+    for (const wait of ended) await rejectsPoolError(() => wait, "ERR_RELEASED", /released while somebody waited/);
+    assert.equal(pool.notify(kept, 0), 1);
+    assert.equal(await goesOn, "ok");
+  }));
+
+test("closing the pool ends all waits, also those of which nobody knows", () =>
+  withPool(async (pool) => {
+    const words = pool.alloc(Int32Array, 3);
+    const waits = [pool.waitAsync(words, 0, 0), pool.waitAsync(words, 1, 0, { timeoutMs: 1e6, ref: true })];
+    await sleep(20); // parked
+    waits.push(pool.waitAsync(words, 2, 0));
+    pool.close();
+    for (const wait of waits) await rejectsPoolError(() => wait, "ERR_CLOSED", /closed here while somebody waited/);
+  }));
+
+test("a time that no timer can hold is waited all the same", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 1);
+    const wait = pool.waitAsync(words, 0, 0, { timeoutMs: 2 ** 33, ref: true });
+    assert.equal(await Promise.race([wait, sleep(20)]), undefined);
+    assert.equal(pool.notify(words, 0), 1);
+    assert.equal(await wait, "ok");
+  }));
+
+test("thousands of waits leave nothing behind", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 64);
+    const backed = () => statSync(`/dev/shm/arraypool.${pool.name}`).blocks;
+    let after = 0;
+    for (let round = 0; round < 4; round++) {
+      const controller = new AbortController();
+      const ends: Promise<unknown>[] = [];
+      const begin = (i: number, options: WaitAsyncOptions) =>
+        ends.push(pool.waitAsync(words, i % 64, 0, options).catch(() => {}));
+      for (let i = 0; i < 1500; i++) begin(i, { ref: true });
+      for (let i = 0; i < 1500; i++) begin(i, { signal: controller.signal });
+      for (let i = 0; i < 1500; i++) begin(i, { timeoutMs: 1 + i % 7, ref: true });
+      controller.abort();
+      await sleep(10);
+      let woken = 0;
+      for (let i = 0; i < 64; i++) woken += pool.notify(words, i);
+      assert.ok(woken >= 1500 && woken <= 3000, `${woken} woke`);
+      await Promise.all(ends);
+      pool.check();
+      if (round === 0) after = backed();
+    }
+    assert.equal(backed(), after);
+  }));
+
+test("more waits than a pool has room for are an error, and those before go on", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 1);
+    const waits: Promise<unknown>[] = [];
+    let full: unknown;
+    for (let i = 0; i < 10_000 && full === undefined; i++) {
+      const wait = pool.waitAsync(words, 0, 0, { ref: true });
+      waits.push(wait);
+      // Wrong arguments and full tables reject at once.
+      await Promise.race([wait, undefined]).catch((error) => full = error);
+    }
+    await rejectsPoolError(() => waits.pop()!, "ERR_POOL_FULL", /no room for another waitAsync/);
+    assert.ok(waits.length >= 4096);
+    assert.equal(pool.notify(words, 0), waits.length);
+    await Promise.all(waits);
+    assert.equal(await pool.waitAsync(words, 0, 0, { timeoutMs: 0 }), "timed-out");
+  }, { capacity: "1M" }));
+
+// ---------------------------------------------------------------- between processes and Workers
+
+for (const other of runtimes) {
+  test(`somebody in ${other} who waits is woken, blocked or not, and sees what was written before`, () =>
+    withPool(async (pool) => {
+      using words = pool.alloc(Int32Array, 2);
+      await withWaiter(start(other, WAITER), async (child) => {
+        child.write(order("wait", words));
+        assert.equal(await child.next(), "waiting");
+        words[1] = 41;
+        await untilWoken(pool, words, 0, 1);
+        assert.deepEqual(await child.next(), ["ok", 41]);
+
+        for (const pauseMs of [0, 30]) {
+          child.write(order("waitAsync", words));
+          assert.equal(await child.next(), "waiting");
+          await sleep(pauseMs); // parked, after that
+          words[1] = 42 + pauseMs;
+          assert.equal(pool.notify(words, 0), 1);
+          assert.deepEqual(await child.next(), ["ok", 42 + pauseMs]);
+        }
+        child.write(order("wait", words, 0, 0, { options: { timeoutMs: 150 } }));
+        assert.equal(await child.next(), "waiting");
+        assert.deepEqual(await child.next(), ["timed-out", 72]);
+      });
+    }));
+
+  test(`${other} wakes this process, blocked or not`, () =>
+    withPool(async (pool) => {
+      using words = pool.alloc(Int32Array, 2);
+      await withWaiter(start(other, WAITER), async (child) => {
+        child.write(order("answer", words, 0, 0, { rounds: 3 }));
+        assert.equal(await child.next(), "answering");
+        Atomics.store(words, 0, 1);
+        pool.notify(words, 0);
+        // It comes whether this thread sleeps already or not.
+        assert.match(pool.wait(words, 0, 1), /^(ok|not-equal)$/);
+        for (const round of [1, 2]) {
+          Atomics.store(words, 0, 2 * round + 1);
+          pool.notify(words, 0);
+          const result = await pool.waitAsync(words, 0, 2 * round + 1, { ref: true });
+          assert.match(result, /^(ok|not-equal)$/);
+          assert.equal(words[0], 2 * round + 2);
+        }
+        assert.equal(await child.next(), "answered");
+      });
+    }));
+
+  test(`hundreds of questions and answers between this process and ${other}, none of them lost`, () =>
+    withPool(async (pool) => {
+      using words = pool.alloc(Int32Array, 2);
+      const rounds = 400;
+      await withWaiter(start(other, WAITER), async (child) => {
+        child.write(order("answer", words, 0, 0, { rounds }));
+        assert.equal(await child.next(), "answering");
+        for (let round = 0; round < rounds; round++) {
+          // Now and then both sides are parked.
+          if (round % 50 === 0) await sleep(5);
+          Atomics.store(words, 0, 2 * round + 1);
+          pool.notify(words, 0);
+          while (Atomics.load(words, 0) !== 2 * round + 2) {
+            await pool.waitAsync(words, 0, 2 * round + 1, { ref: true });
+          }
+        }
+        assert.equal(await child.next(), "answered");
+      });
+    }));
+
+  test(`one who is killed in ${other} takes no wake with it, and is not waited for`, () =>
+    withPool(async (pool) => {
+      using words = pool.alloc(Int32Array, 2);
+      for (const way of ["wait", "waitAsync"]) {
+        const child = start(other, WAITER);
+        try {
+          child.write(order(way, words));
+          assert.equal(await child.next(), "waiting");
+          await sleep(50); // blocked, or parked; if not yet, the test shows less
+        } finally {
+          await child.kill();
+        }
+        // Behind the dead one in the queue.
+        const wait = pool.waitAsync(words, 0, 0, { ref: true });
+        assert.equal(pool.notify(words, 0, 1), 1);
+        assert.equal(await wait, "ok");
+        assert.equal(pool.reap(), 1);
+        pool.check();
+        assert.equal(pool.notify(words, 0), 0);
+      }
+    }));
+
+  test(`a process of ${other} that nothing else keeps ends by itself, unless it is told to wait`, () =>
+    withPool(async (pool) => {
+      using words = pool.alloc(Int32Array, 2);
+      const idle = start(other, WAITER, { args: [JSON.stringify(order("waitAsync", words))] });
+      assert.equal(await idle.next(), "waiting");
+      assert.equal(await idle.exited, 0, idle.errors);
+      assert.equal(pool.notify(words, 0), 0, "it has left");
+
+      const options = { ref: true };
+      const waiting = start(other, WAITER, { args: [JSON.stringify(order("waitAsync", words, 0, 0, { options }))] });
+      try {
+        assert.equal(await waiting.next(), "waiting");
+        assert.equal(await Promise.race([waiting.exited, sleep(150)]), undefined);
+        assert.equal(pool.notify(words, 0), 1);
+        assert.deepEqual(await waiting.next(), ["ok", 0]);
+        assert.equal(await waiting.exited, 0, waiting.errors);
+      } finally {
+        await waiting.kill();
+      }
+    }));
+}
+
+test("those who block and those who do not stand in one queue", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 2);
+    await withWaiter(start(runtimes[0]!, WAITER), async (child) => {
+      child.write(order("wait", words));
+      assert.equal(await child.next(), "waiting");
+      await sleep(100);
+      const waits = [pool.waitAsync(words, 0, 0, { ref: true }), pool.waitAsync(words, 0, 0, { ref: true })];
+      let woken = 0;
+      await until(() => (woken += pool.notify(words, 0)) === 3, "all three have woken");
+      assert.deepEqual(await child.next(), ["ok", 0]);
+      assert.deepEqual(await Promise.all(waits), ["ok", "ok"]);
+    });
+  }));
+
+test("a Worker is woken, blocked or not; one that is terminated meanwhile is no hindrance", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 2);
+    for (const way of ["wait", "waitAsync"]) {
+      {
+        using worker = new Waiting(order(way, words));
+        assert.equal(await worker.next(), "waiting");
+        await untilWoken(pool, words, 0, 1);
+        assert.deepEqual(await worker.next(), ["ok", 0]);
+      }
+      // Deno's terminate() ends no thread that is busy or blocked, whatever blocks it.
+      const options = runtime === "deno" && way === "wait" ? { timeoutMs: 300 } : {};
+      for (let i = 0; i < 3; i++) {
+        using worker = new Waiting(order(way, words, 0, 0, { options }));
+        assert.equal(await worker.next(), "waiting");
+        await sleep(10 * i);
+      }
+      await until(() => pool.reap() + pool.stats().members === 1, "the terminated Workers are gone");
+      pool.check();
+      assert.equal(pool.notify(words, 0), 0);
+    }
+  }));
