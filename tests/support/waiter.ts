@@ -28,8 +28,7 @@ const scope = globalThis as unknown as Scope;
 // At once, also when this thread is about to block.
 function say(answer: unknown): void {
   if (isWorker) scope.postMessage(answer);
-  else writeSync(1, JSON.stringify(answer) + "
-");
+  else writeSync(1, JSON.stringify(answer) + "\n");
 }
 
 async function obey(message: unknown): Promise<void> {
