@@ -31,8 +31,8 @@ export interface Runtime {
 }
 
 /** Where the libraries of the package are, if its modules are files. */
-// Put together, since bundlers would take a literal for a file.
-const folder = new URL(["..", "lib", ""].join("/"), import.meta.url);
+// Put together, since bundlers would take a literal for a file. What they turn into CommonJS has no URL.
+const folder = new URL(["..", "lib", ""].join("/"), import.meta.url ?? "bundle:/");
 
 /** Where a file may be put for a moment, if there can be none in memory. */
 const TEMPORARY = ["/tmp", "/var/tmp", "/dev/shm"];
