@@ -42,14 +42,14 @@ It only reads: no pool is joined, locked or changed.`,
         return await page(
           intervalMs,
           count,
-          (width, height) => frame(sampler, name, width, height, context.paint),
+          (width, height) => frame(sampler, name, { width, height, lineWidth: width }, context.paint),
         );
       }
       sampler.take(name);
       for (let i = 0; i < count; i++) {
         await new Promise((resolve) => setTimeout(resolve, intervalMs));
         if (context.json) context.print(JSON.stringify(sampleJson(sampler.take(name))));
-        else context.print(...frame(sampler, name, context.width, Infinity, context.paint));
+        else context.print(...frame(sampler, name, { ...context, height: Infinity }, context.paint));
       }
       return EXIT.done;
     } finally {
@@ -154,18 +154,27 @@ function sampleJson(samples: Sample[]): unknown {
 
 // ---------------------------------------------------------------- drawing
 
-function frame(sampler: Sampler, name: string | undefined, width: number, height: number, paint: Paint): string[] {
+/** Room on the page: for pictures, and for tables, which without a terminal are as wide as they need. */
+interface Room {
+  width: number;
+  lineWidth: number;
+  height: number;
+}
+
+function frame(sampler: Sampler, name: string | undefined, room: Room, paint: Paint): string[] {
+  const { width } = room;
+  const below = { ...room, height: room.height - 1 };
   const samples = sampler.take(name);
   const time = new Date().toTimeString().slice(0, 8);
   const title = paint.bold(shorten(`arraypool top${name === undefined ? "" : ` ${name}`}`, width - 20)) +
     paint.dim(`  ${time}  q quits`);
-  if (name === undefined) return [title, ...poolsFrame(samples, width, height - 1, paint)];
+  if (name === undefined) return [title, ...poolsFrame(samples, below, paint)];
   const [sample] = samples;
   if (sample === undefined) return [title, `there is no pool ${name} any more`];
-  return [title, ...poolFrame(sample, width, height - 1, paint)];
+  return [title, ...poolFrame(sample, below, paint)];
 }
 
-function poolsFrame(samples: Sample[], width: number, height: number, paint: Paint): string[] {
+function poolsFrame(samples: Sample[], { lineWidth, height }: Room, paint: Paint): string[] {
   if (samples.length === 0) return ["no pools"];
   const rate = (sample: Sample, key: keyof Rates) => sample.rates === undefined ? "" : formatRate(sample.rates[key]);
   const rows = samples.sort((a, b) => (b.rates?.allocs ?? 0) - (a.rates?.allocs ?? 0)).map((sample) => {
@@ -194,13 +203,13 @@ function poolsFrame(samples: Sample[], width: number, height: number, paint: Pai
       { title: "STATE" },
     ],
     rows,
-    width,
+    lineWidth,
     paint,
   );
   return fit(lines, height);
 }
 
-function poolFrame(sample: Sample, width: number, height: number, paint: Paint): string[] {
+function poolFrame(sample: Sample, { width, lineWidth, height }: Room, paint: Paint): string[] {
   const { facts, members, rates, memberRates, look } = sample;
   if (facts.state !== "pool") return unreadable(facts).map((line) => shorten(line, width));
   const condition = conditionOf(facts);
@@ -243,7 +252,7 @@ function poolFrame(sample: Sample, width: number, height: number, paint: Paint):
           commandOf(member),
         ];
       }),
-      width,
+      lineWidth,
       paint,
     ),
     Math.max(3, Math.ceil((height - used) / 2)),
@@ -251,12 +260,12 @@ function poolFrame(sample: Sample, width: number, height: number, paint: Paint):
   const arrays = look.arrays().sort((a, b) => b.bytes - a.bytes);
   const arrayLines = table(
     [{ title: "BYTES", right: true }, { title: "TYPE" }, { title: "HELD BY PROCESS" }],
-    arrays.slice(0, Number.isFinite(height) ? height : 20).map((block) => [
+    arrays.slice(0, Number.isFinite(height) ? height : 10).map((block) => [
       formatBytes(block.bytes),
       typeOf(block),
       holderNames(block.holders, members) || "only claims",
     ]),
-    width,
+    lineWidth,
     paint,
   );
   const lines = [...head, ...notes, ...heap, "", ...memberLines, ...(arrays.length > 0 ? ["", ...arrayLines] : [])];

@@ -464,7 +464,7 @@ typedef struct {
   uint32_t tid;
   uint32_t runtime;
   double joined_at_ms;
-  double bytes; /* of blocks that it holds */
+  double bytes; /* of arrays that it holds */
   uint32_t arrays;
   uint32_t condition; /* AP_MEMBER_* */
   uint32_t here;      /* 1: pid and tid are numbers of the caller's PID namespace */

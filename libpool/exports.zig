@@ -723,7 +723,7 @@ pub export fn ap_look_members(look: *Look, infos: [*]LookMember, max: u32) i32 {
             .runtime = member.runtime.get(),
             .joined_at_ms = @floatFromInt(member.joined_at_ms.get()),
             .bytes = @floatFromInt(held[slot].bytes),
-            .arrays = held[slot].blocks,
+            .arrays = held[slot].arrays,
             .condition = @intFromEnum(condition),
             .here = @intFromBool(here),
             .running = if (here and condition != .dead) system.threadState(member.pid.get(), member.tid.get()) else 0,

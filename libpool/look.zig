@@ -414,19 +414,19 @@ pub const Look = struct {
         return if (now.word.get().state == .used and now.word.get().generation == generation) bytes else null;
     }
 
-    pub const Held = struct { blocks: u32 = 0, bytes: u64 = 0 };
+    pub const Held = struct { arrays: u32 = 0, bytes: u64 = 0 };
 
-    /// How much each slot holds.
+    /// How many arrays each slot holds.
     pub fn held(look: *const Look, by: *[layout.members_max]Held) void {
         by.* = @splat(.{});
         for (look.view.blocks[0..look.view.blocks_known]) |*block| {
-            if (block.word.get().state != .used) continue;
+            if (block.word.get().state != .used or block.content.get().kind != array_kind) continue;
             const extent = look.view.extent(block) catch continue;
             for (Holders.of(block).words, 0..) |word, i| {
                 var bits = word;
                 while (bits != 0) : (bits &= bits - 1) {
                     const of = &by[i * 64 + @ctz(bits)];
-                    of.blocks += 1;
+                    of.arrays += 1;
                     of.bytes +|= extent.bytes();
                 }
             }

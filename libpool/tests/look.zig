@@ -59,8 +59,8 @@ test "a look sees arrays, holders and claims, and changes neither a byte nor a t
     try expectEqual(stats.free_runs, sums.free_runs);
     var held: [256]Look.Held = undefined;
     look.held(&held);
-    try expectEqual(1, held[pool.self.slot].blocks);
-    try expectEqual(1, held[other.self.slot].blocks);
+    try expectEqual(1, held[pool.self.slot].arrays);
+    try expectEqual(1, held[other.self.slot].arrays);
     var cells: [64][3]f64 = undefined;
     look.picture(pool.view.geometry.capacity_bytes, &cells);
     var drawn: [3]f64 = @splat(0);
