@@ -1,7 +1,7 @@
 /** What several commands say about a pool, its members and its arrays. */
 
 import { formatAge, formatBytes, formatCommand, type Paint, plural, type TableCell } from "./format.ts";
-import type { Block, Facts, Member } from "./look.ts";
+import type { Block, Facts, Member, Name } from "./look.ts";
 
 /** `dead`, `waits`, `damaged` …; empty for a pool in which somebody lives. */
 export function conditionOf(facts: Facts): string {
@@ -19,9 +19,25 @@ export function paintedCondition(facts: Facts, paint: Paint): TableCell {
   return { text, paint: (shown) => /damaged/.test(text) ? paint.red(shown) : paint.yellow(shown) };
 }
 
-/** `float64[1000]`; the shape stands in descriptors only. */
-export function typeOf({ dtype, length }: Block): string {
-  return `${dtype ?? "?"}[${length}]`;
+/** `float64[1000]`, or `float64[20 x 50]` where a name says its shape; otherwise that stands in descriptors only. */
+export function typeOf({ dtype, length }: Block, shape: readonly number[] = [length]): string {
+  return `${dtype ?? "?"}[${shape.join(" x ")}]`;
+}
+
+/** The names of arrays, and their shapes where a name says them, by block. */
+export function namesByBlock(names: readonly Name[], arrays: readonly Block[]): Map<Block, Name[]> {
+  const found = new Map<Block, Name[]>();
+  const known = new Map(arrays.map((array) => [`${array.block}:${array.generation}`, array]));
+  for (const name of names) {
+    const array = name.madeBy === undefined ? known.get(`${name.block}:${name.generation}`) : undefined;
+    if (array !== undefined) found.set(array, [...found.get(array) ?? [], name]);
+  }
+  return found;
+}
+
+/** The shape that a name of the whole array says. */
+export function shapeOf(array: Block, names: readonly Name[] = []): readonly number[] | undefined {
+  return names.find(({ offset, bytes, shape }) => shape !== undefined && offset === 0 && bytes === array.bytes)?.shape;
 }
 
 /** `4 (bun 1234)`, or just the slot of one that is gone. */

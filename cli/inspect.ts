@@ -1,9 +1,9 @@
 /** arraypool inspect NAME */
 
 import { type Command, type Context, EXIT, wholeNumber } from "./command.ts";
-import { commandOf, conditionOf, holderNames, typeOf } from "./describe.ts";
-import { formatAge, formatBytes, plural, table } from "./format.ts";
-import { type Block, type Claim, type Facts, type Look, lookAt, type Member } from "./look.ts";
+import { commandOf, conditionOf, holderNames, namesByBlock, shapeOf, typeOf } from "./describe.ts";
+import { formatAge, formatBytes, plural, printable, table } from "./format.ts";
+import { type Block, type Claim, type Facts, type Look, lookAt, type Member, type Name } from "./look.ts";
 import { drawHeap } from "./picture.ts";
 import { poolJson } from "./ls.ts";
 
@@ -14,8 +14,10 @@ export const inspect: Command = {
   name: "inspect",
   takes: "NAME",
   summary: "members, largest arrays, claims and a picture of the heap",
-  help: `Shows one pool: who is in it, its largest arrays with their element type, length and holders, what waits to be
-attached, and how its heap is used. Shapes are not shown, since they travel in descriptors and do not stand in the pool.
+  help:
+    `Shows one pool: who is in it, its largest arrays with their element type, length, names and holders, what waits to
+be attached, and how its heap is used. A shape is shown where a name says it; otherwise it travels in descriptors and does
+not stand in the pool.
 
 It only reads: the pool is not joined, locked or changed. Where members worked on it meanwhile, it says how many entries
 of its tables changed while they were read.`,
@@ -31,7 +33,7 @@ of its tables changed while they were read.`,
         return facts.state === "damaged" ? EXIT.no : EXIT.notOurs;
       }
       const blocks = look.arrays().sort((a, b) => b.bytes - a.bytes);
-      const found = { facts, blocks, members: look.members(), claims: look.claims() };
+      const found = { facts, blocks, members: look.members(), claims: look.claims(), names: look.names() };
       if (context.json) printAsJson(context, found, count);
       else printForPeople(context, look, found, count);
       return facts.corrupt ? EXIT.no : EXIT.done;
@@ -44,13 +46,16 @@ interface Found {
   blocks: Block[];
   members: Member[];
   claims: Claim[];
+  names: Name[];
 }
 
-function printAsJson({ printJson }: Context, { facts, blocks, members, claims }: Found, count: number): void {
+function printAsJson({ printJson }: Context, { facts, blocks, members, claims, names }: Found, count: number): void {
+  const named = namesByBlock(names, blocks);
   printJson({
     pool: poolJson(facts),
     members: members.map(memberJson),
-    arrays: blocks.slice(0, count).map(arrayJson),
+    arrays: blocks.slice(0, count).map((block) => arrayJson(block, named.get(block))),
+    names: names.map(({ madeBy, shape, ...name }) => ({ ...name, shape: shape ?? null, madeBy: madeBy ?? null })),
     claims: claims.map((claim) => ({ ...claim })),
   });
 }
@@ -62,13 +67,14 @@ export function memberJson(member: Member): Record<string, unknown> {
 }
 
 /** An array as it stands in JSON. */
-export function arrayJson(block: Block): Record<string, unknown> {
+export function arrayJson(block: Block, names: readonly Name[] = []): Record<string, unknown> {
   const { dtype, kind: _, ...rest } = block;
-  return { ...rest, dtype: dtype ?? null };
+  return { ...rest, dtype: dtype ?? null, shape: shapeOf(block, names) ?? null, names: names.map(({ name }) => name) };
 }
 
 function printForPeople({ print, paint, width, lineWidth }: Context, look: Look, found: Found, count: number): void {
-  const { facts, blocks, members, claims } = found;
+  const { facts, blocks, members, claims, names } = found;
+  const named = namesByBlock(names, blocks);
   const condition = conditionOf(facts);
   print(
     paint.bold(`pool ${facts.name}`) + (condition === "" ? "" : "  " + paint.yellow(condition)),
@@ -84,6 +90,9 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
       `claims wait ${formatAge(facts.claimTtlMs)} unless they say otherwise`,
   );
   for (const line of remarks(facts)) print(paint.yellow(line));
+  for (const { name, madeBy } of names) {
+    if (madeBy !== undefined) print(paint.yellow(`process ${madeBy} makes what ${printable(name)} is to name`));
+  }
 
   print("", paint.bold("Heap"), ...drawHeap(look, facts, width, PICTURE_ROWS, paint));
 
@@ -100,14 +109,16 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
         { title: "BYTES", right: true },
         { title: "TYPE" },
         { title: "CLAIMS", right: true },
+        { title: "NAME" },
         { title: "HELD BY PROCESS" },
       ],
       blocks.slice(0, count).map((block) => [
         String(block.block),
         formatBytes(block.bytes),
-        typeOf(block),
+        typeOf(block, shapeOf(block, named.get(block))),
         String(block.claims),
-        holderNames(block.holders, members) || "only claims",
+        (named.get(block) ?? []).map(({ name }) => printable(name)).join(", "),
+        holderNames(block.holders, members) || (named.has(block) ? "nobody" : "only claims"),
       ]),
       lineWidth,
       paint,

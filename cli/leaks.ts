@@ -1,9 +1,9 @@
 /** arraypool leaks NAME */
 
 import { type Command, type Context, EXIT, seconds, wholeNumber } from "./command.ts";
-import { commandOf, typeOf } from "./describe.ts";
+import { commandOf, namesByBlock, typeOf } from "./describe.ts";
 import { formatAge, formatBytes, plural, printable, shorten } from "./format.ts";
-import { type Block, type Claim, type Facts, Look, type Member, type TraceOf } from "./look.ts";
+import { type Block, type Claim, type Facts, Look, type Member, type Name, type TraceOf } from "./look.ts";
 import { unreadable } from "./inspect.ts";
 
 /** See its help. */
@@ -58,12 +58,22 @@ interface Seen {
   arrays: Block[];
   members: Member[];
   claims: Claim[];
+  /** Blocks that names keep. */
+  named: Map<Block, Name[]>;
   traces: Map<number, TraceOf>;
 }
 
 function observe(look: Look): Seen {
   const facts = look.take();
-  return { facts, arrays: look.arrays(), members: look.members(), claims: look.claims(), traces: look.traces() };
+  const arrays = look.arrays();
+  return {
+    facts,
+    arrays,
+    members: look.members(),
+    claims: look.claims(),
+    named: namesByBlock(look.names(), arrays),
+    traces: look.traces(),
+  };
 }
 
 interface Group {
@@ -78,8 +88,8 @@ interface Group {
 }
 
 interface Holder {
-  /** Undefined: only claims hold it. */
-  slot: number | undefined;
+  /** Or what holds it where no member does. */
+  slot: number | "names" | "claims";
   groups: Group[];
   arrays: number;
   bytes: number;
@@ -90,7 +100,7 @@ interface Holder {
 const keyOf = ({ block, generation }: { block: number; generation: number }) => `${block}:${generation}`;
 
 /** Each holding of an array: who, from where, since when. */
-function* holdings(seen: Seen): Generator<{ array: Block; slot: number | undefined; stack?: string; since?: number }> {
+function* holdings(seen: Seen): Generator<{ array: Block; slot: Holder["slot"]; stack?: string; since?: number }> {
   const traced = new Map<number, Map<string, { stack: string; since: number }>>();
   for (const [slot, { holds }] of seen.traces) {
     const byBlock = new Map<string, { stack: string; since: number }>();
@@ -101,7 +111,7 @@ function* holdings(seen: Seen): Generator<{ array: Block; slot: number | undefin
     traced.set(slot, byBlock);
   }
   for (const array of seen.arrays) {
-    if (array.holders.length === 0) yield { array, slot: undefined };
+    if (array.holders.length === 0) yield { array, slot: seen.named.has(array) ? "names" : "claims" };
     for (const slot of array.holders) {
       const hold = traced.get(slot)?.get(keyOf(array));
       yield hold === undefined ? { array, slot } : { array, slot, stack: hold.stack, since: hold.since };
@@ -110,15 +120,15 @@ function* holdings(seen: Seen): Generator<{ array: Block; slot: number | undefin
 }
 
 function group(seen: Seen, before: Seen | undefined, olderThanMs: number): Holder[] {
-  const groupKey = (slot: number | undefined, stack: string | undefined, array: Block) =>
-    `${slot ?? "claims"} ${stack ?? typeOf(array)}`;
+  const groupKey = (slot: Holder["slot"], stack: string | undefined, array: Block) =>
+    `${slot} ${stack ?? typeOf(array)}`;
   const counts = new Map<string, number>();
   for (const { array, slot, stack } of before === undefined ? [] : holdings(before)) {
     const key = groupKey(slot, stack, array);
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
   const then = before && new Set(before.arrays.map(keyOf));
-  const groups = new Map<string, Group & { slot: number | undefined; all: number }>();
+  const groups = new Map<string, Group & { slot: Holder["slot"]; all: number }>();
   for (const { array, slot, stack, since } of holdings(seen)) {
     const key = groupKey(slot, stack, array);
     let found = groups.get(key);
@@ -133,13 +143,13 @@ function group(seen: Seen, before: Seen | undefined, olderThanMs: number): Holde
     found.bytes += array.bytes;
     if (since !== undefined) found.oldest = Math.min(found.oldest ?? Infinity, since);
   }
-  const holders = new Map<number | undefined, Holder>();
+  const holders = new Map<Holder["slot"], Holder>();
   for (const [key, { slot, all, ...rest }] of groups) {
     if (rest.arrays.length === 0) continue;
     if (before !== undefined) rest.grew = all - (counts.get(key) ?? 0);
     let holder = holders.get(slot);
     if (holder === undefined) {
-      const leftOut = slot === undefined ? 0 : seen.traces.get(slot)?.leftOut ?? 0;
+      const leftOut = typeof slot === "string" ? 0 : seen.traces.get(slot)?.leftOut ?? 0;
       holders.set(slot, holder = { slot, groups: [], arrays: 0, bytes: 0, leftOut });
     }
     holder.groups.push(rest);
@@ -158,13 +168,13 @@ function printAsJson({ printJson }: Context, seen: Seen, holders: Holder[], watc
     holders: holders.map(({ slot, groups, leftOut, ...sums }) => {
       const member = seen.members.find((one) => one.slot === slot);
       return {
-        slot: slot ?? null,
+        slot: typeof slot === "string" ? null : slot,
         pid: member?.pid ?? null,
         threadId: member?.threadId ?? null,
         runtime: member?.runtime ?? null,
-        state: slot === undefined ? "claims" : member?.state ?? "gone",
+        state: typeof slot === "string" ? slot : member?.state ?? "gone",
         command: member?.command ?? null,
-        traced: slot !== undefined && seen.traces.has(slot),
+        traced: typeof slot === "number" && seen.traces.has(slot),
         ...sums,
         untraced: leftOut,
         groups: groups.map(({ stack, type, arrays, bytes, oldest, grew }) => ({
@@ -192,8 +202,10 @@ function printForPeople(context: Context, seen: Seen, holders: Holder[], limit: 
   }
   for (const { slot, groups, arrays, bytes, leftOut } of holders) {
     const member = members.find((one) => one.slot === slot);
-    const who = slot === undefined
+    const who = slot === "claims"
       ? "in flight, held by nothing but claims"
+      : slot === "names"
+      ? "kept by names, held by nobody"
       : member === undefined
       ? `slot ${slot}`
       : `process ${member.pid}` + (member.threadId === member.pid ? "" : ` thread ${member.threadId}`) +
@@ -213,12 +225,12 @@ function printForPeople(context: Context, seen: Seen, holders: Holder[], limit: 
     }
     if (groups.length > limit) print(paint.dim(`  and ${groups.length - limit} more places or types`));
     if (leftOut > 0) print(paint.dim(`  ${plural(leftOut, "hold")} more than its trace has room for`));
-    if (slot === undefined) {
+    if (slot === "claims") {
       const last = Math.max(...claims.map(({ leftMs }) => leftMs));
       if (last > 0) print(paint.dim(`  the last claim expires in ${formatAge(last)}`));
     }
     if (member?.state === "dead") print(paint.dim(`  arraypool reap ${facts.name} takes this back`));
   }
-  const blind = holders.some(({ slot }) => slot !== undefined && !traces.has(slot));
+  const blind = holders.some(({ slot }) => typeof slot === "number" && !traces.has(slot));
   if (blind) print("", paint.dim("start programs with ARRAYPOOL_TRACE=1 to see where they took hold, and since when"));
 }

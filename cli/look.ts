@@ -38,6 +38,7 @@ import {
   AP_LOOK_MEMBERS,
   AP_LOOK_METADATA,
   AP_LOOK_MOVING,
+  AP_LOOK_NAME,
   AP_LOOK_NAMED,
   AP_LOOK_NOW_MS,
   AP_LOOK_REACH,
@@ -52,6 +53,7 @@ import {
   AP_MEMBER_DEAD,
   AP_MEMBER_JOINING,
   AP_MEMBERS_MAX,
+  AP_NO_SHAPE,
   AP_REPORT_CODE,
   AP_REPORT_DETAIL,
   AP_REPORT_ERRNO,
@@ -161,6 +163,20 @@ export interface Claim {
   generation: number;
   attaches: number;
   leftMs: number;
+}
+
+/** A name. */
+export interface Name {
+  name: string;
+  block: number;
+  generation: number;
+  /** Of which part of the array: from where, and how much. */
+  offset: number;
+  bytes: number;
+  /** Undefined: it is just the length. */
+  shape: number[] | undefined;
+  /** It names nothing yet: that process makes the array. */
+  madeBy: number | undefined;
 }
 
 /** Bytes of a part of the heap. What is left of it is free and takes no memory. */
@@ -352,7 +368,33 @@ export class Look {
     return found;
   }
 
-  #list(entryBytes: number, call: "ap_look_blocks" | "ap_look_claims", take: (view: DataView, at: number) => void) {
+  /** Every name. */
+  names(): Name[] {
+    const found: Name[] = [];
+    this.#list(AP_LOOK_NAME.BYTES, "ap_look_names", (view, at) => {
+      const axes = view.getUint32(at + AP_LOOK_NAME.axes, true);
+      const makerPid = view.getUint32(at + AP_LOOK_NAME.maker_pid, true);
+      const keyBytes = view.getUint32(at + AP_LOOK_NAME.key_bytes, true);
+      found.push({
+        name: new TextDecoder().decode(new Uint8Array(view.buffer, at + AP_LOOK_NAME.key, keyBytes)),
+        block: view.getUint32(at + AP_LOOK_NAME.block, true),
+        generation: view.getFloat64(at + AP_LOOK_NAME.generation, true),
+        offset: view.getFloat64(at + AP_LOOK_NAME.offset, true),
+        bytes: view.getFloat64(at + AP_LOOK_NAME.length_bytes, true),
+        shape: axes === AP_NO_SHAPE
+          ? undefined
+          : Array.from({ length: axes }, (_, i) => view.getFloat64(at + AP_LOOK_NAME.shape + 8 * i, true)),
+        madeBy: makerPid === 0 ? undefined : makerPid,
+      });
+    });
+    return found.sort((a, b) => a.name < b.name ? -1 : 1);
+  }
+
+  #list(
+    entryBytes: number,
+    call: "ap_look_blocks" | "ap_look_claims" | "ap_look_names",
+    take: (view: DataView, at: number) => void,
+  ) {
     const max = 1024;
     const view = new DataView(new ArrayBuffer(max * entryBytes));
     const next = new Float64Array(1);

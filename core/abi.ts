@@ -227,3 +227,17 @@ export const AP_LOOK_CLAIM = {
   left_ms: 16,
   BYTES: 24,
 } as const;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_LOOK_NAME = {
+  block: 0,
+  axes: 4,
+  generation: 8,
+  offset: 16,
+  length_bytes: 24,
+  key_bytes: 32,
+  maker_pid: 36,
+  shape: 40,
+  key: 552,
+  BYTES: 680,
+} as const;

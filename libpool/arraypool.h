@@ -495,6 +495,20 @@ typedef struct {
 
 int32_t ap_look_claims(ap_look *look, uint32_t from, ap_look_claim *claims, uint32_t max, double *next);
 
+typedef struct {
+  uint32_t block;
+  uint32_t axes;       /* of the shape, or AP_NO_SHAPE */
+  double generation;
+  double offset;       /* bytes from the start of the block */
+  double length_bytes;
+  uint32_t key_bytes;
+  uint32_t maker_pid;  /* not 0: it names nothing yet, that process makes it */
+  double shape[64];
+  uint8_t key[128];
+} ap_look_name; /* 680 bytes */
+
+int32_t ap_look_names(ap_look *look, uint32_t from, ap_look_name *names, uint32_t max, double *next);
+
 /* The first bytes of the heap, cut into `count` equal cells. Three doubles each: bytes in use, bytes held by nothing but
  * claims, bytes that are free and take memory. The rest of a cell is free and takes none. */
 int32_t ap_look_picture(ap_look *look, double first_bytes, double *cells, uint32_t count);

@@ -10,6 +10,8 @@ const waiting = @import("waiting.zig");
 const Holders = @import("view.zig").Holders;
 const Broken = @import("recovery.zig").Broken;
 const Look = @import("look.zig").Look;
+const View = @import("view.zig").View;
+const name_file = @import("names.zig");
 const Pool = pool_file.Pool;
 
 pub const abi_version: u32 = 5;
@@ -777,6 +779,49 @@ pub export fn ap_look_claims(look: *Look, from: u32, claims: [*]LookClaim, max: 
     return @intCast(count);
 }
 
+pub const LookName = extern struct {
+    block: u32,
+    axes: u32,
+    generation: f64,
+    offset: f64,
+    length_bytes: f64,
+    key_bytes: u32,
+    maker_pid: u32,
+    shape: [layout.axes_max]f64,
+    key: [layout.key_bytes_max]u8,
+};
+
+pub export fn ap_look_names(look: *Look, from: u32, infos: [*]LookName, max: u32, next: *f64) i32 {
+    var count: u32 = 0;
+    var number = from;
+    const used = look.namesUsed();
+    while (number < used and count < max) : (number += 1) {
+        if (describeName(&look.view, &look.view.names[number], &infos[count])) count += 1;
+    }
+    next.* = if (number < used) @floatFromInt(number) else -1;
+    return @intCast(count);
+}
+
+/// False for a record that names nothing, or is damaged.
+fn describeName(view: *const View, name: *const layout.Name, info: *LookName) bool {
+    const state = name.word.get().state;
+    if (state != .set and state != .making) return false;
+    info.* = std.mem.zeroes(LookName);
+    info.key_bytes = name_file.keyOf(name, &info.key) catch return false;
+    info.axes = layout.NameWord.no_shape;
+    if (state == .making) {
+        info.maker_pid = view.members[name.maker.get().slot].pid.get();
+        return true;
+    }
+    const value = name_file.valueOf(view, name) catch return false;
+    info.block = value.block.int();
+    info.generation = @floatFromInt(value.generation);
+    info.offset = @floatFromInt(value.offset);
+    info.length_bytes = @floatFromInt(value.length_bytes);
+    if (value.shape.read(&info.shape) catch return false) |axes| info.axes = axes;
+    return true;
+}
+
 pub export fn ap_look_picture(look: *Look, first_bytes: f64, cells: [*][3]f64, count: u32) i32 {
     look.picture(wholeNumber(first_bytes) catch return @intFromEnum(Code.argument), cells[0..count]);
     return 0;
@@ -798,6 +843,7 @@ comptime {
     _ = @import("node_api.zig"); // it has an export of its own
     layout.assert(@sizeOf(LookMember) == 64);
     layout.assert(@sizeOf(LookClaim) == 24);
+    layout.assert(@sizeOf(LookName) == 680);
     layout.assert(@sizeOf(BlockInfo) == 72);
     layout.assert(@sizeOf(MemberInfo) == 32);
     layout.assert(@sizeOf(NameValue) == 536);

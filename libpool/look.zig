@@ -282,6 +282,11 @@ pub const Look = struct {
         return look.view.blocks_known;
     }
 
+    pub fn namesUsed(look: *const Look) u32 {
+        if (look.facts.state != .pool) return 0;
+        return @min(look.view.header.names_used.get(), look.view.names_known);
+    }
+
     pub fn sums(look: *const Look) Sums {
         var result: Sums = .{};
         if (look.facts.state != .pool) return result;

@@ -141,6 +141,30 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
     release(message);
   }));
 
+test("names are shown, with the shapes that they say, and what nobody but they hold", () =>
+  withPool((pool) => {
+    using table = pool.alloc(Float64Array, [20, 50]);
+    pool.set("prices", table);
+    const frame = pool.alloc(Uint8Array, [4, 6]);
+    pool.set("frame \u001b[31m", frame);
+    pool.set("a row", frame.slab(1));
+    frame.release();
+    const { arrays, names } = json(0, "inspect", pool.name);
+    assert.deepEqual(
+      arrays.map(({ shape, names, holders }: Json) => [shape, names, holders.length]),
+      [[[20, 50], ["prices"], 1], [[4, 6], ["a row", "frame \u001b[31m"], 0]],
+    );
+    assert.deepEqual(
+      names.map(({ name, offset, bytes }: Json) => [name, offset, bytes]),
+      [["a row", 6, 6], ["frame \u001b[31m", 0, 24], ["prices", 0, 8000]],
+    );
+    says(0, ["inspect", pool.name], /float64\[20 x 50\] +0 +prices/, /uint8\[4 x 6\] +0 +a row, frame \?\[31m +nobody/);
+    assert.equal(json(0, "leaks", pool.name).holders.find(({ state }: Json) => state === "names").bytes, 24);
+    says(0, ["leaks", pool.name], /kept by names, held by nobody: 1 array, 24 B/);
+    assert.equal(json(0, "check", pool.name).result, "sound");
+    for (const name of pool.names()) pool.delete(name);
+  }));
+
 test("looking changes nothing: not a byte, not a time, not the memory that the pool takes", () =>
   withPool((pool) => {
     using _array = pool.alloc(Float64Array, 1000);
