@@ -12,6 +12,7 @@ const kept: unknown[] = [];
 
 function readTable(): unknown {
   const table = pool.alloc(Float64Array, [1000, 1000]);
+  pool.set("closing", table);
   kept.push(table);
   return table.share({ claims: 0 });
 }
