@@ -45,6 +45,13 @@ const examples: Example[] = [
     deno: ["--allow-ffi", "--allow-read"],
     prints: /12000000 dice counted by 4 Workers/,
   },
+  {
+    file: "load-once.ts",
+    args: ["4"],
+    bun: true,
+    deno: ["-A"],
+    prints: /160 answers of 8 processes, from one table of 4 MB\n.* × as fast\nall together take .* × as much/,
+  },
   { file: "two-runtimes.ts", bun: true, deno: ["-A"], prints: /together to 10000000/ },
   {
     file: "frames.ts",

@@ -26,6 +26,8 @@ const models = [
   { file: "gate", size: "PROCESSES=3 LIVES=3 DEATHS=0" },
   { file: "gate", size: "PROCESSES=2 LIVES=3 DEATHS=1" },
   { file: "leftovers", size: "" },
+  { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=1" },
+  { file: "once", size: "LIVES=2 SLOTS=2 DEATHS=1 CHANGES=0 SURE", stuck: true },
 ];
 const large = [
   { file: "lock", size: "THREADS=3 SLOTS=3 LIVES=3 DEATHS=2" },
@@ -35,6 +37,8 @@ const large = [
   { file: "holders", size: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=2 GENERATIONS=2" },
   { file: "holders", size: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=2 GENERATIONS=1 PINS=2 FIRST_SENT" },
   { file: "gate", size: "PROCESSES=3 LIVES=4 DEATHS=1" },
+  { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=2 CHANGES=2" },
+  { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0 SURE", stuck: true },
 ];
 const mutants = [
   { file: "lock", mutant: "ROB_BY_SLOT", what: "takeover compares the slot alone" },
@@ -62,6 +66,11 @@ const mutants = [
   { file: "gate", mutant: "NAME_NOT_CHECKED", what: "an opener does not look whether the file still has its name" },
   { file: "gate", mutant: "NAMED_BEFORE_LOCKED", what: "a creator publishes before its slot is locked" },
   { file: "gate", mutant: "FORGET_CLAIMS", what: "unlinking though a claim waits" },
+  { file: "once", mutant: "TAKE_BY_SLOT", what: "what a maker makes is taken over by its slot alone" },
+  { file: "once", mutant: "JUDGE_UNSURE", what: "a maker who is not known to live is dead" },
+  { file: "once", mutant: "NO_TAKEOVER", what: "nobody takes over from a maker that died", size: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0 SURE", stuck: true },
+  { file: "once", mutant: "NO_NAP", what: "who waits for a maker has no limit to his nap" },
+  { file: "once", mutant: "END_NOT_COMPARED", what: "a maker ends what is another's by now", size: "LIVES=2 SLOTS=2 DEATHS=0 CHANGES=2" },
   { file: "leftovers", mutant: "NO_HANDOVER", what: "a slot is taken while a sibling closes what was left there" },
   { file: "leftovers", mutant: "WORD_NOT_COMPARED", what: "leftovers are closed without comparing the slot's word again" },
 ];
@@ -71,6 +80,7 @@ const mutantSize = {
   holders: "THREADS=2 LIVES=3 DEATHS=1 CLAIMS=1 GENERATIONS=1",
   gate: "PROCESSES=3 LIVES=3 DEATHS=0",
   leftovers: "",
+  once: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0",
 };
 
 const options = new Set(process.argv.slice(2));

@@ -31,7 +31,7 @@ export class PeakMemory {
  * The proportional set size (PSS) of all processes together: a page that n of them share counts as 1/n for each, so
  * that the sum is what they really take.
  */
-function memoryBytes(pids: number[]): number | undefined {
+export function memoryBytes(pids: number[]): number | undefined {
   try {
     return pids.reduce((sum, pid) => sum + pssBytes(pid), 0);
   } catch {
