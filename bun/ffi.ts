@@ -114,6 +114,8 @@ const symbols = {
   ap_name_list: { args: ["ptr", "u32", "ptr", "u32"], returns: "i32" },
   // int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
   ap_once_begin: { args: ["ptr", "ptr", "u32", "f64"], returns: "i32" },
+  // int32_t ap_once_watch(ap_pool *pool);
+  ap_once_watch: { args: ["ptr"], returns: "i32" },
   // int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
   ap_once_end: { args: ["ptr", "ptr", "u32", "ptr"], returns: "i32" },
   // int32_t ap_pool_reap(ap_pool *pool);

@@ -30,6 +30,7 @@ import {
   ownHoldOf,
   type SharedArray,
 } from "./shared_array.ts";
+import { Waits } from "./wait_async.ts";
 
 // What goes to the library and comes from it: each call is over before the next one begins.
 const keyBytes = new Uint8Array(AP_KEY_BYTES_MAX);
@@ -216,7 +217,12 @@ export async function onceAsync(
         break;
       }
       case AP_ONCE_OTHERS:
-        await pause(signal);
+        // Not for long: a maker that is killed wakes nobody.
+        await (member.waits ??= new Waits(member)).beginOther(
+          (library, pool) => library.ap_once_watch(pool),
+          WAIT_MS,
+          signal,
+        );
         break;
       case AP_ONCE_MAKE: {
         const made = await makeAsync(member, name, make, signal);
@@ -338,11 +344,4 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined, 
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
-}
-
-declare function setTimeout(callback: () => void, delayMs: number): unknown;
-
-/** Waits a little, or until `signal` is aborted. */
-function pause(signal: AbortSignal | undefined): Promise<void> {
-  return unlessAborted(new Promise<void>((resolve) => setTimeout(resolve, 10)), signal);
 }

@@ -57,6 +57,7 @@ export interface Library {
   ap_name_delete(pool: Pointer, key: Uint8Array, keyBytes: number): number;
   ap_name_list(pool: Pointer, from: number, names: Uint8Array, max: number): number;
   ap_once_begin(pool: Pointer, key: Uint8Array, keyBytes: number, timeoutMs: number): number;
+  ap_once_watch(pool: Pointer): number;
   ap_once_end(pool: Pointer, key: Uint8Array, keyBytes: number, value: Uint8Array | null): number;
   ap_pool_reap(pool: Pointer): number;
   ap_pool_trim(pool: Pointer): number;

@@ -46,9 +46,9 @@ const TAKEN_AT_ONCE = 256;
 
 interface Wait {
   readonly waiter: number;
-  /** So that the collector leaves it alone. */
-  readonly array: object;
-  readonly hold: Hold;
+  /** Of the array, if it is for a word of one: so that the collector leaves it alone. */
+  readonly array: object | undefined;
+  readonly hold: Hold | undefined;
   /** By performance.now(). */
   readonly deadline: number;
   readonly keepsAlive: boolean;
@@ -100,7 +100,7 @@ export class Waits {
     this.#member = member;
   }
 
-  /** Begins a wait. @throws {PoolError} */
+  /** Begins a wait for a word of an array. @throws {PoolError} */
   begin(
     array: object,
     hold: Hold,
@@ -111,6 +111,26 @@ export class Waits {
     keepsAlive: boolean,
   ): Promise<WaitResult> {
     const waiter = this.#call((library, pool) => library.ap_word_watch(pool, hold.block, offset, expected));
+    return this.#await(waiter, array, hold, limitMs, signal, keepsAlive);
+  }
+
+  /** Begins a wait that `watch` begins for the library. It keeps the process alive. @throws {PoolError} */
+  beginOther(
+    watch: (library: Library, pool: Pointer) => number,
+    limitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<WaitResult> {
+    return this.#await(this.#call(watch), undefined, undefined, limitMs, signal, true);
+  }
+
+  #await(
+    waiter: number,
+    array: object | undefined,
+    hold: Hold | undefined,
+    limitMs: number,
+    signal: AbortSignal | undefined,
+    keepsAlive: boolean,
+  ): Promise<WaitResult> {
     if (waiter === 0) return Promise.resolve("not-equal");
     if (limitMs === 0 && this.#unwatch(waiter)) return Promise.resolve("timed-out");
     const { promise, resolve, reject } = Promise.withResolvers<WaitResult>();
@@ -124,25 +144,30 @@ export class Waits {
 
   #add(wait: Wait): void {
     this.#pending.set(wait.waiter, wait);
-    const others = this.#byHold.get(wait.hold);
-    if (others !== undefined) others.add(wait);
-    else {
-      this.#byHold.set(wait.hold, new Set([wait]));
-      wait.hold.onRelease = () => this.#released(wait.hold);
-    }
+    if (wait.hold !== undefined) this.#addTo(wait.hold, wait);
     if (wait.onAbort !== undefined) wait.signal!.addEventListener("abort", wait.onAbort, { once: true });
     if (wait.keepsAlive && this.#refs++ === 0) this.#stopKeepingAlive = native().keepAlive();
     this.#wakeAt(wait.deadline);
   }
 
+  #addTo(hold: Hold, wait: Wait): void {
+    const others = this.#byHold.get(hold);
+    if (others !== undefined) return void others.add(wait);
+    this.#byHold.set(hold, new Set([wait]));
+    hold.onRelease = () => this.#released(hold);
+  }
+
+  #removeFrom(hold: Hold, wait: Wait): void {
+    const others = this.#byHold.get(hold)!;
+    others.delete(wait);
+    if (others.size > 0) return;
+    this.#byHold.delete(hold);
+    hold.onRelease = undefined;
+  }
+
   #remove(wait: Wait): void {
     this.#pending.delete(wait.waiter);
-    const others = this.#byHold.get(wait.hold)!;
-    others.delete(wait);
-    if (others.size === 0) {
-      this.#byHold.delete(wait.hold);
-      wait.hold.onRelease = undefined;
-    }
+    if (wait.hold !== undefined) this.#removeFrom(wait.hold, wait);
     if (wait.onAbort !== undefined) wait.signal!.removeEventListener("abort", wait.onAbort);
     if (wait.keepsAlive && --this.#refs === 0) this.#stopKeepingAlive!();
   }

@@ -112,6 +112,8 @@ const symbols = {
   ap_name_list: { parameters: ["pointer", "u32", "buffer", "u32"], result: "i32" },
   // int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
   ap_once_begin: { parameters: ["pointer", "buffer", "u32", "f64"], result: "i32" },
+  // int32_t ap_once_watch(ap_pool *pool);
+  ap_once_watch: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
   ap_once_end: { parameters: ["pointer", "buffer", "u32", "buffer"], result: "i32" },
   // int32_t ap_pool_reap(ap_pool *pool);

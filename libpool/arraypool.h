@@ -112,11 +112,7 @@ enum {
   AP_SHORT_HELD = 13,          /* bytes of arrays that some member holds */
   AP_SHORT_HELD_BY_SELF = 14,  /* bytes of arrays that this member holds */
   AP_SHORT_CAUSE = 15,         /* AP_CAUSE_* */
-  AP_SHORT_NAMED = 16,         /* bytes held by no member, but by a name */
-
-  /* with AP_ONCE_OTHERS, besides PID */
-  AP_ONCE_WORD = 17, /* where this member sees a word that changes when it has been made, or not */
-  AP_ONCE_VALUE = 18 /* what stood there */
+  AP_SHORT_NAMED = 16          /* bytes held by no member, but by a name */
 };
 
 enum {
@@ -343,8 +339,12 @@ enum {
 };
 
 /* Sees to it that one member makes what a name is to name, and the others wait for it, asleep. When it dies, or says that it
- * has not made it, the next one that asks is to. Returns AP_ONCE_*. */
+ * has not made it, the next one that asks is to. Returns AP_ONCE_*; record: PID of the maker with AP_ONCE_OTHERS. */
 int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
+
+/* Begins a wait, as ap_word_watch, for the maker that the last ap_once_begin answered AP_ONCE_OTHERS for: until it has made it,
+ * or says that it has not. One that dies says nothing. Returns 0 if that has happened already. */
+int32_t ap_once_watch(ap_pool *pool);
 
 /* What was made; NULL: it was not. Returns AP_ONCE_THERE, or AP_ONCE_OTHERS if the name was set by others meanwhile. */
 int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);

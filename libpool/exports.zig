@@ -65,8 +65,6 @@ const errno_at = 6;
 const pid_at = 7;
 const short_at = 8;
 const short_named_at = 16;
-const word_at = 17;
-const value_at = 18;
 
 // ---------------------------------------------------------------- pools
 
@@ -481,11 +479,14 @@ pub export fn ap_once_begin(pool: *Pool, key: ?[*]const u8, key_bytes: u32, time
     const timeout = wholeNumber(timeout_ms) catch |err| return failed(pool, err);
     const once = pool.beginOnce(&wanted, timeout) catch |err| return failedShort(pool, err, @sizeOf(layout.Name));
     if (once == .others) {
-        pool.record[pid_at] = @floatFromInt(pool.awaited.pid);
-        pool.record[word_at] = @floatFromInt(@intFromPtr(pool.awaited.word));
-        pool.record[value_at] = @floatFromInt(pool.awaited.value);
+        pool.record[pid_at] = @floatFromInt(pool.awaited.?.pid);
     }
     return @intFromEnum(once);
+}
+
+pub export fn ap_once_watch(pool: *Pool) i32 {
+    const begun = pool.watchOnce() catch |err| return failedShort(pool, err, @sizeOf(layout.Waiter));
+    return if (begun) |waiter| @intCast(@intFromEnum(waiter)) else 0;
 }
 
 pub export fn ap_once_end(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value: ?*const NameValue) i32 {

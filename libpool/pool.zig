@@ -73,7 +73,7 @@ pub const Pool = struct {
     /// Names that this member is making the arrays of.
     makings: u32,
     /// Whom beginOnce() has waited for last, and the word that changes when that one has made it.
-    awaited: Awaited,
+    awaited: ?Awaited,
     mapping: [*]align(4096) u8,
 
     // ------------------------------------------------------------ joining and leaving
@@ -194,7 +194,7 @@ pub const Pool = struct {
             .stranded = 0,
             .blocking = .{},
             .makings = 0,
-            .awaited = undefined,
+            .awaited = null,
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
@@ -1102,7 +1102,7 @@ pub const Pool = struct {
                 continue;
             };
             if (once != .others) return once;
-            const awaited = pool.awaited;
+            const awaited = pool.awaited.?;
             // Outside the lock: system calls.
             if (members.isDead(&pool.view, &pool.self, awaited.maker.slot, .{ .incarnation = awaited.maker.incarnation, .state = .joined })) {
                 dead = awaited.maker;
@@ -1117,6 +1117,12 @@ pub const Pool = struct {
     }
 
     const once_nap_ms = 50;
+
+    /// Begins a wait for whom beginOnce() has found to be making it. Null if that is over already.
+    pub fn watchOnce(pool: *Pool) Error!?layout.WaiterIndex {
+        const awaited = pool.awaited orelse return error.Argument;
+        return pool.beginWait(.of(&pool.view, awaited.word), awaited.value);
+    }
 
     /// `dead`: a maker that was found to be dead. Null when a record is needed and every one that is backed is in use.
     fn lookOnce(pool: *Pool, key: *const names.Key, dead: ?layout.Maker) Error!?Once {

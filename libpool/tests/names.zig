@@ -217,7 +217,7 @@ test "a maker that is killed is replaced; one that is stopped is waited for" {
     s.waitUntil(&at.makes, 1);
     try child.stop();
     try expectEqual(.others, try begin(pool, "it", 150));
-    try expectEqual(@as(u32, @intCast(child.pid)), pool.awaited.pid);
+    try expectEqual(@as(u32, @intCast(child.pid)), pool.awaited.?.pid);
     child.@"continue"();
     try expectEqual(.others, try begin(pool, "it", 20));
     child.kill();
