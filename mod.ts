@@ -1,5 +1,5 @@
 /**
- * arraypool shares numeric arrays between Bun and Deno processes and Workers without copying them.
+ * arraypool shares numeric arrays between Bun, Deno and Node processes and Workers without copying them.
  *
  * ```ts
  * import { pack, Pool, unpack } from "arraypool";
@@ -13,7 +13,7 @@
  * console.log(prices[0]); // 42
  * ```
  *
- * This file lets the runtime be found when it runs. Those who know it start at `bun/mod.ts`, `deno/mod.ts`.
+ * This file lets the runtime be found when it runs. Those who know it start at `bun/mod.ts`, `deno/mod.ts`, `node/mod.ts`.
  *
  * @module
  */
@@ -23,16 +23,14 @@ import { setLoader } from "./core/native.ts";
 import { deno } from "./deno/ffi.ts";
 import { PoolError } from "./core/errors.ts";
 import { loadLibrary, type Runtime } from "./library/load.ts";
+import { node } from "./node/ffi.ts";
 
 export * from "./realm.ts";
 
 setLoader(() => loadLibrary(runtimeHere()));
 
 function runtimeHere(): Runtime {
-  const found = [deno, bun].find((runtime) => runtime.isHere());
+  const found = [deno, bun, node].find((runtime) => runtime.isHere());
   if (found !== undefined) return found;
-  throw new PoolError(
-    "ERR_LIBRARY",
-    "arraypool runs in Bun and in Deno: start the program with `bun` or `deno run --allow-ffi`",
-  );
+  throw new PoolError("ERR_LIBRARY", "arraypool runs in Bun, Deno and Node: this is none of them");
 }

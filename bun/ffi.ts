@@ -194,6 +194,7 @@ function open(path: string): Native {
       context === 0
         ? ffi.toArrayBuffer(address, 0, byteLength)
         : ffi.toArrayBuffer(address, 0, byteLength, context, bufferGone),
+    callsInFlight: () => false,
     // Bun's collector feels every ArrayBuffer by itself.
     weigh: () => {},
     later: (callback, delayMs) => setTimeout(callback, delayMs).unref(),

@@ -3,12 +3,17 @@
  *
  *     held ──release()──> detached ──> let go
  *       │                    │
- *       │                    └ a native call pins the buffer, or the pool is busy: tried again later
+ *       │                    ├ a native call pins the buffer, or the pool is busy: tried again later
+ *       │                    └ a native call may use the memory though it does not keep the buffer: kept for it
  *       └─ its owner is garbage, or its buffer was transferred away: let go
  *
  * What the collector watches is the owner, the SharedArray, which its slices keep. Its memory may be seen longer than that:
  * by a plain view on `array.buffer`, by the new owner of a transferred buffer, by a native call in flight. The runtime tells
  * the library when a buffer's memory is not seen any more, wherever it went; until then the library keeps the block (lent).
+ *
+ * In Node, calls in flight keep the array or its buffer as objects, but not the memory behind them. So while any call is in
+ * flight, what is released is detached by a transfer to a buffer of ours, until no call is in flight or, since that may not
+ * happen for long, the collector says that nothing has the array's own buffer any more.
  */
 
 import type { Member } from "./member.ts";
@@ -60,6 +65,8 @@ export class Hold implements Place {
   ended = false;
   /** Its buffer was detached here: whoever still sees the memory is a native call in flight. */
   detached = false;
+  /** The memory, for native calls that may use it. */
+  #kept: ArrayBuffer | undefined = undefined;
   /** Called at release, while somebody waits for an element. */
   onRelease: (() => void) | undefined = undefined;
   /** Where it was made, and its record in the member's log, with ARRAYPOOL_TRACE=1. */
@@ -106,13 +113,28 @@ export class Hold implements Place {
     if (this.ended) return;
     const buffer = this.#bufferNow();
     if (buffer?.detached === false) {
-      buffer.transfer(0);
+      if (native().callsInFlight()) this.#keep(buffer);
+      else buffer.transfer(0);
       // A native call that has pinned the buffer can make the engine ignore the transfer, without a word.
       if (!buffer.detached) return this.member.postpone(this);
       this.detached = true;
     }
     this.#finish();
     this.member.letGo(this);
+  }
+
+  #keep(buffer: ArrayBuffer): void {
+    this.#kept = buffer.transfer();
+    kept.add(this);
+    unused.register(buffer, this, this);
+  }
+
+  /** Gives up what is kept. */
+  giveUp(): void {
+    kept.delete(this);
+    unused.unregister(this);
+    this.#kept!.transfer(0);
+    this.#kept = undefined;
   }
 
   /** Whether an array may still show the memory. */
@@ -165,6 +187,18 @@ export class Hold implements Place {
 }
 
 const owners = new FinalizationRegistry<Hold>((hold) => hold.abandoned());
+
+/** Holds that keep memory for native calls. */
+const kept = new Set<Hold>();
+/** Of their own buffers. */
+const unused = new FinalizationRegistry<Hold>((hold) => hold.giveUp());
+
+/** Gives up what is kept for native calls, if there are none in flight. Returns whether there was any. */
+export function giveUpKept(): boolean {
+  if (kept.size === 0 || native().callsInFlight()) return false;
+  for (const hold of kept) hold.giveUp();
+  return true;
+}
 
 const nextJob = Promise.resolve();
 const YOUNG_MAX = 64;

@@ -40,7 +40,7 @@ import {
 } from "./abi.ts";
 import { formatBytes, PoolError } from "./errors.ts";
 import { type Facts, failure, staleDescriptor } from "./failure.ts";
-import { Hold } from "./hold.ts";
+import { giveUpKept, Hold } from "./hold.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
 import { originsOf, traceStack, tracing } from "./trace.ts";
@@ -110,7 +110,7 @@ export function join(way: Way): Member {
 
 function leaveAll(): void {
   // A member whose memory is still in use does not leave: it ends with the process.
-  for (const member of members) member.close();
+  for (const member of members) member.close(true);
   const { isMainThread, library } = native();
   if (!isMainThread) return;
   // Workers end with the process, and those that were terminated have not left: none of them is the last one out.
@@ -187,7 +187,7 @@ export class Member {
     assertShowable(byteLength);
     let block = this.#library.ap_block_alloc(pool, byteLength, dtype, how);
     if (block === AP_ERR_FULL && this.#lent.length > 0) {
-      this.#settle();
+      this.settle();
       block = this.#library.ap_block_alloc(pool, byteLength, dtype, how);
     }
     if (block < 0) throw this.failed(block);
@@ -420,6 +420,7 @@ export class Member {
       );
     }
     if (this.#pinned.length + this.#owed.length + this.#unmade.length > 0) this.#retry();
+    if (giveUpKept()) this.settle();
     return this.#pool!;
   }
 
@@ -446,7 +447,7 @@ export class Member {
     if (this.#pool === undefined) return;
     this.#retry();
     if (this.closed) return this.#leaveIfDone();
-    this.#settle();
+    this.settle();
     const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
     if (idle && this.#isAlone()) return this.close();
     const waiting = this.#pinned.length + this.#owed.length + this.#lent.length + this.#unmade.length;
@@ -465,7 +466,10 @@ export class Member {
     for (const name of unmade) this.giveUpMaking(name);
   }
 
-  #settle(): void {
+  /** Lets go of what was lent and is seen by nobody any more. */
+  settle(): void {
+    if (this.#lent.length === 0 || this.closed) return;
+    giveUpKept();
     const lent = this.#lent;
     this.#lent = [];
     for (const hold of lent) {
@@ -493,9 +497,9 @@ export class Member {
   }
 
   /** Detaches every array, and leaves. */
-  close(): void {
+  close(atExit = false): void {
     if (this.closed) return;
-    this.waits?.close();
+    this.waits?.close(atExit);
     this.closed = true;
     // A hold may unlink itself, and only itself.
     for (let hold = this.#first; hold !== undefined;) {
@@ -525,6 +529,7 @@ export class Member {
 
   /** Whether a native call still uses the memory of a hold that has ended. */
   #isInFlight(hold: Hold): boolean {
+    giveUpKept();
     return hold.detached && this.#library.ap_block_shown(this.#pool!, hold.block) === 1;
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What a runtime has to provide: the C library's functions, and five things that JavaScript has no common word for.
- * `bun/ffi.ts` and `deno/ffi.ts` are the two implementations.
+ * `bun/ffi.ts`, `deno/ffi.ts` and `node/ffi.ts` are the implementations.
  */
 
 /** An address, as the runtime's FFI passes it. */
@@ -119,6 +119,11 @@ export interface Native {
    * transferred to and whatever native call uses it, `ap_buffer_gone(address, context)` is called; not if `context` is 0.
    */
   buffer(address: number, byteLength: number, context: number): ArrayBuffer;
+  /**
+   * Whether a native call of this realm is in flight that may use the memory of an array without keeping its buffer; false
+   * where the runtime's calls keep it.
+   */
+  callsInFlight(): boolean;
   /** Lets the garbage collector feel that `bytes` of foreign memory wait for it. */
   weigh(bytes: number): void;
   /** Calls `callback` once after `delayMs`, without keeping the process alive for it. */

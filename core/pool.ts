@@ -558,6 +558,7 @@ export class Pool implements Disposable {
    */
   stats(): PoolStats {
     const member = this.#member;
+    member.settle();
     member.call((library, pool) => library.ap_pool_stats(pool));
     const at = (index: number) => member.record[index]!;
     return {
@@ -591,6 +592,7 @@ export class Pool implements Disposable {
    */
   blocks(): BlockInfo[] {
     const member = this.#member;
+    member.settle();
     const found: BlockInfo[] = [];
     const names = new Map<string, string>();
     for (const { name, block, generation } of listNames(member)) {

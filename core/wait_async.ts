@@ -291,11 +291,13 @@ export class Waits {
   }
 
   /** Ends all waits: the member closes. */
-  close(): void {
+  close(atExit: boolean): void {
     this.#take();
     for (const wait of [...this.#pending.values()]) {
       this.#unwatch(wait.waiter);
       this.#remove(wait);
+      // Nobody hears of it any more, but Node would say that nobody has caught it.
+      if (atExit) continue;
       wait.reject(
         new PoolError(
           "ERR_CLOSED",

@@ -197,6 +197,7 @@ function open(path: string): Native {
     isMainThread: !("WorkerGlobalScope" in globalThis),
     address: (pointer) => Number(Deno.UnsafePointer.value(pointer)),
     buffer,
+    callsInFlight: () => false,
     // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same. It costs no
     // memory if its pages are never touched: from 32 MiB on, calloc() always maps fresh ones.
     weigh: (bytes) => {

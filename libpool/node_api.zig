@@ -1,58 +1,192 @@
-//! The library as a Node-API module, beside its C interface: for hosts whose FFI makes buffers on foreign memory, but
-//! does not tell when they are gone (Deno). It exports
+//! The library as a Node-API module, beside its C interface: for Deno and Node, whose FFI makes buffers on foreign memory,
+//! but does not tell when they are gone. It exports:
 //!
 //!     buffer(address: number, byteLength: number, context: number): ArrayBuffer
-//!     wakeAtEnd(), ringAtEnd(doorbell: number), closeAtEnd(doorbell: number)
+//!     bufferOfV8(…): ArrayBuffer       the same for Node, where it can be: see v8.zig
 //!
 //! The ArrayBuffer shows that memory. When nothing sees it any more, which is after the last transfer of the buffer and
 //! after the last native call that uses it, `ap_buffer_gone(address, context)` is called, on any thread; not for context 0.
 //!
+//!     ringAtEnd(doorbell: number), closeAtEnd(doorbell: number): void
+//!
+//! For Deno. When the realm ends, a native call ends that sleeps in ap_doorbell_sleep at that address; until it is closed.
+//!
+//!     wakeAtEnd(): void
+//!
+//! For Deno. It never frees the environment of a module, and with it what wakes the event loop of its realm, which keeps the
+//! loop's two descriptors open when the realm, a Worker, has ended. Waking a loop uses that up; so this asks for one more
+//! wake when the realm ends and no loop will run again.
+//!
+//!     ap_block_alloc(pool: bigint, …: number): number, and other functions of arraypool.h
+//!
+//! For Node, whose FFI calls functions of that many parameters slowly. See `Call`.
+//!
+//!     requests(): number
+//!
+//! For Node: the address at which the realm's event loop counts its requests in flight, as a uint32.
+//!
 //! The functions of Node-API are the host's own. They are weak: other hosts load the library without them.
 
+const builtin = @import("builtin");
+const std = @import("std");
 const exports = @import("exports.zig");
+const v8 = @import("v8.zig");
 const waiting = @import("waiting.zig");
 
 const Env = ?*anyopaque;
 const Value = ?*anyopaque;
 const CallbackInfo = ?*anyopaque;
-const Callback = *const fn (Env, CallbackInfo) callconv(.c) Value;
+const Callback = fn (Env, CallbackInfo) callconv(.c) Value;
 const Finalize = *const fn (Env, ?*anyopaque, ?*anyopaque) callconv(.c) void;
 const ok = 0;
 
+/// A function of the host: null where it has none. Each is named once, with its type, in `napi`.
 fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
     return @extern(?*const Function, .{ .name = name, .linkage = .weak });
 }
 
 pub export fn napi_register_module_v1(env: Env, module: Value) Value {
-    const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
-    const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return null;
-    inline for (.{ .{ "buffer", buffer }, .{ "wakeAtEnd", wakeAtEnd }, .{ "ringAtEnd", ringAtEnd }, .{ "closeAtEnd", closeAtEnd } }) |export_| {
-        const name, const callback = export_;
-        var function: Value = null;
-        if (createFunction(env, name, name.len, callback, null, &function) != ok) return null;
-        if (setProperty(env, module, name, function) != ok) return null;
-    }
+    const all = .{
+        .{ "buffer", buffer },
+        .{ "wakeAtEnd", wakeAtEnd },
+        .{ "ringAtEnd", ringAtEnd },
+        .{ "closeAtEnd", closeAtEnd },
+        .{ "requests", requests },
+        .{ "ap_block_alloc", Call(exports.ap_block_alloc).run },
+        .{ "ap_block_attach", Call(exports.ap_block_attach).run },
+        .{ "ap_block_release", Call(exports.ap_block_release).run },
+        .{ "ap_claim_create", Call(exports.ap_claim_create).run },
+    };
+    inline for (all) |one| if (!add(env, module, one[0], one[1])) return null;
+    if (v8.isThere() and !add(env, module, "bufferOfV8", bufferOfV8)) return null;
+    stayLoaded();
     return module;
 }
 
-fn buffer(env: Env, info: CallbackInfo) callconv(.c) Value {
-    const getArguments = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
-    const getNumber = host("napi_get_value_double", fn (Env, Value, *f64) callconv(.c) i32) orelse return null;
-    const create = host("napi_create_external_arraybuffer", fn (Env, ?*anyopaque, usize, Finalize, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
-    var arguments: [3]Value = @splat(null);
-    var count: usize = arguments.len;
-    if (getArguments(env, info, &count, &arguments, null, null) != ok) return null;
-    var numbers: [3]usize = undefined;
-    for (arguments, &numbers) |argument, *number| {
-        var value: f64 = 0;
-        if (getNumber(env, argument, &value) != ok) return null;
-        // Up to 2^53: an address, or a length.
-        if (!(value >= 0 and value <= 1 << 53)) return null;
-        number.* = @intFromFloat(value);
+/// Node unloads a module with the last Worker that has loaded it, and only then destroys the Worker's buffers; and what a
+/// Worker has transferred outlives it.
+fn stayLoaded() void {
+    const dladdr = host("dladdr", fn (*const anyopaque, *[4]?*anyopaque) callconv(.c) c_int) orelse return;
+    const dlopen = host("dlopen", fn (?*anyopaque, c_int) callconv(.c) ?*anyopaque) orelse return;
+    const lazy = 1;
+    const only_if_loaded, const for_ever = if (builtin.os.tag == .macos) .{ 0x10, 0x80 } else .{ 0x4, 0x1000 };
+    var self: [4]?*anyopaque = undefined; // its path, and three more
+    if (dladdr(&stayLoaded, &self) != 0) _ = dlopen(self[0], lazy | only_if_loaded | for_ever);
+}
+
+fn add(env: Env, module: Value, comptime name: [:0]const u8, callback: *const Callback) bool {
+    const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, *const Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return false;
+    const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return false;
+    var function: Value = null;
+    return createFunction(env, name.ptr, name.len, callback, null, &function) == ok and
+        setProperty(env, module, name.ptr, function) == ok;
+}
+
+// ---------------------------------------------------------------- arguments
+
+fn argumentsOf(comptime count: usize, env: Env, info: CallbackInfo) ?[count]Value {
+    const get = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
+    var values: [count]Value = @splat(null);
+    var given = count;
+    return if (get(env, info, &given, &values, null, null) == ok and given >= count) values else null;
+}
+
+fn argument(comptime T: type, env: Env, value: Value) ?T {
+    const name, const Got = switch (T) {
+        f64 => .{ "napi_get_value_double", f64 },
+        u32 => .{ "napi_get_value_uint32", u32 },
+        else => .{ "napi_get_value_bigint_uint64", u64 }, // a pointer
+    };
+    var got: Got = 0;
+    if (Got == u64) {
+        const get = host(name, fn (Env, Value, *Got, *bool) callconv(.c) i32) orelse return null;
+        var is_exact = false;
+        if (get(env, value, &got, &is_exact) != ok or !is_exact or got == 0) return null;
+        return @ptrFromInt(got);
     }
+    const get = host(name, fn (Env, Value, *Got) callconv(.c) i32) orelse return null;
+    return if (get(env, value, &got) == ok) got else null;
+}
+
+/// An address or a length, up to 2^53.
+fn addressArgument(env: Env, value: Value) ?usize {
+    const number = argument(f64, env, value) orelse return null;
+    return if (number >= 0 and number <= 1 << 53) @intFromFloat(number) else null;
+}
+
+/// A function of arraypool.h that takes a pool and numbers, and returns an int32. Undefined where the arguments are wrong.
+fn Call(comptime function: anytype) type {
+    const parameters = @typeInfo(@TypeOf(function)).@"fn".params;
+    return struct {
+        fn run(env: Env, info: CallbackInfo) callconv(.c) Value {
+            const create = host("napi_create_int32", fn (Env, i32, *Value) callconv(.c) i32) orelse return null;
+            const values = argumentsOf(parameters.len, env, info) orelse return null;
+            var arguments: std.meta.ArgsTuple(@TypeOf(function)) = undefined;
+            inline for (&arguments, values) |*into, value| into.* = argument(@TypeOf(into.*), env, value) orelse return null;
+            var result: Value = null;
+            return if (create(env, @call(.auto, function, arguments), &result) == ok) result else null;
+        }
+    };
+}
+
+// ---------------------------------------------------------------- buffers
+
+/// What both kinds of buffers are made of.
+const Memory = struct {
+    bytes: ?*anyopaque,
+    length: usize,
+    context: ?*anyopaque,
+
+    fn from(env: Env, info: CallbackInfo) ?Memory {
+        const values = argumentsOf(3, env, info) orelse return null;
+        return .{
+            .bytes = @ptrFromInt(addressArgument(env, values[0]) orelse return null),
+            .length = addressArgument(env, values[1]) orelse return null,
+            .context = @ptrFromInt(addressArgument(env, values[2]) orelse return null),
+        };
+    }
+};
+
+fn buffer(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const create = host("napi_create_external_arraybuffer", fn (Env, ?*anyopaque, usize, Finalize, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
+    const memory = Memory.from(env, info) orelse return null;
     var result: Value = null;
-    const made = create(env, @ptrFromInt(numbers[0]), numbers[1], gone, @ptrFromInt(numbers[2]), &result);
+    const made = create(env, memory.bytes, memory.length, gone, memory.context, &result);
     return if (made == ok) result else null;
+}
+
+fn gone(_: Env, bytes: ?*anyopaque, context: ?*anyopaque) callconv(.c) void {
+    const counter: *u32 = @ptrCast(@alignCast(context orelse return));
+    exports.ap_buffer_gone(bytes, counter);
+}
+
+fn bufferOfV8(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const memory = Memory.from(env, info) orelse return null;
+    return v8.buffer(memory.bytes, memory.length, goneOfV8, memory.context);
+}
+
+fn goneOfV8(bytes: ?*anyopaque, _: usize, context: ?*anyopaque) callconv(.c) void {
+    gone(null, bytes, context);
+}
+
+// ---------------------------------------------------------------- event loops
+
+/// How libuv's `uv_loop_t` begins, in every version 1.
+const Loop = extern struct {
+    data: ?*anyopaque,
+    active_handles: c_uint,
+    handle_queue: [2]?*anyopaque,
+    active_requests: extern union { unused: ?*anyopaque, count: c_uint },
+};
+
+fn requests(env: Env, _: CallbackInfo) callconv(.c) Value {
+    const getLoop = host("napi_get_uv_event_loop", fn (Env, *?*Loop) callconv(.c) i32) orelse return null;
+    const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
+    var loop: ?*Loop = null;
+    if (getLoop(env, &loop) != ok) return null;
+    var result: Value = null;
+    const address: f64 = @floatFromInt(@intFromPtr(&(loop orelse return null).active_requests.count));
+    return if (create(env, address, &result) == ok) result else null;
 }
 
 /// A Worker that is terminated waits for its native calls: for the one in ap_doorbell_sleep at that address, too.
@@ -72,20 +206,18 @@ fn closeAtEnd(env: Env, info: CallbackInfo) callconv(.c) Value {
 const Hook = fn (Env, *const fn (?*anyopaque) callconv(.c) void, ?*anyopaque) callconv(.c) i32;
 
 fn doorbellIn(env: Env, info: CallbackInfo) ?*anyopaque {
-    const getArguments = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
-    const getNumber = host("napi_get_value_double", fn (Env, Value, *f64) callconv(.c) i32) orelse return null;
-    var argument: [1]Value = .{null};
-    var count: usize = 1;
-    var address: f64 = 0;
-    if (getArguments(env, info, &count, &argument, null, null) != ok or getNumber(env, argument[0], &address) != ok) return null;
-    return if (address > 0 and address <= 1 << 53) @ptrFromInt(@as(usize, @intFromFloat(address))) else null;
+    const values = argumentsOf(1, env, info) orelse return null;
+    return @ptrFromInt(addressArgument(env, values[0]) orelse return null);
 }
 
 fn ring(doorbell: ?*anyopaque) callconv(.c) void {
     waiting.ring(@ptrCast(@alignCast(doorbell orelse return)));
 }
 
-/// Nothing calls this function: it is there to be released, which wakes the loop.
+const Waker = ?*anyopaque;
+const CallJs = fn (Env, Value, ?*anyopaque, ?*anyopaque) callconv(.c) void;
+
+/// The function that it makes is never called: it is there to be released, which wakes the loop.
 fn wakeAtEnd(env: Env, _: CallbackInfo) callconv(.c) Value {
     const createString = host("napi_create_string_utf8", fn (Env, [*]const u8, usize, *Value) callconv(.c) i32) orelse return null;
     const createWaker = host("napi_create_threadsafe_function", fn (Env, Value, Value, Value, usize, usize, ?*anyopaque, ?Finalize, ?*anyopaque, ?*const CallJs, *Waker) callconv(.c) i32) orelse return null;
@@ -100,17 +232,9 @@ fn wakeAtEnd(env: Env, _: CallbackInfo) callconv(.c) Value {
     return null;
 }
 
-const Waker = ?*anyopaque;
-const CallJs = fn (Env, Value, ?*anyopaque, ?*anyopaque) callconv(.c) void;
-
 fn callNothing(_: Env, _: Value, _: ?*anyopaque, _: ?*anyopaque) callconv(.c) void {}
 
 fn wake(waker: Waker) callconv(.c) void {
     const release = host("napi_release_threadsafe_function", fn (Waker, i32) callconv(.c) i32) orelse return;
     _ = release(waker, 0);
-}
-
-fn gone(_: Env, bytes: ?*anyopaque, context: ?*anyopaque) callconv(.c) void {
-    const counter: *u32 = @ptrCast(@alignCast(context orelse return));
-    exports.ap_buffer_gone(bytes, counter);
 }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AP_ABI_VERSION, AP_BLOCK_INFO, AP_MEMBER_INFO } from "../core/abi.ts";
 import { generate } from "../scripts/abi.mjs";
-import { assert, test } from "./support/harness.ts";
+import { assert, runtimes, test } from "./support/harness.ts";
 import { native } from "./support/segment.ts";
 
 const read = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), "utf8");
@@ -21,13 +21,13 @@ test("the library has the interface that the package was made for", () => {
   assert.equal(native.library.ap_abi_version(), AP_ABI_VERSION);
 });
 
-for (const runtime of ["bun", "deno"]) {
+for (const runtime of runtimes) {
   test(`${runtime}/ffi.ts declares the functions as the header does`, () => {
     const source = read(`${runtime}/ffi.ts`);
     const prototypes = header.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/\s+/g, " ");
     const entries = [
       ...source.matchAll(
-        /\/\/ (.*;)\n\s+(ap_\w+): \{\s*(?:args|parameters): \[([^\]]*)\],\s*(?:returns|result): "(\w+)",?(?: nonblocking: true)?\s*\}/g,
+        /\/\/ (.*;)\n\s+(ap_\w+): \{\s*(?:args|parameters|arguments): \[([^\]]*)\],\s*(?:returns|result|return): "(\w+)",?(?: nonblocking: true)?\s*\}/g,
       ),
     ];
     const names = entries.map(([, , name]) => name!);

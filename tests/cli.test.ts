@@ -28,6 +28,7 @@ import {
   withName,
   withPool,
 } from "./support/harness.ts";
+import { flagsOf } from "./support/programs.ts";
 import { BLOCKS_AT, holdLock, readU32, VERSION_AT, writeU32 } from "./support/segment.ts";
 
 const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
@@ -41,7 +42,7 @@ interface Output {
 /** Runs it with `env`, and without what this process has of NO_COLOR and FORCE_COLOR. */
 function runWith(env: Record<string, string>, ...args: string[]): Output {
   const allowed = ["--allow-ffi", ...(Object.keys(env).length > 0 ? ["--allow-env"] : [])];
-  const flags = runtime === "bun" ? [] : ["run", ...allowed, "--no-prompt", "--no-check"];
+  const flags = flagsOf(runtime, allowed);
   const { FORCE_COLOR: _, NO_COLOR: __, ...plain } = process.env;
   return spawnSync(programOf(runtime), [...flags, main, ...args], { encoding: "utf8", env: { ...plain, ...env } });
 }

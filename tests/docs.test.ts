@@ -2,9 +2,9 @@
  * The documentation is true: each block of code in the pages (README.md, docs/, examples/README.md) and in the comments of
  * mod.ts and core/ is run or checked, and each link leads somewhere.
  *
- * - A block of `ts` is run in both runtimes. `console.log(x); // text` must print that text; in it, … stands for anything.
+ * - A block of `ts` is run in each runtime. `console.log(x); // text` must print that text; in it, … stands for anything.
  *   A first line `// main.ts` names the block's file; one that another file of its page names in quotes (`"./worker.ts"`) is
- *   run by that one alone. `// Bun only` in the first line leaves the other runtime out.
+ *   run by that one alone. `// Bun only` in the first line leaves the other runtimes out.
  * - A block of `sh` is parsed, and what it names must be there: scripts, files, build steps. `bun main.ts` and
  *   `deno run … main.ts` of a page's own file are run as they stand, with the permissions that they say.
  * - `json` and `yaml` are parsed; `text` is a picture, or what the library prints: tests/troubleshooting.test.ts compares.
@@ -103,8 +103,10 @@ const namesFile = ({ code }: Block, name: string): boolean =>
   code.includes(`"./${name}"`) || code.includes(`"${name}"`);
 
 function isForAnotherRuntime({ code }: Block): boolean {
-  const only = /^\/\/ .*\b(Bun|Deno) only\b/.exec(code)?.[1];
-  return only !== undefined && only.toLowerCase() !== runtime;
+  const only = /^\/\/ .*\b(Bun|Deno|Node) only\b/.exec(code)?.[1];
+  // Node has no Worker of the Web.
+  const isForNode = !/\bnew Worker\(/.test(code) || code.includes("node:worker_threads");
+  return only === undefined ? runtime === "node" && !isForNode : only.toLowerCase() !== runtime;
 }
 
 /** What stands before the file's name where a block of sh starts it in this runtime. */
@@ -155,7 +157,7 @@ test("every example in the documentation runs, prints what it says, and leaves n
 if (runtime === "deno") {
   test("every example passes the type check", () =>
     withFiles((programs) => {
-      const paths = programs.filter(({ block }) => !block.code.includes("Bun only")).map(({ path }) => path);
+      const paths = programs.filter(({ block }) => !/\b(Bun|Node) only\b/.test(block.code)).map(({ path }) => path);
       const { status, stderr } = spawnSync(programOf("deno"), ["check", ...paths], {
         encoding: "utf8",
         cwd: root,

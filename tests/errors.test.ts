@@ -10,7 +10,6 @@ import {
   assert,
   commandOf,
   fileOf,
-  programOf,
   runtime,
   start,
   test,
@@ -211,9 +210,8 @@ test("ERR_STALE_DESCRIPTOR: the place of the array is taken by another", () =>
   }));
 
 test("ERR_SYSTEM: no file descriptor, no address space, and no file so large", async () => {
-  const script = fileURLToPath(new URL("./support/exhausted.ts", import.meta.url));
   const { spawnSync } = await import("node:child_process");
-  const program = [programOf(runtime), ...(runtime === "bun" ? [] : ["run", "-A", "--no-check"]), script];
+  const program = commandOf(runtime, "./exhausted.ts");
   const run = (limits: string, what: string) => {
     const command = `${limits}; exec ${[...program, what].map((word) => `'${word}'`).join(" ")}`;
     const { stdout, stderr } = spawnSync("sh", ["-c", command], {

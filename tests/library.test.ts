@@ -5,11 +5,12 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bun } from "../bun/ffi.ts";
 import { deno } from "../deno/ffi.ts";
+import { node } from "../node/ffi.ts";
 import { loadLibrary, type Runtime } from "../library/load.ts";
 import { assert, runtime, test, withFolder } from "./support/harness.ts";
 import { root } from "./support/programs.ts";
 
-const here = runtime === "bun" ? bun : deno;
+const here = { bun, deno, node }[runtime];
 const platform = `${process.platform}-${process.arch}`;
 const inFolder = join(platform, `libarraypool.${process.platform === "darwin" ? "dylib" : "so"}`);
 const built = join(root, "lib", inFolder);

@@ -6,14 +6,14 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { assert, programOf, runtime, test } from "./support/harness.ts";
+import { assert, commandOf, runtime, test } from "./support/harness.ts";
 import type { Outcome } from "./support/in_flight.ts";
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 async function outcomes(): Promise<Outcome[]> {
-  const flags = runtime === "deno" ? ["run", "-A", "--no-check"] : [];
-  const child = spawn(programOf(runtime), [...flags, path("./support/in_flight.ts")], {
+  const [program, ...args] = commandOf(runtime, "./in_flight.ts");
+  const child = spawn(program!, args, {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let [lines, errors] = ["", ""];
@@ -33,9 +33,9 @@ function documented(): Map<string, { bare: string; held: string }> {
   const rows = new Map<string, { bare: string; held: string }>();
   for (const line of readFileSync(path("../docs/native-calls.md"), "utf8").split("\n")) {
     const cells = line.split("|").slice(1, -1).map((cell) => cell.trim());
-    if (cells.length !== 4 || cells[0] === "call" || cells[0]!.startsWith("--")) continue;
-    const [call, bun, deno, held] = cells as [string, string, string, string];
-    const bare = runtime === "bun" ? bun : deno;
+    if (cells.length !== 5 || cells[0] === "call" || cells[0]!.startsWith("--")) continue;
+    const [call, bun, deno, node, held] = cells as [string, string, string, string, string];
+    const bare = { bun, deno, node }[runtime];
     if (bare !== "–") rows.set(call, { bare, held });
   }
   return rows;

@@ -5,6 +5,7 @@
 //     npm test -- bun deno     only these
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
+import { resolve } from "node:path";
 import { lint } from "./lint.mjs";
 
 const counted = (passed, failed) => (output) => {
@@ -59,6 +60,20 @@ const suites = {
     ],
     count: counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm),
   },
+  // One file after the other: some of them look at all that is in /dev/shm.
+  node: {
+    command: [
+      "node",
+      "--disable-warning=ExperimentalWarning",
+      "--import=./tests/support/node_globals.ts",
+      "--test",
+      "--test-concurrency=1",
+      "tests/*.test.ts",
+    ],
+    // So that each of the many processes need not compile all files anew.
+    env: { NODE_COMPILE_CACHE: resolve("node_modules/.cache/node") },
+    count: counted(/^ℹ pass (\d+)$/gm, /^ℹ (?:fail|cancelled) (\d+)$/gm),
+  },
   // Short, and with another seed each time, which it prints. `npm run chaos` runs it for longer.
   chaos: {
     command: ["node", "tests/chaos/run.mjs", "--seconds", "10"],
@@ -96,7 +111,7 @@ for (const [name, suite] of Object.entries(suites)) {
     continue;
   }
   if (suite.prepare) await run(suite.prepare);
-  const { code, output } = await run(suite.command);
+  const { code, output } = await run(suite.command, suite.env);
   const { passed, failed } = suite.count(output);
   const broken = (code !== 0 || passed === 0) && failed === 0;
   if (broken) console.log(`the suite ended with code ${code}, and no failure was counted`);
@@ -111,11 +126,11 @@ console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0);
 
 /** Runs a command, shows what it prints, and returns that and its exit code. */
-function run([command, ...args]) {
+function run([command, ...args], env = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "pipe"],
-      env: plain,
+      env: { ...plain, ...env },
     });
     let output = "";
     const take = (chunk) => {

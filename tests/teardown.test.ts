@@ -120,7 +120,7 @@ const endings: { row: string; how: string; in?: Runtime; signal?: NodeJS.Signals
   { row: "SIGKILL", how: "signal", signal: "SIGKILL" },
   { row: "its terminal is closed", how: "signal", terminal: true },
   { row: "Worker: `worker.terminate()`", how: "Worker terminate" },
-  { row: "Worker: `close()`, in Bun `process.exit()`", how: "Worker close" },
+  { row: "Worker: `close()`, in Bun and Node `process.exit()`", how: "Worker close" },
   { row: "Worker: an uncaught error", how: "Worker throw" },
 ];
 
@@ -129,7 +129,7 @@ const table = readFileSync(fileURLToPath(new URL("../docs/lifetimes.md", import.
 /** What the table says of this runtime. */
 function documented(row: string): string | undefined {
   const rows = table.split("\n").map((line) => line.split("|").map((cell) => cell.trim()));
-  return rows.find((cells) => cells[1] === row)?.[runtime === "bun" ? 2 : 3];
+  return rows.find((cells) => cells[1] === row)?.[2 + runtimes.indexOf(runtime)];
 }
 
 for (const { row, how, in: only, signal, terminal } of endings) {

@@ -2,13 +2,12 @@
 
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { assert, programOf, runtimes, test } from "./support/harness.ts";
+import { assert, commandOf, runtimes, test } from "./support/harness.ts";
 
 for (const runtime of runtimes) {
   const run = (trace: string): Record<string, string> => {
-    const flags = runtime === "bun" ? [] : ["run", "-A", "--no-check"];
-    const script = fileURLToPath(new URL("./support/traced.ts", import.meta.url));
-    const { stdout, stderr } = spawnSync(programOf(runtime), [...flags, script], {
+    const [program, ...args] = commandOf(runtime, "./traced.ts");
+    const { stdout, stderr } = spawnSync(program!, args, {
       encoding: "utf8",
       cwd: fileURLToPath(new URL("../", import.meta.url)),
       env: { ...process.env, ARRAYPOOL_TRACE: trace },

@@ -9,6 +9,7 @@ import { failure } from "../core/failure.ts";
 import type { setLoader } from "../core/native.ts";
 import { bun } from "../bun/ffi.ts";
 import { deno } from "../deno/ffi.ts";
+import { node } from "../node/ffi.ts";
 import { loadLibrary } from "../library/load.ts";
 import { platformHere } from "../library/platform.ts";
 import { assert, runtime, test, withCopyOfPackage, withName, withPool } from "./support/harness.ts";
@@ -129,7 +130,7 @@ async function messages(): Promise<Message[]> {
       copy.setLoader(loader as Parameters<typeof setLoader>[0]);
       found.push(await messageOf(() => Pool.create(), "prices"));
     });
-  await libraryMessage(() => loadLibrary(runtime === "bun" ? bun : deno, new URL("file:///nowhere/")));
+  await libraryMessage(() => loadLibrary({ bun, deno, node }[runtime], new URL("file:///nowhere/")));
   found.push(await messageOf(() => loadLibrary({ ...bun, isHere: () => false }), "prices"));
   const { platform } = process;
   try {

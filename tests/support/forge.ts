@@ -7,6 +7,7 @@
 
 import process from "node:process";
 import { attach, type Descriptor, Pool, PoolError, type SharedArray, unpack } from "arraypool";
+import { runtime } from "./programs.ts";
 
 const CLASSES = {
   int8: Int8Array,
@@ -362,7 +363,7 @@ if (import.meta.main) {
   const report = forge(`forge-${process.pid}`, count, seed);
   const seconds = (performance.now() - started) / 1000;
   console.log(
-    JSON.stringify({ runtime: "Bun" in globalThis ? "bun" : "deno", seed, seconds: Math.round(seconds), ...report }),
+    JSON.stringify({ runtime, seed, seconds: Math.round(seconds), ...report }),
   );
   process.exit(report.failures.length === 0 ? 0 : 1);
 }

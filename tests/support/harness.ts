@@ -1,8 +1,9 @@
 /**
- * What the tests share. `node:test` and `node:assert` serve both runtimes, so the tests are written once:
+ * What the tests share. `node:test` and `node:assert` serve all runtimes, so the tests are written once:
  *
  *     bun test tests
  *     deno test -A --no-check tests
+ *     node --import ./tests/support/node_globals.ts --test "tests/*.test.ts"
  *
  * Every pool of the tests has a name that starts with PREFIX, and every test leaves /dev/shm without one.
  */
@@ -18,7 +19,7 @@ import v8 from "node:v8";
 import vm from "node:vm";
 import { Pool, PoolError, type PoolErrorCode, type PoolOptions } from "arraypool";
 import { inSmallShm } from "./small_shm.ts";
-import { installed, root } from "./programs.ts";
+import { flagsOf, installed, root, type Runtime, runtime, runtimes } from "./programs.ts";
 
 export { assert };
 
@@ -27,12 +28,9 @@ export function test(sentence: string, body: () => unknown, limitMs = 60_000): v
   nodeTest(sentence, { timeout: limitMs }, async () => void await body());
 }
 
-const globals = globalThis as unknown as { Bun?: { gc(force: boolean): void }; Deno?: object };
+const globals = globalThis as unknown as { Bun?: { gc(force: boolean): void } };
 
-/** The runtime that runs this test. */
-export const runtime: Runtime = globals.Deno === undefined ? "bun" : "deno";
-export type Runtime = "bun" | "deno";
-export const runtimes: readonly Runtime[] = ["bun", "deno"];
+export { type Runtime, runtime, runtimes };
 
 // ---------------------------------------------------------------- pools
 
@@ -147,7 +145,7 @@ export async function withFolder(use: (folder: string) => unknown): Promise<void
 /** Runs `use` with the URL of a folder with a second copy of the package. */
 export function withCopyOfPackage(use: (url: URL) => unknown): Promise<void> {
   return withFolder((folder) => {
-    for (const part of ["mod.ts", "realm.ts", "library", "core", "bun", "deno"]) {
+    for (const part of ["mod.ts", "realm.ts", "library", "core", "bun", "deno", "node"]) {
       cpSync(join(root, part), join(folder, part), { recursive: true });
     }
     return use(pathToFileURL(folder + "/"));
@@ -179,8 +177,7 @@ export interface ChildOptions {
 /** What runs a script of tests/support in `wanted`. */
 export function commandOf(wanted: Runtime, script: string, permissions = ["-A"]): string[] {
   const path = fileURLToPath(new URL(script, import.meta.url));
-  const flags = wanted === "bun" ? [] : ["run", "--no-check", "--no-prompt", ...permissions];
-  return [programOf(wanted), ...flags, path];
+  return [programOf(wanted), ...flagsOf(wanted, permissions), path];
 }
 
 /** Starts a script of tests/support in `wanted`. Its lines of JSON are read with `next`. */
@@ -229,10 +226,14 @@ export class Child {
     child.stderr!.setEncoding("utf8").on("data", (text: string) => this.#errors += text);
     this.exited = new Promise((resolve, reject) => {
       child.on("error", reject);
-      child.on("close", (code: number | null) => {
+      const ended = (code: number | null) => {
         this.#ended = true;
         resolve(code);
-      });
+      };
+      child.on("close", ended);
+      // Node emits no "close" for a child whose IPC channel the parent has disconnected.
+      const isRead = [child.stdout!, child.stderr!].map((stream) => new Promise((done) => stream.on("end", done)));
+      child.on("exit", (code: number | null) => void Promise.all(isRead).then(() => ended(code)));
     });
   }
 

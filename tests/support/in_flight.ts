@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Pool } from "arraypool";
-import { untilCollected } from "./harness.ts";
+import { runtime, untilCollected } from "./harness.ts";
 import { type Call, calls, type Scene } from "./native_calls.ts";
 
 /** What came of one call. */
@@ -36,7 +36,6 @@ const LIMIT_MS = 20_000;
 const NO_END_MS = 500;
 
 const original = new Uint8Array(LENGTH).map((_, i) => Math.imul(i, 2654435761) >>> 13 & 0x7f);
-const runtime = "Deno" in globalThis ? "deno" : "bun";
 
 // Some calls throw where nobody can catch it.
 let uncaught: (error: Error) => void = () => {};

@@ -5,6 +5,7 @@ import { bun } from "../../bun/ffi.ts";
 import { AP_REPORT_LENGTH } from "../../core/abi.ts";
 import type { Native, Pointer } from "../../core/native.ts";
 import { deno } from "../../deno/ffi.ts";
+import { node } from "../../node/ffi.ts";
 import { loadLibrary } from "../../library/load.ts";
 import { fileOf, runtime } from "./harness.ts";
 
@@ -45,7 +46,7 @@ export function holdLock(name: string, slot: number): () => void {
 }
 
 /** The runtime's native side, apart from the package's own. */
-export const native: Native = loadLibrary(runtime === "bun" ? bun : deno);
+export const native: Native = loadLibrary({ bun, deno, node }[runtime]);
 
 /** Joins a pool once more in this realm, past the package; null if that fails. */
 export function joinDirectly(name: string): Pointer | null {
