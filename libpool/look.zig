@@ -2,7 +2,7 @@
 //! segment is written, nobody waits.
 //!
 //! The segment is not mapped, but read (`pread`): a hole stays a hole, and a file that is cut short meanwhile is a short
-//! read instead of a SIGBUS. What is read is its metadata, into memory of the looker's own that is laid out as the segment
+//! read instead of a SIGBUS. What is read is its metadata, and of the heap what is no array, into memory of the looker's own that is laid out as the segment
 //! is: so the code that walks a segment, and the repair after a death, run on the copy.
 //!
 //!     members work on    ─────────────────────────────────▶
@@ -92,10 +92,11 @@ pub const Look = struct {
     name_bytes: u32,
     thread: system.Thread,
     facts: Facts,
-    /// The metadata as it was, and where it would be in a segment. No heap follows.
+    /// The metadata as it was, and where it would be in a segment. Of the heap there is what is no array, and zeros else.
     view: View,
     base: [*]align(4096) u8,
     mapped_bytes: usize,
+    heap_is_writable: bool,
 
     /// This struct; what the second reading is read into; the copy.
     const second_at = 4096;
@@ -113,9 +114,11 @@ pub const Look = struct {
         if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
         var header: layout.Header = undefined;
         const geometry = geometryOf(fd, &header);
-        const copied_bytes = if (geometry) |g| g.heap_start else layout.section_bytes;
+        const copied_bytes = if (geometry) |g| g.segment_bytes else layout.section_bytes;
+        const metadata_bytes = if (geometry) |g| g.heap_start else layout.section_bytes;
         const mapped_bytes = copy_at + @as(usize, @intCast(copied_bytes));
-        const base = system.mapPrivate(mapped_bytes, &report.failure) catch |err| return segment.translated(err, report);
+        const base = system.mapPrivate(mapped_bytes, copy_at + @as(usize, @intCast(metadata_bytes)), &report.failure) catch |err|
+            return segment.translated(err, report);
         const look: *Look = @ptrCast(base);
         look.* = .{
             .fd = fd,
@@ -126,6 +129,7 @@ pub const Look = struct {
             .view = .of(geometry orelse layout.Geometry.of(layout.capacity_min).?, @alignCast(base + copy_at), -1, &.{}, &.{}),
             .base = base,
             .mapped_bytes = mapped_bytes,
+            .heap_is_writable = false,
         };
         @memcpy(look.name_buffer[0..name.len], name);
         if (geometry != null) look.facts.state = .pool;
@@ -177,7 +181,7 @@ pub const Look = struct {
         }
         const geometry = segment.geometryOf(header) orelse return;
         if (geometry.segment_bytes != look.view.geometry.segment_bytes or geometry.segment_bytes != file.size_bytes) return;
-        if (copy_at + geometry.heap_start > look.mapped_bytes) return; // its header was damaged when it was opened
+        if (copy_at + geometry.segment_bytes > look.mapped_bytes) return; // its header was damaged when it was opened
         if (!look.readAll(file.backed_bytes)) return;
         facts.state = .pool;
         facts.metadata_bytes = geometry.metadataBytes(
@@ -186,7 +190,7 @@ pub const Look = struct {
             @min(look.view.waiting.waiters_backed.get(), geometry.waiters_max),
             @min(header.names_backed.get(), geometry.names_max),
         );
-        facts.moving = look.compareAll() orelse {
+        facts.moving = look.compareAll(file.backed_bytes) orelse {
             facts.state = .damaged;
             return;
         };
@@ -224,8 +228,39 @@ pub const Look = struct {
         // As far as they have memory: buckets stand in records that are not in use, too.
         view.names_known = @intCast(@min(header.names_backed.get(), max.names_max, taken_bytes / @sizeOf(layout.Name)));
         for (look.parts()[1..]) |part| if (!look.readPart(part)) return false;
+        var inner: Inner = .{ .look = look, .left_bytes = taken_bytes };
+        while (inner.next()) |part| {
+            if (!look.heap_is_writable) {
+                var failure: system.Failure = .{};
+                system.letWrite(@alignCast(view.heap), view.geometry.capacity_bytes, &failure) catch return false;
+                look.heap_is_writable = true;
+            }
+            if (!look.readPart(part)) return false;
+        }
         return true;
     }
+
+    /// What is in the heap, and no array: what stands in it says something about the rest. No more than the file takes.
+    const Inner = struct {
+        look: *const Look,
+        number: u32 = 0,
+        left_bytes: u64,
+
+        fn next(inner: *Inner) ?Part {
+            const view = &inner.look.view;
+            while (inner.number < view.blocks_known) {
+                const block = &view.blocks[inner.number];
+                inner.number += 1;
+                const kind = block.content.get().kind;
+                if (block.word.get().state != .used or kind == array_kind or kind == layout.kind_trace) continue;
+                const extent = view.extent(block) catch continue;
+                if (extent.bytes() > inner.left_bytes) return null;
+                inner.left_bytes -= extent.bytes();
+                return .{ .offset = view.geometry.heap_start + extent.offsetBytes(), .bytes = extent.bytes() };
+            }
+            return null;
+        }
+    };
 
     fn readPart(look: *Look, part: Part) bool {
         return system.readAt(look.fd, part.offset, look.copy(part.offset, part.bytes));
@@ -236,8 +271,11 @@ pub const Look = struct {
     }
 
     /// The second reading. Returns how many entries differ, null if it cannot be read; they are as they are now.
-    fn compareAll(look: *Look) ?u32 {
+    fn compareAll(look: *Look, taken_bytes: u64) ?u32 {
         var moving: u32 = 0;
+        // First, by the table as it was read.
+        var inner: Inner = .{ .look = look, .left_bytes = taken_bytes };
+        while (inner.next()) |part| moving += look.compare(part.offset, part.bytes) orelse return null;
         for (look.parts()) |part| moving += look.compare(part.offset, part.bytes) orelse return null;
         return moving;
     }

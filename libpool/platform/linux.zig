@@ -290,11 +290,19 @@ pub noinline fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure:
     return base;
 }
 
-/// Zeroed memory of this process, which takes nothing until it is written.
-pub noinline fn mapPrivate(bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+/// Zeroed memory of this process, of which the first bytes can be written: what is only read takes nothing, and counts against
+/// no limit but that of addresses.
+pub noinline fn mapPrivate(bytes: usize, writable_bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
-    const start = try call(linux.mmap(null, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0), failure);
-    return @ptrFromInt(start);
+    const start = try call(linux.mmap(null, bytes, .{ .READ = true }, anonymous, -1, 0), failure);
+    const base: [*]align(4096) u8 = @ptrFromInt(start);
+    errdefer unmap(base, bytes);
+    try letWrite(base, writable_bytes, failure);
+    return base;
+}
+
+pub fn letWrite(base: [*]align(4096) u8, bytes: usize, failure: *Failure) Error!void {
+    _ = try call(linux.mprotect(base, bytes, .{ .READ = true, .WRITE = true }), failure);
 }
 
 pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {

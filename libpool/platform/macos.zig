@@ -297,12 +297,14 @@ pub fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure
 extern "c" fn minherit(address: *anyopaque, bytes: usize, how: c_int) c_int;
 
 /// Zeroed memory of this process, which takes nothing until it is written.
-pub fn mapPrivate(bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
+pub fn mapPrivate(bytes: usize, _: usize, failure: *Failure) Error![*]align(4096) u8 {
     const rw: c.PROT = .{ .READ = true, .WRITE = true };
     const start = c.mmap(null, bytes, rw, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0);
     if (start == c.MAP_FAILED) return failed(failure);
     return @ptrCast(@alignCast(start));
 }
+
+pub fn letWrite(_: [*]align(4096) u8, _: usize, _: *Failure) Error!void {}
 
 pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
     _ = c.munmap(@ptrCast(@alignCast(base)), bytes);

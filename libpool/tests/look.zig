@@ -150,6 +150,24 @@ test "what has not changed while the pool is busy is exact, and what has is coun
     }
 }
 
+test "of the heap, a look has what is no array" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const array = try s.alloc(pool, 100_000, true);
+    const other = try s.alloc(pool, 100_000, true);
+    @memset(try s.bytesOf(pool, array), 1);
+    @memset(try s.bytesOf(pool, other), 2);
+    pool.view.blocks[other.int()].content.set(.{ .kind = 14 });
+    const look = try lookAt(pool);
+    defer look.close();
+    look.take(1);
+    try expect(look.facts.is_still);
+    const of_array = look.view.heap + pool.view.holds[array.int()].offsetBytes();
+    const of_other = look.view.heap + pool.view.holds[other.int()].offsetBytes();
+    try expect(std.mem.allEqual(u8, of_array[0..100_000], 0));
+    try expect(std.mem.allEqual(u8, of_other[0..100_000], 2));
+}
+
 test "whatever stands in a segment, a look ends, and is not larger than what the segment takes" {
     const pool = try s.create(2 << 20);
     defer s.end(pool);
