@@ -94,6 +94,7 @@ for (let step = 0; board.phase === "run"; step++) {
 const end = now() + TTL_MAX_MS + 60_000;
 const sidePools = () => readdirSync("/dev/shm").filter((name) => name.startsWith(`arraypool.${orders.pool}-s`));
 for (;;) {
+  attempt("delete names", () => pool.names().map((name) => pool.delete(name)));
   attempt("reap", () => pool.reap());
   const stats = attempt("stats", () => pool.stats());
   // Making any pool sweeps those that are dead.

@@ -67,6 +67,8 @@ const HELD_MAX = 24;
 const MOVED_MAX = 3;
 const SLOW_MS = 100;
 const SIDE_POOLS = 4;
+/** Of those that are set, and as many of those that are asked for once. member.c has the same. */
+const NAMES = 4;
 const TYPES: readonly TypedArrayClass<TypedArray>[] = [
   ...Array(6).fill(Uint8Array),
   ...Array(6).fill(Uint32Array),
@@ -119,6 +121,10 @@ export class Life {
       [4, () => this.#retain()],
       [3, () => this.#packInVain()],
       [4, () => this.#attachStale()],
+      [4, () => this.#setName()],
+      [6, () => this.#getName()],
+      [2, () => this.#deleteName()],
+      [4, () => this.#once()],
       [1, () => this.#transfer()],
       [1, () => this.#care("trim", (pool) => pool.trim())],
       [1, () => this.#care("reap", (pool) => pool.reap())],
@@ -187,7 +193,9 @@ export class Life {
     );
     if (array === undefined) return this.#releaseOne();
     this.#add(RECORD.allocated, 1);
-    const { block, generation, offset } = array.share({ claims: 0 });
+    const descriptor = this.#describe(array);
+    if (descriptor === undefined) return void this.#try("release", () => array.release());
+    const { block, generation, offset } = descriptor;
     if (offset !== 0 || array.length !== length) {
       this.broken(`an array of ${length} has ${array.length} elements at offset ${offset}`);
     }
@@ -317,6 +325,62 @@ export class Life {
     if (got !== undefined) this.broken(`a stale descriptor was attached: ${JSON.stringify(descriptor)}`);
   }
 
+  /** Gives a name to an array, or a slice; what had it before is let go of. */
+  #setName(): void {
+    const held = this.#choose();
+    const name = `set ${this.draws.below(NAMES)}`;
+    const slices = this.draws.chance(0.4);
+    if (held === undefined) return;
+    held.block.shared = true;
+    const view = slices ? this.#slice(held.array) : held.array;
+    this.#try("set a name", (pool) => (pool.set(name, view), true));
+  }
+
+  #getName(): void {
+    const name = this.draws.pick(["set", "once"]) + ` ${this.draws.below(NAMES)}`;
+    const array = this.#try("get a name", (pool) => pool.get(name));
+    if (array !== undefined) this.#take(array, this.draws.chance(0.5));
+  }
+
+  #deleteName(): void {
+    const name = this.draws.pick(["set", "once"]) + ` ${this.draws.below(NAMES)}`;
+    this.#try("delete a name", (pool) => (pool.delete(name), true));
+  }
+
+  /** Gets what somebody made, or makes it, and is perhaps killed meanwhile. */
+  #once(): void {
+    const { draws } = this;
+    const name = `once ${draws.below(NAMES)}`;
+    const length = Math.ceil(draws.size(this.#round.largestBytes) / 4);
+    const deletes = draws.chance(0.5);
+    const make = (pool: Pool) => {
+      const array = pool.alloc(Uint32Array, length);
+      const { block, generation } = array.share({ claims: 0 });
+      fill(array, keyOf(this.#nonce, block, generation), 0);
+      return array;
+    };
+    const array = this.#try("once", (pool) => pool.once(name, make));
+    if (array === undefined) return;
+    this.#take(array as SharedArray, draws.chance(0.5));
+    if (deletes) this.#try("delete a name", (pool) => (pool.delete(name), true));
+  }
+
+  /** Verifies what others may hold, too, and holds it or lets go of it. */
+  #take(array: SharedArray, keeps: boolean): void {
+    const descriptor = this.#describe(array);
+    if (descriptor === undefined) return void this.#try("release", () => array.release());
+    const { block, generation, offset } = descriptor;
+    const known = this.#held.find((held) => held.block.block === block && held.block.generation === generation)?.block;
+    const key = keyOf(this.#nonce, block, generation);
+    const held = { array, offset, block: known ?? { block, generation, key, holds: 0, shared: true } };
+    held.block.holds++;
+    held.block.shared = true;
+    this.#verify(held);
+    this.#add(RECORD.attached, 1);
+    if (keeps && this.#held.length < HELD_MAX) this.#held.push(held);
+    else this.#release(held);
+  }
+
   #transfer(): void {
     const held = this.#choose();
     if (held === undefined || held.offset !== 0 || held.array.length === 0) return;
@@ -408,8 +472,9 @@ export class Life {
       if (array === undefined) break;
       const at = firstNotZero(array);
       if (at >= 0) this.broken(`a new array of a side pool is not zero at byte ${at} of ${size}`);
-      const { block, generation } = array.share({ claims: 0 });
-      const key = keyOf(nonce, block, generation);
+      const descriptor = this.#describe(array);
+      if (descriptor === undefined) break;
+      const key = keyOf(nonce, descriptor.block, descriptor.generation);
       fill(array, key, 0);
       kept.push({ array, key });
     }
@@ -464,13 +529,18 @@ export class Life {
 
   #release({ array, block }: Held): void {
     const isLast = block.holds === 1 && !block.shared;
-    const descriptor = isLast ? array.share({ claims: 0 }) : undefined;
+    const descriptor = isLast ? this.#describe(array) : undefined;
     this.#try("release", () => array.release());
     if (array.length > 0) this.broken("an array outlives its release");
     block.holds--;
     if (descriptor === undefined) return;
     this.#stale.push(descriptor);
     if (this.#stale.length > 16) this.#stale.shift();
+  }
+
+  /** Undefined where the pool is busy. */
+  #describe(array: SharedView): Descriptor | undefined {
+    return this.#try("share", () => array.share({ claims: 0 }));
   }
 
   /** Calls the pool. Undefined for an error that may be; `mayBe` knows which others may. */

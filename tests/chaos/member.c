@@ -413,6 +413,83 @@ static void attach_stale(void) {
     broken("a stale descriptor was attached, result %d: block %u, generation %.0f", result, stale[place].block, stale[place].generation);
 }
 
+/* ------------------------------------------------------------------ names */
+
+/* One of those that are set, or of those that are asked for once; as in life.ts. */
+static uint32_t name_one(char *name, const char *kind) { return snprintf(name, 32, "%s %u", kind, below(4)); }
+
+static ap_name_value whole(const array *a) {
+  return (ap_name_value){.block = a->block, .axes = AP_NO_SHAPE, .offset = a->offset, .length_bytes = a->length};
+}
+
+static void set_name(void) {
+  char name[32];
+  uint32_t bytes = name_one(name, "set");
+  array *a = choose();
+  if (!a) return;
+  ap_name_value value = whole(a);
+  mark_shared(a->block);
+  expect_ok("set a name", CALL("set a name", ap_name_set(pool, name, bytes, &value)));
+}
+
+static void delete_name(void) {
+  char name[32];
+  uint32_t bytes = name_one(name, chance(0.5) ? "set" : "once");
+  expect_ok("delete a name", CALL("delete a name", ap_name_delete(pool, name, bytes)));
+}
+
+/* Holds what a name names, and verifies it. */
+static void get_by(const char *name, uint32_t bytes, bool keeps) {
+  ap_name_value value;
+  int32_t result = CALL("get a name", ap_name_get(pool, name, bytes, &value));
+  if (result == AP_ERR_NOT_FOUND) return;
+  expect_ok("get a name", result);
+  if (result < 0) return;
+  if (value.offset + value.length_bytes > record[AP_RECORD_BYTES])
+    broken("%s names %.0f bytes from %.0f on, of %.0f", name, value.length_bytes, value.offset, record[AP_RECORD_BYTES]);
+  array a = {
+    .block = value.block, .generation = record[AP_RECORD_GENERATION], .bytes = (uint8_t *)(uintptr_t)record[AP_RECORD_ADDRESS],
+    .offset = value.offset, .length = value.length_bytes, .dtype = record[AP_RECORD_DTYPE], .shared = true,
+  };
+  board_record[AT_ATTACHED]++;
+  verify(&a);
+  mark_shared(a.block);
+  if (keeps && held_count < HELD_MAX) held[held_count++] = a;
+  else while (!release(a)) {}
+}
+
+static void get_name(void) {
+  char name[32];
+  uint32_t bytes = name_one(name, chance(0.5) ? "set" : "once");
+  get_by(name, bytes, chance(0.5));
+}
+
+/* Gets what somebody made, or makes it, and is perhaps killed meanwhile. */
+static void once(void) {
+  char name[32];
+  uint32_t bytes = name_one(name, "once"), length = (size_up_to(largest_bytes) + 3) / 4 * 4;
+  bool keeps = chance(0.5), deletes = chance(0.5);
+  int32_t result = CALL("once", ap_once_begin(pool, name, bytes, 1000));
+  expect_ok("once", result);
+  if (result == AP_ONCE_OWN) broken("%s is being made here already", name);
+  if (result == AP_ONCE_MAKE) {
+    int32_t block = CALL("alloc", ap_block_alloc(pool, length, AP_UINT32, AP_ZEROED));
+    expect_ok("alloc", block);
+    array a = {.block = block, .length = length, .dtype = AP_UINT32, .shared = true};
+    if (block >= 0) {
+      a.generation = record[AP_RECORD_GENERATION];
+      a.bytes = (uint8_t *)(uintptr_t)record[AP_RECORD_ADDRESS];
+      fill(a.bytes, length, key_of(block, a.generation));
+    }
+    ap_name_value value = whole(&a);
+    do result = CALL("end of once", ap_once_end(pool, name, bytes, block < 0 ? NULL : &value)); while (result == AP_ERR_BUSY);
+    expect_ok("end of once", result);
+    if (block >= 0) while (!release(a)) {}
+  }
+  if (result == AP_ONCE_THERE) get_by(name, bytes, keeps);
+  if (deletes) expect_ok("delete a name", CALL("delete a name", ap_name_delete(pool, name, bytes)));
+}
+
 static int by_offset(const void *a, const void *b) {
   double x = ((const ap_block_info *)a)->offset, y = ((const ap_block_info *)b)->offset;
   return (x > y) - (x < y);
@@ -559,7 +636,8 @@ static void rest(void) {
 static void (*const actions[])(void) = {
   alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, receive, receive, receive, receive, receive, receive,
   send_one, send_one, send_one, send_one, release_one, release_one, release_one, release_one, release_one, retain_one,
-  retain_one, claim_in_vain, attach_stale, attach_stale, look, burst, rest, rest, rest, rest,
+  retain_one, claim_in_vain, attach_stale, attach_stale, set_name, set_name, get_name, get_name, delete_name, once, once, look,
+  burst, rest, rest, rest, rest,
 };
 
 static void act(void) {
