@@ -21,7 +21,7 @@ import { quote } from "./errors.ts";
 import type { Making, Member } from "./member.ts";
 import { type AsyncContext, native } from "./native.ts";
 import type { Pool } from "./pool.ts";
-import { AXES_MAX, shapeLength } from "./shape.ts";
+import { AXES_MAX } from "./shape.ts";
 import {
   assertNotReleased,
   describeView,
@@ -158,7 +158,8 @@ function readShape(member: Member, type: ElementType): readonly number[] | undef
     for (let i = 0; i < Math.min(axes, AXES_MAX); i++) shape.push(value.getFloat64(AP_NAME_VALUE.shape + 8 * i, true));
   }
   const fits = Number.isInteger(length) && offset % type.bytes === 0 &&
-    (axes === AP_NO_SHAPE || shape.every(Number.isSafeInteger) && shapeLength(shape) === length);
+    (axes === AP_NO_SHAPE ||
+      shape.every(Number.isSafeInteger) && shape.reduce((product, axis) => product * axis, 1) === length);
   if (!fits) throw member.failed(AP_ERR_CORRUPT);
   return axes === AP_NO_SHAPE ? undefined : Object.freeze(shape);
 }

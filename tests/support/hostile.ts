@@ -25,10 +25,11 @@ function of<T>(list: readonly T[]): T {
   return list[below(list.length)]!;
 }
 
-// As libpool/layout.zig has it; a header of 4 KiB, members, lists, blocks, and behind them the pins.
+// As libpool/layout.zig has it; a header of 4 KiB, members, lists, blocks, and behind them pins, waiters and names.
 const TOUCHING = 192, HEADER_END = 240, MEMBERS = 4096, LISTS = 20480, LISTS_END = 20480 + 9300, BLOCKS = 65536;
 const CAPACITY = 1 << 20;
 const PINS = BLOCKS + CAPACITY / 256 * 64;
+const NAMES_IN_HEADER = 320, NAMES = PINS + 2 * 4096 * 32;
 
 function wild(): number {
   return of([0, 1, 2, 3, below(24), below(24), 0xffffffff, below(2 ** 32), 4096, 16384, 1 << below(31)]) >>> 0;
@@ -36,7 +37,11 @@ function wild(): number {
 
 /** A place where a wild field hurts. */
 function place(): number {
-  switch (below(8)) {
+  switch (below(10)) {
+    case 8:
+      return NAMES_IN_HEADER + 4 * below(7);
+    case 9:
+      return NAMES + 256 * below(8) + 4 * below(20);
     case 0:
       return TOUCHING + 4 * below((HEADER_END - TOUCHING) / 4);
     case 1:
@@ -72,9 +77,19 @@ function tried<R>(what: string, call: () => R): R | undefined {
   }
 }
 
-function onePool(name: string): void {
-  const pool = Pool.create({ name, capacity: CAPACITY, claimTtlMs: 1000 });
-  const fd = openSync(fileOf(name), "r+");
+/** A wild record may say that this very member makes it already. */
+function onceOrOwn(pool: Pool, name: string): SharedArray | undefined {
+  try {
+    return pool.once(name, () => pool.alloc(Float64Array, 5));
+  } catch (error) {
+    if (error instanceof TypeError && /being made here already/.test(error.message)) return undefined;
+    throw error;
+  }
+}
+
+function onePool(poolName: string): void {
+  const pool = Pool.create({ name: poolName, capacity: CAPACITY, claimTtlMs: 1000 });
+  const fd = openSync(fileOf(poolName), "r+");
   const word = new Uint8Array(4);
   const view = new DataView(word.buffer);
   const corrupt = () => {
@@ -102,7 +117,8 @@ function onePool(name: string): void {
   for (let step = 0; step < 200; step++) {
     if (step > 10 && below(8) === 0) corrupt();
     const array = some();
-    switch (below(18)) {
+    const name = `name ${below(8)}`;
+    switch (below(24)) {
       case 0:
       case 1:
       case 2:
@@ -153,6 +169,22 @@ function onePool(name: string): void {
       case 16:
         tried("reap", () => below(2) === 0 ? pool.reap() : pool.trim());
         break;
+      case 18:
+      case 19:
+        if (array !== undefined) tried("set", () => pool.set(name, below(2) === 0 ? array : array.subarray(1)));
+        break;
+      case 20:
+        keep(tried("get", () => pool.get(name)));
+        break;
+      case 21:
+        tried("has", () => pool.has(name) && pool.delete(name));
+        break;
+      case 22:
+        tried("names", () => pool.names());
+        break;
+      case 23:
+        keep(tried("once", () => onceOrOwn(pool, name)));
+        break;
       case 17:
         tried("release of a message", () => release(sent.pop()));
         break;
@@ -161,7 +193,7 @@ function onePool(name: string): void {
   tried("close", () => pool.close());
   for (const array of held) if (array.length !== 0) totals.failures.push("an array outlived its pool");
   closeSync(fd);
-  rmSync(fileOf(name), { force: true });
+  rmSync(fileOf(poolName), { force: true });
 }
 
 const end = Date.now() + 1000 * argument("seconds", 10);
