@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import { assert, test } from "../support/harness.ts";
 import { type Block, blocksOf, commandsIn, nameOf, placeOf, promisedBy } from "../support/markdown.ts";
-import { bun, deno, published, succeed, tarball, withProject, withRegistry, write } from "./support.ts";
+import { bun, deno, node, published, succeed, tarball, withProject, withRegistry, write } from "./support.ts";
 
 const blocks = blocksOf("docs/getting-started.md");
 const files = Object.fromEntries(blocks.filter(nameOf).map((block) => [nameOf(block)!, block.code]));
@@ -44,13 +44,14 @@ test("getting started with the file of the package, in Bun", () =>
     await follow(folder, "bun", bun);
   }), LIMIT_MS);
 
-test("getting started with the file of the package, in Deno", () =>
+test("getting started with the file of the package, in Deno and in Node", () =>
   withProject(async (folder) => {
     const file = await tarball();
     saysToRun("npm", "install", `../arraypool/${basename(file)}`);
     write(folder, { "package.json": {} });
     await succeed(["npm", "install", file, "--offline", "--no-audit", "--no-fund"], { cwd: folder });
     await follow(folder, "deno", deno);
+    await follow(folder, "node", node);
   }), LIMIT_MS);
 
 test("getting started with the package from a registry", async () => {

@@ -15,6 +15,7 @@ export const npmFolder: string = join(root, "dist/npm");
 export const jsrFolder: string = join(root, "dist/jsr");
 export const bun: string = installed("bun");
 export const deno: string = installed("deno");
+export const node: string = installed("node");
 
 export interface Result {
   code: number | null;

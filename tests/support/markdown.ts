@@ -70,6 +70,7 @@ export function promisedBy({ code }: Block): RegExp[] {
   return lines.map((text) => {
     const parts = text.split("…").map((part) =>
       part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll(/\s+/g, "\\s+")
+        .replaceAll('"', "[\"']") // Bun and Deno show strings in these, Node in those
     );
     return new RegExp(`^${parts.join("[^]*")}$`, "m");
   });
