@@ -8,6 +8,11 @@ import { platformHere } from "./library/platform.ts";
 
 export type {
   BlockInfo,
+  Channel,
+  ChannelDescriptor,
+  ChannelOptions,
+  ChannelStats,
+  Delivery,
   Descriptor,
   DType,
   MemberInfo,
@@ -15,6 +20,8 @@ export type {
   PoolErrorCode,
   PoolOptions,
   PoolStats,
+  ReceiveOptions,
+  SendOptions,
   Shape,
   SharedArray,
   SharedView,

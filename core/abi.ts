@@ -14,6 +14,9 @@ export const AP_REPORT_LENGTH = 8;
 export const AP_RECORD_LENGTH = 32;
 export const AP_GONE_STRIDE = 16;
 export const AP_NOTIFY_ALL = 4294967295;
+export const AP_CHANNEL_CAPACITY_MAX = 65536;
+export const AP_CHANNEL_ARRAYS_MAX = 1048575;
+export const AP_CHANNEL_SLICE_MS = 100;
 export const AP_LOOK_LENGTH = 40;
 export const AP_OK = 0;
 export const AP_ERR_STALE = -1;
@@ -31,6 +34,9 @@ export const AP_ERR_NOT_HELD = -12;
 export const AP_ERR_SYSTEM = -13;
 export const AP_ERR_ADDRESS_SPACE = -14;
 export const AP_ERR_NONCE = -15;
+export const AP_ERR_WAIT = -16;
+export const AP_ERR_CLOSED = -17;
+export const AP_ERR_MORE = -18;
 export const AP_INT8 = 1;
 export const AP_UINT8 = 2;
 export const AP_UINT8CLAMPED = 3;
@@ -97,16 +103,37 @@ export const AP_STATS_METADATA = 8;
 export const AP_STATS_FREE_RUNS = 9;
 export const AP_STATS_LENT = 10;
 export const AP_STATS_RECOVERIES = 11;
+export const AP_STATS_CHANNELS = 12;
 export const AP_WAIT_OK = 0;
 export const AP_WAIT_NOT_EQUAL = 1;
 export const AP_WAIT_TIMED_OUT = 2;
 export const AP_WAIT_GOES_ON = 3;
+export const AP_RECEIVE = 0;
+export const AP_RECEIVE_ACK = 1;
+export const AP_RECORD_CAPACITY = 0;
+export const AP_RECORD_MESSAGE_BYTES = 1;
+export const AP_RECORD_ARRAYS = 0;
+export const AP_RECORD_ENTRY = 1;
+export const AP_RECORD_MESSAGE = 2;
+export const AP_RECORD_NEEDED = 3;
+export const AP_RECORD_WORD_OFFSET = 0;
+export const AP_RECORD_WORD = 1;
+export const AP_CHANNEL_DEPTH = 0;
+export const AP_CHANNEL_MESSAGES = 1;
+export const AP_CHANNEL_BYTES = 2;
+export const AP_CHANNEL_WAITING_SENDERS = 3;
+export const AP_CHANNEL_WAITING_RECEIVERS = 4;
+export const AP_CHANNEL_UNACKNOWLEDGED = 5;
+export const AP_CHANNEL_CLOSED = 6;
+export const AP_CHANNEL_RECEIVERS = 0;
+export const AP_CHANNEL_SENDERS = 1;
 export const AP_ONCE_THERE = 0;
 export const AP_ONCE_MAKE = 1;
 export const AP_ONCE_OTHERS = 2;
 export const AP_ONCE_OWN = 3;
 export const AP_KIND_ARRAY = 0;
 export const AP_KIND_CHANNEL = 1;
+export const AP_KIND_MESSAGE = 2;
 export const AP_KIND_TRACE = 15;
 export const AP_LOOK_STATE = 0;
 export const AP_LOOK_VERSION = 1;
@@ -153,6 +180,25 @@ export const AP_LOCK_ORPHANED = 2;
 export const AP_MEMBER_DEAD = 0;
 export const AP_MEMBER_JOINING = 1;
 export const AP_MEMBER_JOINED = 2;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_SENT_ARRAY = {
+  block: 0,
+  zero: 4,
+  generation: 8,
+  BYTES: 16,
+} as const;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_RECEIVED_ARRAY = {
+  block: 0,
+  generation: 8,
+  offset: 16,
+  length_bytes: 24,
+  dtype: 32,
+  kind: 40,
+  BYTES: 48,
+} as const;
 
 /** Byte offsets of the fields of one, and its size. */
 export const AP_NAME_VALUE = {

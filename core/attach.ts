@@ -1,12 +1,21 @@
-/** attach: from a descriptor to the array that it names. */
+/** attach: from a descriptor to the array, or the channel, that it names. */
 
-import { type Descriptor, type Parsed, parseDescriptor } from "./descriptor.ts";
+import { attachChannel, type Channel } from "./channel.ts";
+import {
+  type ChannelDescriptor,
+  type Descriptor,
+  isChannelDescriptor,
+  isMarked,
+  parseChannelDescriptor,
+  type Parsed,
+  parseDescriptor,
+} from "./descriptor.ts";
 import { elementTypeOfClass, type TypedArray, type TypedArrayClass } from "./dtype.ts";
 import { memberFor } from "./pool.ts";
 import { makeOwner, type SharedArray } from "./shared_array.ts";
 
 /**
- * Attaches the array, or the slice, that a descriptor names. With `type`, a descriptor of another element type is a `TypeError`.
+ * Attaches the array, the slice, or the channel that a descriptor names. With `type`, a descriptor of another element type is a `TypeError`.
  *
  * The pool is joined if need be.
  *
@@ -27,8 +36,13 @@ import { makeOwner, type SharedArray } from "./shared_array.ts";
  */
 export function attach<T extends TypedArray>(descriptor: Descriptor, type: TypedArrayClass<T>): SharedArray<T>;
 export function attach(descriptor: Descriptor): SharedArray;
-export function attach(descriptor: Descriptor, type?: TypedArrayClass<TypedArray>): SharedArray {
+export function attach<T = unknown>(descriptor: ChannelDescriptor): Channel<T>;
+export function attach(
+  descriptor: Descriptor | ChannelDescriptor,
+  type?: TypedArrayClass<TypedArray>,
+): SharedArray | Channel {
   const wanted = type === undefined ? undefined : elementTypeOfClass(type);
+  if (wanted === undefined && namesChannel(descriptor)) return attachChannel(parseChannelDescriptor(descriptor));
   const parsed = parseDescriptor(descriptor);
   if (wanted !== undefined && wanted !== parsed.type) {
     throw new TypeError(
@@ -36,6 +50,10 @@ export function attach(descriptor: Descriptor, type?: TypedArrayClass<TypedArray
     );
   }
   return attachParsed(parsed);
+}
+
+function namesChannel(value: unknown): value is object {
+  return typeof value === "object" && value !== null && isMarked(value) && isChannelDescriptor(value);
 }
 
 /** Attaches what a checked descriptor names. */

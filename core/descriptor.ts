@@ -36,6 +36,24 @@ export interface Descriptor {
   readonly shape?: readonly number[];
 }
 
+/** What names a channel: plain JSON, as `channel.toJSON()` makes it. */
+export interface ChannelDescriptor {
+  /** Marks a descriptor, and the version of its form. */
+  readonly $arraypool: 1;
+  /** What it names. */
+  readonly kind: "channel";
+  /** The pool's name. */
+  readonly pool: string;
+  /** Tells this pool from others that had its name before. */
+  readonly nonce: string;
+  /** The channel's place in the pool's table. */
+  readonly block: number;
+  /** Tells this channel from others that had its place before. */
+  readonly generation: number;
+  /** The claim that keeps the channel until it is attached; 0 for none. */
+  readonly claim: number;
+}
+
 /** How an array is sent. */
 export interface ShareOptions {
   /** How many members may attach before it is used up; the same member twice counts once. Default 1. */
@@ -110,6 +128,26 @@ export function isPoolReference(value: object): boolean {
   return !Object.hasOwn(value, "block");
 }
 
+/** Whether a marked value names a channel. */
+export function isChannelDescriptor(value: object): boolean {
+  return ownData(value, "kind") === "channel";
+}
+
+/** Checks the descriptor of a channel. @throws {TypeError | RangeError} */
+export function parseChannelDescriptor(value: object): ChannelDescriptor {
+  const { pool, nonce } = parsePoolReference(value);
+  const integer = (key: string, max: number) => checkInteger(ownData(value, key), `${key} in a descriptor`, max);
+  return {
+    $arraypool: 1,
+    kind: "channel",
+    pool,
+    nonce,
+    block: integer("block", UINT32_MAX),
+    generation: integer("generation", Number.MAX_SAFE_INTEGER),
+    claim: integer("claim", Number.MAX_SAFE_INTEGER),
+  };
+}
+
 /** Checks the reference of a pool. @throws {TypeError | RangeError} */
 export function parsePoolReference(value: object): PoolReference {
   const version = ownData(value, "$arraypool");
@@ -142,6 +180,9 @@ export function parseDescriptor(value: unknown): Parsed {
   const { pool, nonce } = parsePoolReference(value);
   if (isPoolReference(value)) {
     throw new TypeError(`this names pool "${pool}" and no array: use unpack() or Pool.open()`);
+  }
+  if (isChannelDescriptor(value)) {
+    throw new TypeError("this names a channel and no array: use unpack(), or attach() without a type");
   }
   const integer = (key: string, max: number) => checkInteger(ownData(value, key), `${key} in a descriptor`, max);
   const dtype = ownData(value, "dtype");

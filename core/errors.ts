@@ -12,6 +12,7 @@ export type PoolErrorCode =
   | "ERR_PERMISSION"
   | "ERR_LAYOUT_VERSION"
   | "ERR_CLOSED"
+  | "ERR_TIMEOUT"
   | "ERR_RELEASED"
   | "ERR_ARRAY_TOO_LARGE"
   | "ERR_LIBRARY"

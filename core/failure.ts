@@ -10,10 +10,12 @@ import {
   AP_ERR_ADDRESS_SPACE,
   AP_ERR_ARGUMENT,
   AP_ERR_BUSY,
+  AP_ERR_CLOSED,
   AP_ERR_CORRUPT,
   AP_ERR_EXISTS,
   AP_ERR_FULL,
   AP_ERR_MEMBERS,
+  AP_ERR_MORE,
   AP_ERR_NONCE,
   AP_ERR_NOT_FOUND,
   AP_ERR_NOT_HELD,
@@ -22,6 +24,7 @@ import {
   AP_ERR_SYSTEM,
   AP_ERR_TOO_LARGE,
   AP_ERR_VERSION,
+  AP_ERR_WAIT,
   AP_MEMBERS_MAX,
   AP_SHORT_ASKED,
   AP_SHORT_CAUSE,
@@ -142,6 +145,18 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_NONCE:
       return staleDescriptor(
         `${pool} is not the one that the descriptor names, but a later one of the same name: send a new descriptor`,
+      );
+    case AP_ERR_CLOSED:
+      return new PoolError(
+        "ERR_CLOSED",
+        `the channel in ${pool} was closed: nothing more is sent there, and what was in it has been received`,
+      );
+    case AP_ERR_MORE:
+      return new PoolError("ERR_SYSTEM", `a message in ${pool} is too large to be received here: receive it elsewhere`);
+    case AP_ERR_WAIT:
+      return new PoolError(
+        "ERR_TIMEOUT",
+        `the channel in ${pool} had no message, or no room for one, within the time given: see timeoutMs`,
       );
     case AP_ERR_ARGUMENT:
       return new RangeError(`the native library refuses an argument for ${pool}`);

@@ -166,7 +166,8 @@ export class Hold implements Place {
     this.watched = new WeakRef(owner);
     owners.register(owner, this, this);
     if (this.uses === 0) this.owner = undefined;
-    this.buffer = undefined;
+    // A channel has none by which to find it again.
+    if (ArrayBuffer.isView(owner)) this.buffer = undefined;
     weigh(this.byteLength);
   }
 

@@ -10,6 +10,7 @@
 
 import {
   AP_COUNTS_BUFFERS,
+  AP_ERR_ARGUMENT,
   AP_ERR_BUSY,
   AP_ERR_FULL,
   AP_ERR_NOT_FOUND,
@@ -255,10 +256,13 @@ export class Member {
 
   #show(block: number, offset: number, byteLength: number): Hold {
     const { record } = this;
-    const generation = record[AP_RECORD_GENERATION]!;
+    return this.#showAt(block, record[AP_RECORD_GENERATION]!, record[AP_RECORD_OFFSET]!, offset, byteLength);
+  }
+
+  #showAt(block: number, generation: number, heapOffset: number, offset: number, byteLength: number): Hold {
     let buffer: ArrayBuffer;
     if (byteLength > 0) {
-      const address = this.#heap + record[AP_RECORD_OFFSET]! + offset;
+      const address = this.#heap + heapOffset + offset;
       buffer = native().buffer(address, byteLength, this.#gone + block * AP_GONE_STRIDE);
     } else {
       // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
@@ -330,6 +334,57 @@ export class Member {
     if (result !== AP_ERR_BUSY) return;
     this.#unmade.push(name);
     this.#tendSoon();
+  }
+
+  // ------------------------------------------------------------------ channels
+
+  /** Makes a channel. */
+  createChannel(capacity: number, messageBytesMax: number): Hold {
+    const block = this.call((library, pool) => library.ap_channel_create(pool, capacity, messageBytesMax));
+    // A hold shows nothing: what is in a channel is not for JavaScript.
+    return this.#showAt(block, this.record[AP_RECORD_GENERATION]!, 0, 0, 0);
+  }
+
+  /** Holds the channel that a descriptor names; the record then says what it is like. */
+  attachChannel(block: number, generation: number, claim: number): Hold {
+    const result = this.#library.ap_block_attach(this.#ready(), block, generation, claim);
+    if (result < 0) throw this.failed(result);
+    try {
+      this.#enterChannel(block);
+    } catch (error) {
+      this.dropReceived(block);
+      throw error;
+    }
+    const hold = this.#showAt(block, generation, 0, 0, 0);
+    if (claim !== 0) this.#useClaim(hold, claim, result === AGAIN);
+    return hold;
+  }
+
+  #enterChannel(block: number): void {
+    const result = this.#library.ap_channel_enter(this.#pool!, block);
+    if (result === 0) return;
+    throw result === AP_ERR_ARGUMENT
+      ? staleDescriptor(
+        `the descriptor names a channel of pool "${this.name}" where there is none: it was altered on its way; send a new one`,
+      )
+      : this.failed(result);
+  }
+
+  /** Shows what a message has brought, which is held already: an array … */
+  showReceived(block: number, generation: number, heapOffset: number, offset: number, byteLength: number): Hold {
+    assertShowable(byteLength);
+    return this.#showAt(block, generation, heapOffset, offset, byteLength);
+  }
+
+  /** … or a channel. */
+  showReceivedChannel(block: number, generation: number): Hold {
+    this.#enterChannel(block);
+    return this.#showAt(block, generation, 0, 0, 0);
+  }
+
+  /** Lets go of what a message has brought and nobody has shown. */
+  dropReceived(block: number): void {
+    this.#library.ap_block_release(this.#pool!, block, 0);
   }
 
   // ------------------------------------------------------------------ claims
@@ -411,7 +466,20 @@ export class Member {
     return this.record[AP_STATS_LENT]!;
   }
 
-  /** What every call of the library needs. */
+  /** What every call of the library needs, for those for whom a call() is too slow. @throws {PoolError} `ERR_CLOSED` */
+  ready(): Pointer {
+    return this.#ready();
+  }
+
+  get library(): Library {
+    return this.#library;
+  }
+
+  /** Does what the event loop would do, for one who keeps it waiting. */
+  tidy(): void {
+    if (this.#lent.length > 0 && this.#pool !== undefined) this.#settle();
+  }
+
   #ready(): Pointer {
     if (this.closed) {
       throw new PoolError(

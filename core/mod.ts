@@ -1,7 +1,8 @@
 /** Everything that is public, once. */
 
 export { attach } from "./attach.ts";
-export type { Descriptor, ShareOptions } from "./descriptor.ts";
+export type { Channel, ChannelOptions, ChannelStats, Delivery, ReceiveOptions, SendOptions } from "./channel.ts";
+export type { ChannelDescriptor, Descriptor, ShareOptions } from "./descriptor.ts";
 export type { DType, TypedArray, TypedArrayClass, TypedArrays } from "./dtype.ts";
 export { PoolError, type PoolErrorCode } from "./errors.ts";
 export { pack, type Packed, release, unpack, type Unpacked } from "./pack.ts";

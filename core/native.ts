@@ -59,6 +59,29 @@ export interface Library {
   ap_once_begin(pool: Pointer, key: Uint8Array, keyBytes: number, timeoutMs: number): number;
   ap_once_watch(pool: Pointer): number;
   ap_once_end(pool: Pointer, key: Uint8Array, keyBytes: number, value: Uint8Array | null): number;
+  ap_channel_create(pool: Pointer, capacity: number, messageBytesMax: number): number;
+  ap_channel_enter(pool: Pointer, block: number): number;
+  ap_channel_send(
+    pool: Pointer,
+    block: number,
+    image: Uint8Array,
+    textBytes: number,
+    arrays: number,
+    timeoutMs: number,
+  ): number;
+  ap_channel_receive(
+    pool: Pointer,
+    block: number,
+    into: Uint8Array,
+    intoBytes: number,
+    how: number,
+    timeoutMs: number,
+  ): number;
+  ap_channel_acknowledge(pool: Pointer, block: number, entry: number, message: number, giveBack: number): number;
+  ap_channel_start_waiting(pool: Pointer, block: number, side: number): number;
+  ap_channel_stop_waiting(pool: Pointer, block: number, side: number): number;
+  ap_channel_close(pool: Pointer, block: number): number;
+  ap_channel_stats(pool: Pointer, block: number): number;
   ap_pool_reap(pool: Pointer): number;
   ap_pool_trim(pool: Pointer): number;
   ap_check(pool: Pointer, text: Uint8Array): number;

@@ -7,10 +7,14 @@
  */
 
 import { attachParsed } from "./attach.ts";
+import { attachChannel, Channel, claimedChannel } from "./channel.ts";
 import {
+  type ChannelDescriptor,
   checkShareOptions,
+  isChannelDescriptor,
   isMarked,
   isPoolReference,
+  parseChannelDescriptor,
   type Parsed,
   parseDescriptor,
   parsePoolReference,
@@ -19,7 +23,7 @@ import {
 import { PoolError } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { memberFor, openReference, Pool } from "./pool.ts";
-import { claimOn, describeView, isSharedArray, ownHoldOf, type SharedArray } from "./shared_array.ts";
+import { claimOn, describeView, isSharedArray, ownHoldOf } from "./shared_array.ts";
 import { anyProperty, copyMessage, isContainer, ownData, UNTOUCHED, walkMessage } from "./walk.ts";
 
 declare const message: unique symbol;
@@ -31,6 +35,9 @@ export interface Packed<T> {
 
 /** What was unpacked, itself disposable: `using job = unpack(message)` releases every array in it. */
 export type Unpacked<T> = T extends object ? T & Disposable : T;
+
+/** An array or a channel that a message brought. */
+type Attached = { release(): void };
 
 /** Claims made here for more than one attach: what `release()` has to take back. */
 const claimsOfDescriptor = new WeakMap<object, number>();
@@ -72,6 +79,11 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
       if (checked.claims > 1) claimsOfDescriptor.set(descriptor, checked.claims);
       return descriptor;
     }
+    if (value instanceof Channel) {
+      const descriptor = claimedChannel(value, claimOnce);
+      if (checked.claims > 1) claimsOfDescriptor.set(descriptor, checked.claims);
+      return descriptor;
+    }
     return value instanceof Pool ? value.toJSON() : UNTOUCHED;
   };
   try {
@@ -108,16 +120,16 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
 export function unpack<T>(message: Packed<T>): Unpacked<T>;
 export function unpack<T = unknown>(message: unknown): Unpacked<T>;
 export function unpack(message: unknown): unknown {
-  const arrays = new Map<string, SharedArray>();
+  const arrays = new Map<string, Attached>();
   const claimsUsed = new Set<string>();
   const unpackOne = (value: object): unknown => {
     if (!isMarked(value)) return UNTOUCHED;
     if (isPoolReference(value)) return openReference(parsePoolReference(value));
-    const parsed = parseDescriptor(value);
-    const key = keyOf(parsed);
+    const parsed = parseAny(value);
+    const key = "type" in parsed ? keyOf(parsed) : claimKeyOf(parsed);
     let array = arrays.get(key);
     if (array === undefined) {
-      arrays.set(key, array = attachParsed(parsed));
+      arrays.set(key, array = "type" in parsed ? attachParsed(parsed) : attachChannel(parsed));
       claimsUsed.add(claimKeyOf(parsed));
     }
     return array;
@@ -160,6 +172,7 @@ export function release(message: unknown): void {
   const unwalkable = failureOf(() =>
     walkMessage(message, (value) => {
       if (isSharedArray(value)) ownHoldOf(value)?.release();
+      else if (value instanceof Channel) value.release();
     })
   );
   const failure = dropClaims(message, new Set()) ?? unwalkable;
@@ -171,7 +184,7 @@ function dropClaims(message: unknown, done: Set<string>): unknown {
   let failure: unknown;
   const dropOne = (value: object): void => {
     if (!isMarked(value) || isPoolReference(value)) return;
-    const parsed = parseDescriptor(value);
+    const parsed = parseAny(value);
     const key = claimKeyOf(parsed);
     if (parsed.claim === 0 || done.has(key)) return;
     done.add(key);
@@ -201,6 +214,10 @@ function keyOf({ pool, nonce, block, generation, claim, dtype, offset, length, s
   return [pool, nonce, block, generation, claim, dtype, offset, length, shape?.join("x")].join(" ");
 }
 
-function claimKeyOf({ pool, nonce, block, generation, claim }: Parsed): string {
+function parseAny(value: object): Parsed | ChannelDescriptor {
+  return isChannelDescriptor(value) ? parseChannelDescriptor(value) : parseDescriptor(value);
+}
+
+function claimKeyOf({ pool, nonce, block, generation, claim }: Parsed | ChannelDescriptor): string {
   return [pool, nonce, block, generation, claim].join(" ");
 }

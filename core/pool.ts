@@ -9,6 +9,8 @@ import {
   AP_ERR_CORRUPT,
   AP_ERR_NONCE,
   AP_KIND_ARRAY,
+  AP_KIND_CHANNEL,
+  AP_KIND_MESSAGE,
   AP_MEMBER_INFO,
   AP_MEMBERS_MAX,
   AP_STATS_ARRAYS,
@@ -20,10 +22,12 @@ import {
   AP_STATS_MEMBERS,
   AP_STATS_USED,
 } from "./abi.ts";
+import { type Channel, type ChannelOptions, createChannel } from "./channel.ts";
 import { checkMilliseconds, checkName, type PoolReference } from "./descriptor.ts";
 import {
   type DType,
   elementTypeCoded,
+  elementTypeNamed,
   elementTypeOf,
   elementTypeOfClass,
   type TypedArray,
@@ -82,8 +86,10 @@ export interface PoolStats {
   readonly members: number;
 }
 
-/** One array of a pool. */
+/** One array of a pool, or something else that takes memory there. */
 export interface BlockInfo {
+  /** `"message"`: what a message in a channel carries that is too large for the channel itself. */
+  readonly kind: "array" | "channel" | "message";
   /** Its place in the pool's table. */
   readonly block: number;
   /** Tells it from others that had its place before. */
@@ -94,7 +100,7 @@ export interface BlockInfo {
   readonly dtype: DType;
   /** Slots of the members that hold it. */
   readonly holders: readonly number[];
-  /** Claims that keep it. */
+  /** Claims and messages that keep it. */
   readonly claims: number;
   /** The name under which the pool keeps it; of several, the first in order. */
   readonly name?: string;
@@ -113,6 +119,13 @@ export interface MemberInfo {
   /** Whether it is this realm. */
   readonly self: boolean;
 }
+
+const BLOCK_KINDS: Readonly<Record<number, BlockInfo["kind"]>> = {
+  [AP_KIND_ARRAY]: "array",
+  [AP_KIND_CHANNEL]: "channel",
+  [AP_KIND_MESSAGE]: "message",
+};
+const BYTES = elementTypeNamed("uint8");
 
 const open = new Map<string, Pool>();
 
@@ -542,6 +555,25 @@ export class Pool implements Disposable {
   }
 
   /**
+   * Makes a channel: a queue of messages between all that are in the pool.
+   *
+   * @throws {PoolError} `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using results = pool.channel<{ id: number; sum: number }>({ capacity: 100 });
+   * results.send({ id: 1, sum: 6 });
+   * console.log(results.receive().sum); // 6
+   * ```
+   */
+  channel<T = unknown>(options: ChannelOptions = {}): Channel<T> {
+    return createChannel(this.#member, options) as Channel<T>;
+  }
+
+  /**
    * How much of the pool is used, and by what.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
@@ -575,7 +607,7 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Every array of the pool, by whomever it was made.
+   * Every array of the pool, by whomever it was made, and every channel.
    *
    * @throws {PoolError} `ERR_CLOSED`, `ERR_POOL_BUSY`
    *
@@ -607,12 +639,14 @@ export class Pool implements Disposable {
       );
       for (let i = 0; i < count; i++) {
         const at = i * AP_BLOCK_INFO.BYTES;
-        const type = elementTypeCoded(infos.getUint32(at + AP_BLOCK_INFO.dtype, true));
-        if (infos.getUint32(at + AP_BLOCK_INFO.kind, true) !== AP_KIND_ARRAY || type === undefined) continue;
+        const kind = BLOCK_KINDS[infos.getUint32(at + AP_BLOCK_INFO.kind, true)];
+        const type = kind === "array" ? elementTypeCoded(infos.getUint32(at + AP_BLOCK_INFO.dtype, true)) : BYTES;
+        if (kind === undefined || type === undefined) continue;
         const block = infos.getUint32(at + AP_BLOCK_INFO.block, true);
         const generation = infos.getFloat64(at + AP_BLOCK_INFO.generation, true);
         const name = names.get(`${block} ${generation}`);
         found.push({
+          kind,
           block,
           generation,
           byteLength: infos.getFloat64(at + AP_BLOCK_INFO.length_bytes, true),

@@ -342,7 +342,8 @@ function sharedClass(type: ElementType): SharedClass {
 
 const classes = new Map<ElementType, SharedClass>(ELEMENT_TYPES.map((type) => [type, sharedClass(type)]));
 
-function placeOf(value: unknown): { type: ElementType; place: Place } | undefined {
+/** Where an array or a slice has its memory from; undefined for anything else. */
+export function placeOf(value: unknown): { type: ElementType; place: Place } | undefined {
   const type = elementTypeOf(value);
   if (type === undefined) return undefined;
   const place = classes.get(type)!.placeOf(value as object);

@@ -23,7 +23,8 @@ const UNFINISHED = Symbol("unfinished");
 /** Containers in containers. Far less than what fits on the stack of any engine. */
 export const DEPTH_MAX = 1024;
 
-function nestedTooDeeply(): RangeError {
+/** What is thrown for what is nested too deeply. */
+export function nestedTooDeeply(): RangeError {
   return new RangeError(`a message may be nested ${DEPTH_MAX} deep: send it flatter`);
 }
 
@@ -139,16 +140,18 @@ export function walkMessage(message: unknown, visit: (value: object) => void): v
   if (tooDeep) throw nestedTooDeeply();
 }
 
-function isMap(value: object): value is Map<unknown, unknown> {
+/** A Map, and of no class of its own. */
+export function isMap(value: object): value is Map<unknown, unknown> {
   return value instanceof Map && Object.getPrototypeOf(value) === Map.prototype;
 }
 
-function isSet(value: object): value is Set<unknown> {
+/** A Set, and of no class of its own. */
+export function isSet(value: object): value is Set<unknown> {
   return value instanceof Set && Object.getPrototypeOf(value) === Set.prototype;
 }
 
 /** An object literal, of any realm, or one without a prototype. */
-function isPlain(value: object): boolean {
+export function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

@@ -49,7 +49,10 @@ enum {
   AP_ERR_NOT_HELD = -12,     /* this member does not hold that block */
   AP_ERR_SYSTEM = -13,       /* a system call failed: record[AP_RECORD_ERRNO] */
   AP_ERR_ADDRESS_SPACE = -14, /* the segment cannot be mapped (RLIMIT_AS, or no address space) */
-  AP_ERR_NONCE = -15         /* the pool of that name is not the one the nonce names */
+  AP_ERR_NONCE = -15,        /* the pool of that name is not the one the nonce names */
+  AP_ERR_WAIT = -16,         /* no message, or no room for one, in the time given */
+  AP_ERR_CLOSED = -17,       /* the channel was closed; for a receiver: and is empty */
+  AP_ERR_MORE = -18          /* a message needs more room: record[AP_RECORD_NEEDED] bytes */
 };
 
 /* ------------------------------------------------------------------ constants */
@@ -150,7 +153,8 @@ enum {
   AP_STATS_METADATA = 8, /* bytes of /dev/shm that the metadata takes now */
   AP_STATS_FREE_RUNS = 9,
   AP_STATS_LENT = 10, /* bytes of this member's blocks that are released, but still seen by a buffer (AP_COUNTS_BUFFERS) */
-  AP_STATS_RECOVERIES = 11
+  AP_STATS_RECOVERIES = 11,
+  AP_STATS_CHANNELS = 12
 };
 
 /* ------------------------------------------------------------------ pools */
@@ -292,6 +296,89 @@ int32_t ap_doorbell_unpark(ap_pool *pool);
 int32_t ap_doorbell_sleep(void *address);
 int32_t ap_doorbell_open(ap_pool *pool);
 int32_t ap_doorbell_ring(ap_pool *pool);
+/* ------------------------------------------------------------------ channels */
+
+/* A channel is a queue of messages in a block of the pool: many members send, many receive, first in, first out. It is
+ * held, attached and released like an array (ap_block_*). A message is text (any bytes) and arrays; these it holds until
+ * it is received. Who dies leaves a message whole or not at all. */
+
+#define AP_CHANNEL_CAPACITY_MAX 65536u
+#define AP_CHANNEL_ARRAYS_MAX 1048575u /* in one message */
+#define AP_CHANNEL_SLICE_MS 100u       /* no call waits longer */
+
+/* ap_channel_receive: whether the message is done with, or stays until it is acknowledged. */
+enum { AP_RECEIVE = 0, AP_RECEIVE_ACK = 1 };
+
+enum {
+  AP_RECORD_CAPACITY = 0,      /* ap_channel_enter */
+  AP_RECORD_MESSAGE_BYTES = 1,
+  AP_RECORD_ARRAYS = 0,        /* ap_channel_receive */
+  AP_RECORD_ENTRY = 1,         /* with AP_RECEIVE_ACK: names the message to ap_channel_acknowledge */
+  AP_RECORD_MESSAGE = 2,
+  AP_RECORD_NEEDED = 3,        /* with AP_ERR_MORE */
+  AP_RECORD_WORD_OFFSET = 0,   /* ap_channel_start_waiting */
+  AP_RECORD_WORD = 1
+};
+
+/* ap_channel_stats */
+enum {
+  AP_CHANNEL_DEPTH = 0,
+  AP_CHANNEL_MESSAGES = 1,
+  AP_CHANNEL_BYTES = 2,
+  AP_CHANNEL_WAITING_SENDERS = 3,
+  AP_CHANNEL_WAITING_RECEIVERS = 4,
+  AP_CHANNEL_UNACKNOWLEDGED = 5,
+  AP_CHANNEL_CLOSED = 6
+};
+
+/* After the text of a message, from the next multiple of 8 on: for each array that is sent … */
+typedef struct {
+  uint32_t block;
+  uint32_t zero;
+  uint64_t generation;
+} ap_sent_array; /* 16 bytes */
+
+/* … and for each that was received, and is now held once more by the receiver. */
+typedef struct {
+  double block;
+  double generation;
+  double offset; /* bytes from the start of the heap */
+  double length_bytes;
+  double dtype;
+  double kind; /* AP_KIND_* */
+} ap_received_array; /* 48 bytes */
+
+/* Makes a channel for at most `capacity` messages (1 to AP_CHANNEL_CAPACITY_MAX) with at most `message_bytes_max` bytes of
+ * text each, and holds it. Returns its block. record: GENERATION. */
+int32_t ap_channel_create(ap_pool *pool, uint32_t capacity, uint32_t message_bytes_max);
+
+/* To be called once after a channel was attached. AP_ERR_ARGUMENT: that block is none. record: CAPACITY, MESSAGE_BYTES. */
+int32_t ap_channel_enter(ap_pool *pool, uint32_t block);
+
+/* Sends a message: `text_bytes` at `image`, and its arrays after them. AP_ERR_WAIT when there was no room for `timeout_ms`. */
+int32_t ap_channel_send(ap_pool *pool, uint32_t block, const uint8_t *image, uint32_t text_bytes, uint32_t arrays, uint32_t timeout_ms);
+
+/* Receives the next message into `into`. Returns the bytes of its text. AP_ERR_WAIT when there was none for `timeout_ms`;
+ * AP_ERR_MORE when it needs more than `into_bytes`: it stays, then. record: ARRAYS; with `how` AP_RECEIVE_ACK: ENTRY, MESSAGE. */
+int32_t ap_channel_receive(ap_pool *pool, uint32_t block, uint8_t *into, uint32_t into_bytes, uint32_t how, uint32_t timeout_ms);
+
+/* A message that was received with AP_RECEIVE_ACK is done with; or, if `give_back` is not 0, the next receiver's.
+ * AP_ERR_NOT_HELD when it is this member's no longer. */
+int32_t ap_channel_acknowledge(ap_pool *pool, uint32_t block, uint32_t entry, double message, uint32_t give_back);
+
+/* To wait for a message (AP_CHANNEL_RECEIVERS), or for room for one (AP_CHANNEL_SENDERS), without blocking. Returns 1 if there is
+ * perhaps one now; or 0, and then a word of the block (record: WORD_OFFSET, in bytes) differs from record: WORD when there is:
+ * see ap_word_watch, which is notified. After that wait, however it ended, and after the message was taken,
+ * ap_channel_stop_waiting is to be called. */
+enum { AP_CHANNEL_RECEIVERS = 0, AP_CHANNEL_SENDERS = 1 };
+int32_t ap_channel_start_waiting(ap_pool *pool, uint32_t block, uint32_t side);
+int32_t ap_channel_stop_waiting(ap_pool *pool, uint32_t block, uint32_t side);
+
+/* Nothing more is sent; what is in it can be received. */
+int32_t ap_channel_close(ap_pool *pool, uint32_t block);
+
+/* record[AP_CHANNEL_*] */
+int32_t ap_channel_stats(ap_pool *pool, uint32_t block);
 
 /* ------------------------------------------------------------------ names */
 
@@ -376,7 +463,8 @@ typedef struct {
   uint64_t holders[4]; /* bit s: the member in slot s */
 } ap_block_info; /* 72 bytes */
 
-enum { AP_KIND_ARRAY = 0, AP_KIND_CHANNEL = 1, AP_KIND_TRACE = 15 };
+/* AP_KIND_MESSAGE: what a message carries that is too large for its channel. */
+enum { AP_KIND_ARRAY = 0, AP_KIND_CHANNEL = 1, AP_KIND_MESSAGE = 2, AP_KIND_TRACE = 15 };
 
 /* Blocks in use, from index `from` on, at most `max` of them. Returns how many were written.
  * record[0]: the index to go on from, or -1 at the end. */

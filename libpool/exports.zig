@@ -7,6 +7,8 @@ const segment = @import("segment.zig");
 const system = @import("platform.zig").system;
 const members = @import("members.zig");
 const waiting = @import("waiting.zig");
+const channel = @import("channel.zig");
+const queue = @import("queue.zig");
 const Holders = @import("view.zig").Holders;
 const Broken = @import("recovery.zig").Broken;
 const Look = @import("look.zig").Look;
@@ -32,9 +34,12 @@ pub const Code = enum(i32) {
     system = -13,
     address_space = -14,
     nonce = -15,
+    wait = -16,
+    closed = -17,
+    more = -18,
 };
 
-fn codeOf(err: (pool_file.Error || segment.Error)) Code {
+fn codeOf(err: (channel.Error || segment.Error)) Code {
     return switch (err) {
         error.Stale => .stale,
         error.Full => .full,
@@ -51,6 +56,9 @@ fn codeOf(err: (pool_file.Error || segment.Error)) Code {
         error.System => .system,
         error.AddressSpace => .address_space,
         error.Nonce => .nonce,
+        error.Wait => .wait,
+        error.Closed => .closed,
+        error.More => .more,
     };
 }
 
@@ -200,14 +208,14 @@ pub export fn ap_exit(name: ?[*:0]const u8) i32 {
     return @intFromBool(segment.nameIsValid(given) and segment.removeAtExit(given));
 }
 
-fn failed(pool: *Pool, err: pool_file.Error) i32 {
+fn failed(pool: *Pool, err: channel.Error) i32 {
     @branchHint(.cold);
     pool.record[errno_at] = @floatFromInt(pool.errno);
     if (err == error.Busy) pool.record[pid_at] = @floatFromInt(pool.patience.owner_pid);
     return @intFromEnum(codeOf(err));
 }
 
-fn failedShort(pool: *Pool, err: pool_file.Error, asked_bytes: u64) i32 {
+fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
     @branchHint(.cold);
     if (err == error.Full) {
         const short = pool.shortage(asked_bytes);
@@ -497,6 +505,80 @@ pub export fn ap_once_end(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value:
     return @intFromEnum(once);
 }
 
+// ---------------------------------------------------------------- channels
+
+pub export fn ap_channel_create(pool: *Pool, capacity: u32, message_bytes_max: u32) i32 {
+    const bytes = if (queue.Shape.of(capacity, message_bytes_max)) |shape| shape.bytes() else 0;
+    const block = channel.create(pool, capacity, message_bytes_max) catch |err| return failedShort(pool, err, bytes);
+    pool.record[generation_at] = @floatFromInt(pool.view.holds[block].word.generation);
+    return @bitCast(block);
+}
+
+pub export fn ap_channel_enter(pool: *Pool, block: u32) i32 {
+    const entered = channel.enter(pool, block) catch |err| return failed(pool, err);
+    pool.record[0] = @floatFromInt(entered.shape.capacity);
+    pool.record[1] = @floatFromInt(entered.shape.message_bytes_max);
+    return 0;
+}
+
+pub export fn ap_channel_send(pool: *Pool, block: u32, image: [*]const u8, text_bytes: u32, arrays: u32, timeout_ms: u32) i32 {
+    if (arrays > queue.arrays_max) return failed(pool, error.TooLarge);
+    const from = if (arrays == 0) text_bytes else layout.alignUp(text_bytes, 8);
+    const records = @as([*]align(1) const queue.Record, @ptrCast(image + from))[0..arrays];
+    channel.send(pool, block, image[0..text_bytes], records, timeout_ms) catch |err| return failedShort(pool, err, text_bytes);
+    return 0;
+}
+
+pub export fn ap_channel_receive(pool: *Pool, block: u32, into: [*]u8, into_bytes: u32, how: u32, timeout_ms: u32) i32 {
+    if (how > 1) return failed(pool, error.Argument);
+    const received = channel.receive(pool, block, into[0..into_bytes], how == 1, timeout_ms) catch |err| return failed(pool, err);
+    pool.record[0] = @floatFromInt(received.arrays);
+    if (how == 1) {
+        pool.record[1] = @floatFromInt(received.entry);
+        pool.record[2] = @floatFromInt(received.position);
+    }
+    return @intCast(received.text_bytes);
+}
+
+pub export fn ap_channel_acknowledge(pool: *Pool, block: u32, entry: u32, message: f64, give_back: u32) i32 {
+    const position = wholeNumber(message) catch |err| return failed(pool, err);
+    channel.acknowledge(pool, block, entry, position, give_back != 0) catch |err| return failed(pool, err);
+    return 0;
+}
+
+pub export fn ap_channel_start_waiting(pool: *Pool, block: u32, side: u32) i32 {
+    const of = std.enums.fromInt(channel.Side, side) orelse return failed(pool, error.Argument);
+    const armed = (channel.startWaiting(pool, block, of) catch |err| return failed(pool, err)) orelse return 1;
+    pool.record[0] = @floatFromInt(armed.offset);
+    pool.record[1] = @floatFromInt(armed.value);
+    return 0;
+}
+
+pub export fn ap_channel_stop_waiting(pool: *Pool, block: u32, side: u32) i32 {
+    const of = std.enums.fromInt(channel.Side, side) orelse return failed(pool, error.Argument);
+    channel.stopWaiting(pool, block, of) catch |err| return failed(pool, err);
+    return 0;
+}
+
+pub export fn ap_channel_close(pool: *Pool, block: u32) i32 {
+    channel.close(pool, block) catch |err| return failed(pool, err);
+    return 0;
+}
+
+pub export fn ap_channel_stats(pool: *Pool, block: u32) i32 {
+    const now = channel.stats(pool, block) catch |err| return failed(pool, err);
+    pool.record[0..7].* = .{
+        @floatFromInt(now.depth),
+        @floatFromInt(now.messages),
+        @floatFromInt(now.bytes),
+        @floatFromInt(now.waiting_senders),
+        @floatFromInt(now.waiting_receivers),
+        @floatFromInt(now.unacknowledged),
+        @floatFromInt(@intFromBool(now.closed)),
+    };
+    return 0;
+}
+
 // ---------------------------------------------------------------- care
 
 pub export fn ap_pool_reap(pool: *Pool) i32 {
@@ -526,7 +608,7 @@ noinline fn describeBroken(found: Broken, into: *[256]u8) void {
 
 pub export fn ap_pool_stats(pool: *Pool) i32 {
     const now = pool.stats() catch |err| return failed(pool, err);
-    pool.record[0..12].* = .{
+    pool.record[0..13].* = .{
         @floatFromInt(pool.view.geometry.capacity_bytes),
         @floatFromInt(now.backed_bytes),
         @floatFromInt(now.used_bytes),
@@ -539,6 +621,7 @@ pub export fn ap_pool_stats(pool: *Pool) i32 {
         @floatFromInt(now.free_runs),
         @floatFromInt(now.lent_bytes),
         @floatFromInt(now.recoveries),
+        @floatFromInt(now.channels),
     };
     return 0;
 }

@@ -160,6 +160,34 @@ pub fn Cell(comptime T: type) type {
             if (done) crash.step();
             return done;
         }
+        /// In one order with all others of this kind, and with `look`: who stores with one of them and then looks, and who looks the
+        /// other way round, do not both miss the other's store.
+        pub inline fn exchange(cell: *Self, value: T) T {
+            fence();
+            const old = @atomicRmw(Raw, &cell.raw, .Xchg, toRaw(value), .seq_cst);
+            fence();
+            crash.step();
+            return fromRaw(old);
+        }
+        pub inline fn exchangeIf(cell: *Self, expected: T, value: T) bool {
+            fence();
+            const done = @cmpxchgStrong(Raw, &cell.raw, toRaw(expected), toRaw(value), .seq_cst, .seq_cst) == null;
+            fence();
+            if (done) crash.step();
+            return done;
+        }
+        pub inline fn look(cell: *const Self) T {
+            return fromRaw(@atomicLoad(Raw, &cell.raw, .seq_cst));
+        }
+        /// Bits of several writers. In no order.
+        pub inline fn raise(cell: *Self, bits: T) void {
+            _ = @atomicRmw(Raw, &cell.raw, .Or, bits, .monotonic);
+            crash.step();
+        }
+        pub inline fn lower(cell: *Self, bits: T) void {
+            _ = @atomicRmw(Raw, &cell.raw, .And, ~bits, .monotonic);
+            crash.step();
+        }
         /// Releases; pairs with `acquire`.
         pub inline fn add(cell: *Self, value: T) void {
             fence();
@@ -363,8 +391,15 @@ pub const Links = extern struct {
     pub const List = enum(u32) { none = 0, quick = 1, runs = 2, _ };
 };
 
-/// What is in an array, for those who list blocks.
-pub const Content = packed struct(u16) { dtype: u8 = 0, kind: u8 = 0 };
+/// What is in a block: for those who list blocks, and for who frees one, since a channel's messages pin others.
+pub const Content = packed struct(u16) { dtype: u8 = 0, kind: u8 = Kind.array };
+
+pub const Kind = struct {
+    pub const array: u8 = 0;
+    pub const channel: u8 = 1;
+    /// What a message carries that is too large for its cell.
+    pub const message: u8 = 2;
+};
 
 /// A block in which a traced member writes where its arrays were made, for those who look (core/trace_log.ts).
 pub const kind_trace: u8 = 15;
@@ -675,14 +710,14 @@ comptime {
 }
 
 /// Shared structs say every byte: what the compiler puts between fields is nobody's.
-fn assertNoPadding(comptime T: type) void {
+pub fn assertNoPadding(comptime T: type) void {
     var bytes = 0;
     for (@typeInfo(T).@"struct".fields) |field| bytes += @sizeOf(field.type);
     assert(bytes == @sizeOf(T));
 }
 
 /// Shared structs hold nothing that could be written but through a cell: so no store escapes the crash points.
-fn isCells(comptime T: type) bool {
+pub fn isCells(comptime T: type) bool {
     switch (@typeInfo(T)) {
         .array => |array| return isCells(array.child),
         .@"struct", .@"union" => {

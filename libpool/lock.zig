@@ -1,4 +1,5 @@
-//! The lock over all metadata: one word, `{slot, waiters, incarnation}` of its owner, or 0.
+//! The lock over all metadata: one word, `{slot, waiters, incarnation}` of its owner, or 0. The two locks of each channel are
+//! of the same kind (`OtherLock`), over what their channel says.
 //!
 //! A waiter spins briefly, then sleeps on the word, 20 ms at most, since a wake can die with its waker; then it looks
 //! whether the owner lives. From a dead one it takes over by comparing and swapping the whole word, so a slot that got a
@@ -28,13 +29,50 @@ pub const Patience = struct {
 
 pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     // Pairs with the release in release(), of whoever had the lock before: attach() sees what was written before share().
-    if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience);
-    // Whoever was taken for dead holds nothing any more, whatever it believes: its blocks may be others' by now.
-    if (view.header.corrupt.get() != 0 or view.members[self.slot].word.get() != self.word) {
+    if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience, &view.header.lock, Metadata{ .view = view });
+    if (isOut(view, self)) {
         release(view, self);
         return error.Corrupt;
     }
 }
+
+/// Whoever was taken for dead holds nothing any more, whatever it believes: its blocks may be others' by now.
+inline fn isOut(view: *const View, self: *const members.Self) bool {
+    return view.header.corrupt.get() != 0 or view.members[self.slot].word.get() != self.word;
+}
+
+/// What the pool's lock guards.
+const Metadata = struct {
+    view: *const View,
+
+    pub fn repair(guarded: Metadata) void {
+        recovery.recover(guarded.view, system.monotonicMs()) catch guarded.view.header.corrupt.commit(1);
+        // It may have died before it woke those whom it had notified.
+        waiting.callReady(guarded.view);
+    }
+};
+
+/// A lock over something else. `guarded.repair()` is called by who takes it over from the dead.
+pub const OtherLock = struct {
+    word: *layout.Cell(LockWord),
+
+    pub inline fn acquire(other: OtherLock, view: *const View, self: *const members.Self, patience: *Patience, guarded: anytype) Error!void {
+        if (!other.word.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience, other.word, guarded);
+        if (isOut(view, self)) {
+            other.release();
+            return error.Corrupt;
+        }
+    }
+
+    /// Never a plain store, as in release(): what the owner did is in one order with its look at a bell.
+    pub inline fn release(other: OtherLock) void {
+        if (other.word.exchange(.unlocked).waiters) wake(other.word);
+    }
+
+    noinline fn wake(word: *layout.Cell(LockWord)) void {
+        _ = system.wakeOne(&word.raw);
+    }
+};
 
 /// A plain store when nobody waits, which is half the price of an exchange. A waiter that sets its bit between our look and
 /// our store sleeps without a wake, for as long as its first short nap takes: only the owner ends its ownership, so that
@@ -55,8 +93,7 @@ noinline fn releaseAndWake(lock: *layout.Cell(LockWord)) void {
 const probe_after_ms = if (crash.enabled) 0 else 3;
 const first_nap_ms = if (crash.enabled) 0 else 1;
 
-noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
-    const lock = &view.header.lock;
+noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience, lock: *layout.Cell(LockWord), guarded: anytype) Error!void {
     for (0..patience.spins) |_| {
         if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lock_word)) return;
         std.atomic.spinLoopHint();
@@ -94,9 +131,7 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
             crash.judged();
             // The dead released nothing; the kernel told of its death after its last store (layout.Cell).
             if (!lock.compareAndSwap(owner, mine)) continue;
-            recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
-            // It may have died before it woke those whom it had notified.
-            waiting.callReady(view);
+            guarded.repair();
             return;
         }
         if (now_ms - begun_ms >= patience.timeout_ms) return busy(view, patience, owner);

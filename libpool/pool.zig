@@ -19,6 +19,7 @@ const lock = @import("lock.zig");
 const members = @import("members.zig");
 pub const names = @import("names.zig");
 const pins = @import("pins.zig");
+const queue_file = @import("queue.zig");
 const recovery = @import("recovery.zig");
 const waiting = @import("waiting.zig");
 const segment = @import("segment.zig");
@@ -74,6 +75,14 @@ pub const Pool = struct {
     makings: u32,
     /// Whom beginOnce() has waited for last, and the word that changes when that one has made it.
     awaited: ?Awaited,
+    /// Channels: for how long waiting awake was worth it lately, and how often there was a wait; when the owners of
+    /// unacknowledged messages were looked after.
+    channel_spins: u32,
+    waits: u32,
+    probed_ms: u64,
+    /// See endChannels().
+    ends_channels: bool,
+    more_channels: bool,
     mapping: [*]align(4096) u8,
 
     // ------------------------------------------------------------ joining and leaving
@@ -195,6 +204,11 @@ pub const Pool = struct {
             .blocking = .{},
             .makings = 0,
             .awaited = null,
+            .channel_spins = 500,
+            .waits = 0,
+            .probed_ms = 0,
+            .ends_channels = false,
+            .more_channels = false,
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
@@ -283,10 +297,10 @@ pub const Pool = struct {
 
     // ------------------------------------------------------------ the lock
 
-    noinline fn acquire(pool: *Pool) lock.Error!void {
+    pub noinline fn acquire(pool: *Pool) lock.Error!void {
         try pool.acquireHot();
     }
-    noinline fn unlock(pool: *Pool) void {
+    pub noinline fn unlock(pool: *Pool) void {
         pool.unlockHot();
     }
     /// In place, where it is worth its size.
@@ -643,9 +657,13 @@ pub const Pool = struct {
 
     /// Holds what a descriptor names. Takes one off its claim if it names one, unless this member held the block already.
     pub fn attach(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
-        const view = &pool.view;
         try pool.acquire();
         defer pool.unlock();
+        return pool.attachLocked(number, generation, claim);
+    }
+
+    pub fn attachLocked(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
+        const view = &pool.view;
         if (number >= view.blocksUsed()) return error.Stale;
         const index: BlockIndex = .of(number);
         const attached = try pool.takeHold(index, generation);
@@ -684,6 +702,21 @@ pub const Pool = struct {
         return if (newly) .newly else .again;
     }
 
+    /// Undoes an attachLocked() before anybody has seen what it gave.
+    pub fn detachLocked(pool: *Pool, number: u32) void {
+        const hold = pool.held(number) catch return;
+        if (pool.options.counts_buffers) pool.unshow(&pool.view.buffers[number]);
+        hold.holds -= 1;
+        if (hold.holds > 0) return;
+        if (pool.view.buffers[number].areAlive()) {
+            hold.lent = true;
+            return;
+        }
+        pool.dropBitAny(number) catch {};
+        hold.end();
+        if (pool.options.counts_buffers) pool.view.buffers[number].end();
+    }
+
     /// Holds once more what this member holds already; no business of the others.
     pub fn retain(pool: *Pool, number: u32) Error!void {
         const hold = try pool.held(number);
@@ -708,7 +741,7 @@ pub const Pool = struct {
         member.buffers_shown.set(member.buffers_shown.get() -% 1);
     }
 
-    fn held(pool: *Pool, number: u32) Error!*Hold {
+    pub fn held(pool: *Pool, number: u32) Error!*Hold {
         if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
         const hold = &pool.view.holds[number];
         return if (hold.holds == 0) error.NotHeld else hold;
@@ -816,6 +849,7 @@ pub const Pool = struct {
         const word = block.word.get();
         const next = block.next.get();
         if (word.state != .used or block.pins.get() != 0 or pool.heldByOthers(block) or next.int() >= known) return false;
+        if (block.content.get().kind == layout.Kind.channel) return false;
         const hold = &pool.view.holds[number];
         const start = block.start.get();
         const granules = table[next.int()].start.get() -% start;
@@ -849,10 +883,107 @@ pub const Pool = struct {
         const block = try pool.view.block(index);
         _ = try pool.view.extent(block);
         var word = block.word.get();
+        if (word.state == .used and block.content.get().kind == layout.Kind.channel) {
+            // With the channel its messages are gone. What they held is freed first: no free block may be in no list meanwhile.
+            const queue = queue_file.queueIn(&pool.view, block);
+            word.state = .reserved;
+            block.word.commit(word);
+            if (queue) |found| try pool.endMessages(&found);
+        }
         word.state = .free; // what it says of zeros stays true: a block in use never says yes
         word.shared = false;
         block.word.commit(word);
         try free_lists.put(&pool.view, index);
+    }
+
+    // ------------------------------------------------------------ what messages hold
+
+    /// The end of sending a message with arrays: one store, with all of them pinned.
+    pub fn pinAndCommit(pool: *Pool, body: ?queue_file.Record, records: []align(1) const queue_file.Record, message: *queue_file.Message, word: queue_file.Message.Word) Error!void {
+        try pool.acquire();
+        defer pool.unlock();
+        if (body) |record| try pool.expectPinnable(record);
+        for (records) |record| try pool.expectPinnable(record);
+        if (body) |record| try pool.view.markShared(.of(record.block));
+        for (records) |record| try pool.view.markShared(.of(record.block));
+        message.word.commit(word);
+        if (body) |record| pool.pinOne(record);
+        for (records) |record| pool.pinOne(record);
+    }
+
+    fn expectPinnable(pool: *Pool, record: queue_file.Record) Error!void {
+        if ((try pool.held(record.block)).word.generation != record.generation) return error.NotHeld;
+        try pool.view.expectAsHeld(.of(record.block));
+    }
+
+    fn pinOne(pool: *Pool, record: queue_file.Record) void {
+        const block = queue_file.pinnedBy(&pool.view, record) orelse return;
+        block.pins.set(block.pins.get() +| 1);
+    }
+
+    /// For what a message pinned that has just ended.
+    pub fn unpin(pool: *Pool, records: *queue_file.Queue.Records) void {
+        const ends_channel = pool.unpinAll(records);
+        if (ends_channel) pool.endChannels() catch {};
+    }
+
+    /// Whether a channel is left that nobody holds.
+    fn unpinAll(pool: *Pool, records: *queue_file.Queue.Records) bool {
+        var ends_channel = false;
+        while (records.next()) |record| ends_channel = pool.unpinOne(record) or ends_channel;
+        return ends_channel;
+    }
+
+    fn unpinOne(pool: *Pool, record: queue_file.Record) bool {
+        const block = queue_file.pinnedBy(&pool.view, record) orelse return false;
+        block.pins.set(block.pins.get() -| 1);
+        if (block.pins.get() != 0 or !Holders.of(block).isEmpty()) return false;
+        if (block.content.get().kind == layout.Kind.channel) return true;
+        _ = pool.freeIfUnheld(.of(record.block)) catch {};
+        return false;
+    }
+
+    fn endMessages(pool: *Pool, queue: *const queue_file.Queue) Error!void {
+        const At = struct {
+            pool: *Pool,
+            ends_channel: bool = false,
+
+            fn unpinned(at: *@This(), record: queue_file.Record) void {
+                if (at.pool.unpinOne(record)) at.ends_channel = true;
+            }
+        };
+        var at: At = .{ .pool = pool };
+        var budget = queue_file.pinBudget(&pool.view);
+        queue_file.forEachPin(&pool.view, queue, &budget, &at, At.unpinned);
+        if (at.ends_channel) try pool.endChannels();
+    }
+
+    /// Frees the channels that only messages held which are gone. A channel in a channel in a channel: one after the other,
+    /// since the stack has an end.
+    fn endChannels(pool: *Pool) Error!void {
+        if (pool.ends_channels) {
+            pool.more_channels = true;
+            return;
+        }
+        pool.ends_channels = true;
+        defer pool.ends_channels = false;
+        for (0..pool.view.geometry.blocks_max) |_| {
+            pool.more_channels = false;
+            for (0..pool.view.blocksUsed()) |i| {
+                const block = &pool.view.blocks[i];
+                if (block.content.get().kind != layout.Kind.channel) continue;
+                _ = try pool.freeIfUnheld(.of(@intCast(i)));
+            }
+            if (!pool.more_channels) return;
+        }
+    }
+
+    pub fn setKind(pool: *Pool, index: BlockIndex, kind: u8) Error!void {
+        try pool.acquire();
+        defer pool.unlock();
+        // Or it would not be freed under the lock, and what it pins with it.
+        try pool.view.markShared(index);
+        (try pool.view.block(index)).content.commit(.{ .kind = kind });
     }
 
     // ------------------------------------------------------------ claims
@@ -1363,6 +1494,9 @@ pub const Pool = struct {
         held_by_self_bytes: u64 = 0,
         lent_bytes: u64 = 0,
         arrays: u32 = 0,
+        channels: u32 = 0,
+        /// Blocks of messages that are too large for their channel's cells.
+        messages: u32 = 0,
         claims: u32 = 0,
         members: u32 = 0,
         free_runs: u32 = 0,
@@ -1397,7 +1531,12 @@ pub const Pool = struct {
                 result.largest_free_bytes = @max(result.largest_free_bytes, run_bytes);
             } else run_bytes = 0;
             if (word.state == .used) {
-                if (block.content.get().kind != layout.kind_trace) result.arrays += 1;
+                switch (block.content.get().kind) {
+                    layout.Kind.channel => result.channels += 1,
+                    layout.Kind.message => result.messages += 1,
+                    layout.kind_trace => {},
+                    else => result.arrays += 1,
+                }
                 result.used_bytes += bytes;
                 const holders: Holders = .of(block);
                 if (holders.isEmpty()) {

@@ -1,7 +1,7 @@
 //! Repair after a lock owner died, and the walk that proves the segment sound.
 //!
-//! Recovery believes the chain, the block words, the holder bits, the pins and the names, and makes everything else anew from them:
-//! `prev`, free lists, lists of unused entries, counts. Two passes over the table by index (a walk along the chain would
+//! Recovery believes the chain, the block words, the holder bits, the pins, the names, and what the messages in channels pin. It
+//! makes everything else anew from them: `prev`, free lists, lists of unused entries, counts. Two passes over the table by index (a walk along the chain would
 //! jump through memory). It can itself be interrupted anywhere: it changes nothing that the next one needs.
 
 const std = @import("std");
@@ -9,6 +9,7 @@ const layout = @import("layout.zig");
 const free_lists = @import("free_lists.zig");
 const waiting = @import("waiting.zig");
 const names = @import("names.zig");
+const queue = @import("queue.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
 const Holders = @import("view.zig").Holders;
@@ -23,6 +24,7 @@ pub fn recover(view: *const View, now_ms: u64) Corrupt!void {
     try rebuildChain(view);
     try recountPins(view, now_ms);
     try names.recover(view);
+    try recountMessages(view);
     try rebuildLists(view);
     try waiting.rebuild(view);
 }
@@ -105,6 +107,48 @@ fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
     if (header.claims_until_ms.get() != until_ms) header.claims_until_ms.commit(until_ms);
 }
 
+/// What messages in channels pin; channels that nobody holds end here, and with them their messages.
+fn recountMessages(view: *const View) Corrupt!void {
+    var budget = queue.pinBudget(view);
+    var channels: u32 = 0;
+    for (0..view.blocksUsed()) |i| {
+        const found = channelAt(view, i) orelse continue;
+        channels += 1;
+        queue.forEachPin(view, &found, &budget, view, countPin);
+    }
+    // One that ends may have held the next.
+    budget = queue.pinBudget(view);
+    for (0..channels) |_| {
+        var ended = false;
+        for (0..view.blocksUsed()) |i| {
+            const found = channelAt(view, i) orelse continue;
+            const block = &view.blocks[i];
+            if (block.pins.get() != 0 or !Holders.of(block).isEmpty() or view.isHeld(.of(@intCast(i)))) continue;
+            var word = block.word.get();
+            word.state = .free;
+            block.word.commit(word);
+            queue.forEachPin(view, &found, &budget, view, discountPin);
+            ended = true;
+        }
+        if (!ended) return;
+    }
+}
+
+fn channelAt(view: *const View, i: usize) ?queue.Queue {
+    const block = &view.blocks[i];
+    return if (block.word.get().state == .used) queue.queueIn(view, block) else null;
+}
+
+fn countPin(view: *const View, record: queue.Record) void {
+    const block = queue.pinnedBy(view, record) orelse return;
+    block.pins.set(block.pins.get() +| 1);
+}
+
+fn discountPin(view: *const View, record: queue.Record) void {
+    const block = queue.pinnedBy(view, record) orelse return;
+    block.pins.set(block.pins.get() -| 1);
+}
+
 fn pinnedBlock(view: *const View, pin: *const layout.Pin) ?*Block {
     const index = pin.block.get();
     if (index.int() >= view.blocksUsed()) return null;
@@ -153,6 +197,7 @@ pub fn firstBroken(view: *const View) ?Broken {
     return brokenChain(view, &census) orelse
         brokenPins(view, &census) orelse
         brokenNames(view, &census) orelse
+        brokenChannels(view, &census) orelse
         brokenBlocks(view, &census) orelse
         brokenQuick(view, &census) orelse
         brokenRuns(view, &census) orelse
@@ -171,6 +216,9 @@ const Census = struct {
     names_of_blocks: u64 = 0,
     /// Blocks of which it is not known how many of their pins are names.
     crowded: u32 = 0,
+    /// Pins by messages.
+    messages: u64 = 0,
+    stale: u64 = 0,
     pins_of_blocks: u64 = 0,
 };
 
@@ -223,6 +271,27 @@ fn brokenNames(view: *const View, census: *Census) ?Broken {
     return null;
 }
 
+fn brokenChannels(view: *const View, census: *Census) ?Broken {
+    const At = struct {
+        view: *const View,
+        census: *Census,
+
+        fn count(at: @This(), record: queue.Record) void {
+            if (queue.pinnedBy(at.view, record) != null) at.census.messages += 1 else at.census.stale += 1;
+        }
+    };
+    var budget = queue.pinBudget(view);
+    for (0..view.blocksUsed()) |i| {
+        const block = &view.blocks[i];
+        if (block.word.get().state != .used or block.content.get().kind != layout.Kind.channel) continue;
+        const found = queue.queueIn(view, block) orelse return .{ .what = "a channel is none", .where = i };
+        queue.forEachPin(view, &found, &budget, At{ .view = view, .census = census }, At.count);
+        if (census.stale > 0) return .{ .what = "a message has an array that is not there", .where = i };
+        if (found.brokenAtRest()) |what| return .{ .what = what, .where = i };
+    }
+    return null;
+}
+
 fn brokenBlocks(view: *const View, census: *Census) ?Broken {
     var in_table: u32 = 0;
     for (0..view.blocksUsed()) |i| {
@@ -253,7 +322,7 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
         }
     }
     if (in_table != census.in_chain) return .{ .what = "an entry is marked as part of the chain and is not in it", .where = in_table };
-    if (census.pins_of_blocks != census.claims + census.names) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
+    if (census.pins_of_blocks != census.claims + census.names + census.messages) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
     if (census.crowded == 0 and census.names_of_blocks != census.names) return .{ .what = "the blocks' counts of names do not add up to the names", .where = census.names_of_blocks };
     return null;
 }

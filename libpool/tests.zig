@@ -14,6 +14,7 @@ test {
     _ = @import("tests/checker.zig");
     _ = @import("tests/header.zig");
     _ = @import("tests/in_flight.zig");
+    _ = @import("tests/channels.zig");
     _ = @import("tests/hostile.zig");
     _ = @import("tests/crash_points.zig");
     _ = @import("tests/stop_points.zig");

@@ -127,6 +127,7 @@ test("blocks() lists every array with its holders and claims", () =>
     );
     const seventh = blocks.find((block) => block.block === packed.block)!;
     assert.deepEqual(seventh, {
+      kind: "array",
       block: packed.block,
       generation: packed.generation,
       byteLength: 28,

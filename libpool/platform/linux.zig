@@ -804,6 +804,6 @@ pub fn processors() u32 {
     const result = linux.sched_getaffinity(0, @sizeOf(linux.cpu_set_t), &set);
     if (linux.errno(result) != .SUCCESS) return 1;
     var count: u32 = 0;
-    for (std.mem.asBytes(&set)[0..@min(result, @sizeOf(linux.cpu_set_t))]) |byte| count += @popCount(byte);
+    for (set) |word| count += @popCount(word);
     return @max(1, count);
 }

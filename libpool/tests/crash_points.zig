@@ -15,6 +15,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const s = @import("support.zig");
 const operations = @import("operations.zig");
+const channel_operations = @import("channel_operations.zig");
 const watch = @import("watch.zig");
 const crash = @import("../crash.zig");
 const layout = s.layout;
@@ -107,6 +108,8 @@ const Ground = struct {
         _ = try pool.reap();
         try s.expectSound(pool);
         try ground.kept.verify(pool);
+        try channel_operations.settle(pool, ground.plan);
+        try s.expectSound(pool);
         const stats = try pool.stats();
         const left = stats.arrays - ground.arrays;
         try s.expect(left >= operation.arrays_left[0] and left <= operation.arrays_left[1]);
@@ -119,8 +122,10 @@ const Ground = struct {
             try release(pool, index.int());
         }
         try ground.kept.verify(pool);
+        const all_can_go = operation.arrays_left[1] == 0 or ground.plan.generations[0] != 0;
+        try channel_operations.drain(pool, ground.plan);
         // Nothing is lost: all that is not used is one heap, and can be had.
-        if (operation.arrays_left[1] == 0) {
+        if (all_can_go) {
             for (ground.kept.indexes) |index| try release(pool, index.int());
             try release(pool, (try s.alloc(pool, operation.capacity, false)).int());
         }
@@ -137,10 +142,13 @@ const Seen = struct {
     /// With the hash of the key, whatever record it is in.
     names: [512]struct { key: u32, it: u64 },
     names_count: usize,
+    messages: [16]u64,
 
-    fn look(seen: *Seen, pool: *Pool) !void {
+    fn look(seen: *Seen, pool: *Pool, plan: *const Plan) !void {
         try s.expectSound(pool); // takes the lock over, and recovers
-        seen.* = .{ .blocks = @splat(0), .pins = @splat(0), .names = undefined, .names_count = 0 };
+        try channel_operations.settle(pool, plan);
+        seen.* = .{ .blocks = @splat(0), .pins = @splat(0), .names = undefined, .names_count = 0, .messages = @splat(0) };
+        try channel_operations.look(pool, plan, &seen.messages);
         for (pool.view.names[0..pool.view.namesUsed()]) |*name| {
             const word = name.word.get();
             if (word.state == .vacant) continue;
@@ -192,8 +200,12 @@ fn expectAllOrNothing(operation: *const Operation) !void {
     var some_block_before = false;
     for (before.blocks, after.blocks, now.blocks, 0..) |was, will, is, i| {
         errdefer std.debug.print("block {d}\n", .{i});
-        try s.expect(is == was or is == will);
+        try s.expect(operation.in_steps or is == was or is == will);
         if (is != will) some_block_before = true;
+    }
+    for (before.messages, after.messages, now.messages, 0..) |was, will, is, i| {
+        errdefer std.debug.print("message {d}\n", .{i});
+        try s.expect(is == was or is == will);
     }
     for (before.pins, after.pins, now.pins, 0..) |was, will, is, i| {
         errdefer std.debug.print("pin {d}\n", .{i});
@@ -223,6 +235,8 @@ fn truthOf(pool: *Pool) u64 {
         if (word.state == .free) continue;
         hash.update(std.mem.asBytes(&block.tail_bytes));
         hash.update(std.mem.asBytes(&block.of.holders));
+        hash.update(std.mem.asBytes(&block.content));
+        if (block.content.get().kind != layout.Kind.array) hash.update(s.bytesOf(pool, .of(@intCast((@intFromPtr(block) - @intFromPtr(view.blocks)) / @sizeOf(layout.Block)))) catch &.{});
     }
     for (view.pins[0..view.pinsUsed()]) |*pin| {
         hash.update(std.mem.asBytes(&pin.word));
@@ -297,7 +311,7 @@ fn dieEverywhere(operation: *const Operation, plan: *Plan, all: bool) !Tally {
     for ([_]Death{ .before, .after }, [_]*Seen{ &before, &after }) |death, seen| {
         ground.restore(ground.start);
         if (!try died(try s.Child.start(victim, .{ operation, plan, death }))) return error.ChildFailed;
-        try seen.look(ground.pool);
+        try seen.look(ground.pool, ground.plan);
     }
     ground.restore(ground.start);
     if (try died(try s.Child.start(victim, .{ operation, plan, Death.watched }))) return error.ChildFailed;
@@ -312,7 +326,7 @@ fn dieEverywhere(operation: *const Operation, plan: *Plan, all: bool) !Tally {
         const locked = ground.pool.view.header.lock.get() != layout.LockWord.unlocked;
         const is_new = locked and (all or !(try rescued.getOrPut(std.heap.page_allocator, truthOf(ground.pool))).found_existing);
         const late: ?Ground.Copy = if (is_new) try ground.save() else null;
-        try now.look(ground.pool);
+        try now.look(ground.pool, ground.plan);
         try expectAllOrNothing(operation);
         try ground.survive(operation);
         if (late) |copy| {
@@ -340,7 +354,7 @@ test "an operation that is stopped at any of its crash points happened or did no
     const plan = try s.sharedPage(Plan);
     const all = s.hasEnvironment("CRASH_POINTS=all");
     var sum: Tally = .{};
-    for (&operations.all) |*operation| {
+    for (&(channel_operations.all ++ operations.all)) |*operation| {
         errdefer std.debug.print("in: {s}\n", .{operation.name});
         const tally = try dieEverywhere(operation, plan, all);
         std.debug.print("{d:6} crash points, {d:6} deaths of a rescuer ({d} states): {s}\n", .{ tally.points, tally.rescues, tally.states, operation.name });
@@ -349,7 +363,7 @@ test "an operation that is stopped at any of its crash points happened or did no
         sum.states += tally.states;
         try s.expect(tally.points > 0);
     }
-    std.debug.print("crash points: {d} in {d} operations, each died at; {d} deaths of a rescuer, in {d} states of the pool\n", .{ sum.points, operations.all.len, sum.rescues, sum.states });
+    std.debug.print("crash points: {d} in {d} operations, each died at; {d} deaths of a rescuer, in {d} states of the pool\n", .{ sum.points, operations.all.len + channel_operations.all.len, sum.rescues, sum.states });
 }
 
 const Creator = struct {

@@ -4,6 +4,8 @@ const std = @import("std");
 const exports = @import("../exports.zig");
 const layout = @import("../layout.zig");
 const pool_file = @import("../pool.zig");
+const channel = @import("../channel.zig");
+const queue = @import("../queue.zig");
 const c = @import("arraypool_h");
 const expectEqual = std.testing.expectEqual;
 
@@ -64,10 +66,18 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(32, c.AP_RECORD_LENGTH);
     try expectEqual(8, c.AP_REPORT_LENGTH);
     try expectEqual(std.math.maxInt(u24), c.AP_CLAIM_ATTACHES_MAX);
+    try expectEqual(@sizeOf(queue.Record), @sizeOf(c.ap_sent_array));
+    try expectEqual(@sizeOf(channel.Attached), @sizeOf(c.ap_received_array));
+    try expectEqual(@offsetOf(channel.Attached, "kind"), @offsetOf(c.ap_received_array, "kind"));
+    try expectEqual(queue.capacity_max, c.AP_CHANNEL_CAPACITY_MAX);
+    try expectEqual(queue.arrays_max, c.AP_CHANNEL_ARRAYS_MAX);
+    try expectEqual(channel.slice_ms_max, c.AP_CHANNEL_SLICE_MS);
+    try expectEqual(layout.Kind.channel, c.AP_KIND_CHANNEL);
+    try expectEqual(layout.Kind.message, c.AP_KIND_MESSAGE);
 }
 
 test "each error code of the library stands in the header" {
-    const names = [_][]const u8{ "STALE", "FULL", "BUSY", "MEMBERS", "CORRUPT", "NOT_FOUND", "EXISTS", "PERMISSION", "VERSION", "ARGUMENT", "TOO_LARGE", "NOT_HELD", "SYSTEM", "ADDRESS_SPACE", "NONCE" };
+    const names = [_][]const u8{ "STALE", "FULL", "BUSY", "MEMBERS", "CORRUPT", "NOT_FOUND", "EXISTS", "PERMISSION", "VERSION", "ARGUMENT", "TOO_LARGE", "NOT_HELD", "SYSTEM", "ADDRESS_SPACE", "NONCE", "WAIT", "CLOSED", "MORE" };
     inline for (names) |name| {
         var lower: [name.len]u8 = undefined;
         const field = std.ascii.lowerString(&lower, name);

@@ -40,6 +40,8 @@ pub const Operation = struct {
     arrays_left: [2]u32 = .{ 0, 0 },
     /// No claim may be as after the operation while a block is as before it.
     holds_before_claims: bool = false,
+    /// Several changes one after the other: then blocks may be in between, though messages and claims are not.
+    in_steps: bool = false,
 };
 
 fn nothing(_: *Pool, _: *Plan) anyerror!void {}

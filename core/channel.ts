@@ -1,0 +1,605 @@
+/**
+ * Channels: queues of messages in a pool, between all processes and Workers that are in it.
+ *
+ *     send     encode (codec.ts) ──> one native call: wait for room, write, wake
+ *     receive  one native call: wait, copy out, hold the arrays ──> decode
+ *
+ * What is received is decoded from a copy of this realm's own, since others can write to the pool. A native call waits for
+ * 100 ms at most; longer waits are several of them.
+ */
+
+import {
+  AP_CHANNEL_ARRAYS_MAX,
+  AP_CHANNEL_BYTES,
+  AP_CHANNEL_CAPACITY_MAX,
+  AP_CHANNEL_CLOSED,
+  AP_CHANNEL_DEPTH,
+  AP_CHANNEL_MESSAGES,
+  AP_CHANNEL_SLICE_MS,
+  AP_CHANNEL_UNACKNOWLEDGED,
+  AP_CHANNEL_WAITING_RECEIVERS,
+  AP_CHANNEL_WAITING_SENDERS,
+  AP_ERR_CLOSED,
+  AP_ERR_MORE,
+  AP_ERR_WAIT,
+  AP_RECEIVE,
+  AP_RECEIVE_ACK,
+  AP_RECORD_ARRAYS,
+  AP_RECORD_CAPACITY,
+  AP_RECORD_ENTRY,
+  AP_RECORD_MESSAGE,
+  AP_RECORD_MESSAGE_BYTES,
+  AP_RECORD_NEEDED,
+  AP_SENT_ARRAY,
+} from "./abi.ts";
+import { Codec } from "./codec.ts";
+import type { ChannelDescriptor } from "./descriptor.ts";
+import { PoolError, quote } from "./errors.ts";
+import type { Hold } from "./hold.ts";
+import { showAs } from "./inspect.ts";
+import type { Member } from "./member.ts";
+import { Parcel, Unloading } from "./parcel.ts";
+import type { Unpacked } from "./pack.ts";
+import { memberFor, type Pool } from "./pool.ts";
+import { claimOn } from "./shared_array.ts";
+import { isContainer } from "./walk.ts";
+import { checkTimeout } from "./wait.ts";
+
+/** What a channel is to be like. */
+export interface ChannelOptions {
+  /** Messages that are in it at a time, 1 to 65,536; beyond that, senders wait. Default 256. */
+  capacity?: number;
+  /** Bytes of one message, without its arrays. Default 1 MiB. */
+  maxMessageBytes?: number;
+}
+
+/** How a message is sent. */
+export interface SendOptions {
+  /** Milliseconds to wait for room. Default without limit. */
+  timeoutMs?: number;
+  /** Release the sender's arrays, once they are sent. */
+  move?: boolean;
+}
+
+/** How a message is received. */
+export interface ReceiveOptions {
+  /** Milliseconds to wait for one. Default without limit. */
+  timeoutMs?: number;
+}
+
+/** How much is in a channel, and was. */
+export interface ChannelStats {
+  /** Messages that can be received now. */
+  readonly depth: number;
+  /** Messages so far. */
+  readonly messages: number;
+  /** Bytes of all messages so far, without their arrays. */
+  readonly bytes: number;
+  /** Members that wait for room. */
+  readonly waitingSenders: number;
+  /** Members that wait for a message. */
+  readonly waitingReceivers: number;
+  /** Messages that were received with `ack` and are not acknowledged. */
+  readonly unacknowledged: number;
+}
+
+/**
+ * A message that stays in its channel until it is acknowledged. At the end of its `using` its arrays are released; without an
+ * `ack()` before that, and when this process dies, another receiver gets the message.
+ */
+export interface Delivery<T> extends Disposable {
+  /** What was sent. */
+  readonly message: Unpacked<T>;
+  /** The message is done with. @throws {PoolError} `ERR_RELEASED` if it is another receiver's by now. */
+  ack(): void;
+}
+
+const CAPACITY_DEFAULT = 256;
+const MESSAGE_BYTES_DEFAULT = 1 << 20;
+const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
+const BUFFER_BYTES = 64 << 10;
+
+// One for all channels of a realm: what a call puts there is done with when it returns.
+let buffer: Codec | undefined;
+
+let make: (hold: Hold, capacity: number, maxMessageBytes: number) => Channel;
+let holdOf: (channel: Channel) => Hold;
+
+/**
+ * A queue of messages in a pool: many members send, many receive, first in, first out. Made by `pool.channel()`; it travels
+ * like an array, in `pack()`, `JSON.stringify()` and in messages.
+ *
+ * A message is plain data (objects, arrays, strings, numbers, bigints, Maps, Sets, Dates) with pool arrays anywhere inside. Those are
+ * held by the message until it is received, and then by the receiver: the sender can release them at once.
+ *
+ * @example
+ * ```ts
+ * import { Pool } from "arraypool";
+ *
+ * using pool = Pool.create();
+ * using jobs = pool.channel<{ row: Float64Array; factor: number }>({ capacity: 16 });
+ * jobs.send({ row: pool.from(Float64Array.of(1, 2, 3)), factor: 10 }, { move: true });
+ * jobs.close(); // nothing more comes
+ *
+ * // In any process or Worker that has the channel:
+ * for (const job of jobs) {
+ *   using _ = job;
+ *   console.log(job.row.map((value) => value * job.factor)); // Float64Array(3) [ 10, 20, 30 ]
+ * }
+ * ```
+ */
+export class Channel<T = unknown> implements Iterable<Unpacked<T>>, Disposable {
+  /** How many messages fit. */
+  readonly capacity: number;
+  /** Bytes that a message may have, without its arrays. */
+  readonly maxMessageBytes: number;
+  readonly #hold: Hold;
+  readonly #member: Member;
+
+  static {
+    make = (hold, capacity, maxMessageBytes) => new Channel(MAKING, hold, capacity, maxMessageBytes);
+    holdOf = (channel) => channel.#hold;
+  }
+
+  /** See `pool.channel()`. */
+  private constructor(making: symbol, hold: Hold, capacity: number, maxMessageBytes: number) {
+    if (making !== MAKING) throw new TypeError("use pool.channel(), unpack() or attach()");
+    this.#hold = hold;
+    this.#member = hold.member;
+    this.capacity = capacity;
+    this.maxMessageBytes = maxMessageBytes;
+    hold.watch(this);
+  }
+
+  /** The pool that it is in. */
+  get pool(): Pool {
+    return this.#member.pool!;
+  }
+
+  /** Whether this realm has let go of it. */
+  get released(): boolean {
+    return this.#hold.released;
+  }
+
+  /**
+   * Sends a message; waits while the channel is full.
+   *
+   * @throws {TypeError} for what is no data. @throws {RangeError} for more than `maxMessageBytes`.
+   * @throws {PoolError} `ERR_TIMEOUT`, `ERR_CLOSED`, `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool, PoolError } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>({ capacity: 1 });
+   * numbers.send(1);
+   * try {
+   *   numbers.send(2, { timeoutMs: 20 });
+   * } catch (error) {
+   *   console.log((error as PoolError).code); // ERR_TIMEOUT
+   * }
+   * ```
+   */
+  send(message: T, options?: SendOptions): void {
+    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
+    const result = this.#send(message, timeoutMs, options !== undefined && checkFlag(options.move, "move"));
+    if (result < 0) throw this.#failed(result);
+  }
+
+  /**
+   * Sends a message if there is room for it now. Returns whether it was sent.
+   *
+   * @throws {TypeError | RangeError | PoolError} As `send`.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>({ capacity: 1 });
+   * console.log(numbers.trySend(1), numbers.trySend(2)); // true false
+   * ```
+   */
+  trySend(message: T, options?: { move?: boolean }): boolean {
+    const result = this.#send(message, 0, options !== undefined && checkFlag(checkOptions(options).move, "move"));
+    if (result === AP_ERR_WAIT) return false;
+    if (result < 0) throw this.#failed(result);
+    return true;
+  }
+
+  /**
+   * Receives the next message; waits for one. Its arrays are this realm's from then on: `using job = channel.receive()`
+   * releases them.
+   *
+   * With `ack: true` the message stays in the channel until it is acknowledged: should this process die before, another
+   * receiver gets it. Without, it is lost with who has received it.
+   *
+   * @throws {PoolError} `ERR_TIMEOUT`; `ERR_CLOSED` when the channel was closed and is empty; `ERR_POOL_BUSY`, `ERR_RELEASED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using jobs = pool.channel<{ id: number }>();
+   * jobs.send({ id: 7 });
+   * {
+   *   using delivery = jobs.receive({ ack: true });
+   *   console.log(delivery.message.id); // 7
+   *   // Without delivery.ack() it goes back here.
+   * }
+   * console.log(jobs.receive().id); // 7
+   * ```
+   */
+  receive(options: ReceiveOptions & { ack: true }): Delivery<T>;
+  receive(options?: ReceiveOptions): Unpacked<T>;
+  receive(options?: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> {
+    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
+    const how = options !== undefined && checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
+    const result = this.#receive(how, timeoutMs);
+    if (result < 0) throw this.#failed(result);
+    return this.#received(result, how);
+  }
+
+  /**
+   * Receives the next message if there is one; undefined if there is none now.
+   *
+   * @throws {PoolError} As `receive`.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>();
+   * numbers.send(1);
+   * console.log(numbers.tryReceive(), numbers.tryReceive()); // 1 undefined
+   * ```
+   */
+  tryReceive(options: { ack: true }): Delivery<T> | undefined;
+  tryReceive(): Unpacked<T> | undefined;
+  tryReceive(options?: { ack?: boolean }): Unpacked<T> | Delivery<T> | undefined {
+    const how = options !== undefined && checkFlag(checkOptions(options).ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
+    const result = this.#receive(how, 0);
+    if (result === AP_ERR_WAIT) return undefined;
+    if (result < 0) throw this.#failed(result);
+    return this.#received(result, how);
+  }
+
+  /** Messages as they come, until the channel is closed and empty. Blocks: for a Worker or a process that only computes. */
+  [Symbol.iterator](): Iterator<Unpacked<T>> {
+    return {
+      next: () => {
+        const result = this.#receive(AP_RECEIVE, Infinity);
+        if (result === AP_ERR_CLOSED) return { done: true, value: undefined };
+        if (result < 0) throw this.#failed(result);
+        return { done: false, value: this.#received(result, AP_RECEIVE) as Unpacked<T> };
+      },
+    };
+  }
+
+  /**
+   * How much is in it, and was.
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>();
+   * numbers.send(1);
+   * numbers.send(2);
+   * numbers.receive();
+   * const { depth, messages } = numbers.stats();
+   * console.log(depth, messages); // 1 2
+   * ```
+   */
+  stats(): ChannelStats {
+    this.#live();
+    const { record } = this.#member;
+    this.#member.call((library, pool) => library.ap_channel_stats(pool, this.#hold.block));
+    return {
+      depth: record[AP_CHANNEL_DEPTH]!,
+      messages: record[AP_CHANNEL_MESSAGES]!,
+      bytes: record[AP_CHANNEL_BYTES]!,
+      waitingSenders: record[AP_CHANNEL_WAITING_SENDERS]!,
+      waitingReceivers: record[AP_CHANNEL_WAITING_RECEIVERS]!,
+      unacknowledged: record[AP_CHANNEL_UNACKNOWLEDGED]!,
+    };
+  }
+
+  /** Whether it was closed, by anyone. @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY` */
+  get closed(): boolean {
+    this.stats();
+    return this.#member.record[AP_CHANNEL_CLOSED] !== 0;
+  }
+
+  /**
+   * Ends the channel for everybody: nothing more is sent, what is in it can still be received, and then iterations end.
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY`
+   */
+  close(): void {
+    this.#live();
+    this.#member.call((library, pool) => library.ap_channel_close(pool, this.#hold.block));
+  }
+
+  /** Lets go of it in this realm; for the others it goes on. When nobody has it any more, what is in it is let go of. */
+  release(): void {
+    this.#hold.release();
+  }
+
+  /** `release()`, at the end of its `using`. */
+  [Symbol.dispose](): void {
+    this.release();
+  }
+
+  /** A descriptor, good for one attach within the pool's `claimTtlMs`; called by `JSON.stringify`. */
+  toJSON(): ChannelDescriptor {
+    return claimedChannel(this, (hold) => claimOn(hold, { claims: 1, ttlMs: 0 }));
+  }
+
+  // ------------------------------------------------------------------ one message
+
+  #send(message: T, timeoutMs: number, move: boolean): number {
+    const member = this.#member;
+    this.#live();
+    const codec = borrow();
+    const parcel = new Parcel(this, member);
+    let result: number;
+    try {
+      const bytes = this.#encode(codec, message, parcel, move);
+      result = this.#sendEncoded(codec.bytes, bytes, parcel.count, timeoutMs);
+    } catch (error) {
+      parcel.undo();
+      throw error;
+    } finally {
+      buffer = codec;
+    }
+    if (result === 0) {
+      if (move) parcel.release();
+    } else parcel.undo();
+    return result;
+  }
+
+  #encode(codec: Codec, message: T, parcel: Parcel, move: boolean): number {
+    if (message === undefined) throw new TypeError("a message must not be undefined: send null, or an object");
+    const bytes = codec.encode(message, this.maxMessageBytes, parcel);
+    if (bytes < 0) {
+      throw new RangeError(
+        `the message is larger than this channel's maxMessageBytes (${this.maxMessageBytes}): put large data into arrays, or make the channel with more, pool.channel({ maxMessageBytes })`,
+      );
+    }
+    if (parcel.count > 0) {
+      if (move) parcel.assertMovable();
+      if (parcel.count > AP_CHANNEL_ARRAYS_MAX) {
+        throw new RangeError(`a message may have ${AP_CHANNEL_ARRAYS_MAX} arrays`);
+      }
+      const from = alignUp(bytes);
+      codec.reserve(from + parcel.count * AP_SENT_ARRAY.BYTES);
+      parcel.writeTo(new DataView(codec.bytes.buffer), from);
+    }
+    return bytes;
+  }
+
+  #sendEncoded(image: Uint8Array, bytes: number, arrays: number, timeoutMs: number): number {
+    const { library } = this.#member;
+    const { block } = this.#hold;
+    const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
+    let result = library.ap_channel_send(this.#member.ready(), block, image, bytes, arrays, Math.ceil(sliceMs));
+    if (result !== AP_ERR_WAIT || timeoutMs === 0) return result;
+    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
+      const sliceMs = left();
+      if (sliceMs === 0) break;
+      this.#member.tidy();
+      result = library.ap_channel_send(this.#member.ready(), block, image, bytes, arrays, sliceMs);
+    }
+    return result;
+  }
+
+  /** A message into the buffer. */
+  #receive(how: number, timeoutMs: number): number {
+    this.#live();
+    const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
+    let result = this.#receiveSlice(how, Math.ceil(sliceMs));
+    if (result !== AP_ERR_WAIT || timeoutMs === 0) return result;
+    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
+      const sliceMs = left();
+      if (sliceMs === 0) break;
+      this.#member.tidy();
+      result = this.#receiveSlice(how, sliceMs);
+    }
+    return result;
+  }
+
+  #receiveSlice(how: number, sliceMs: number): number {
+    const codec = buffer ??= new Codec(BUFFER_BYTES);
+    const member = this.#member;
+    while (true) {
+      const { bytes } = codec;
+      const result = member.library.ap_channel_receive(
+        member.ready(),
+        this.#hold.block,
+        bytes,
+        bytes.length,
+        how,
+        sliceMs,
+      );
+      if (result !== AP_ERR_MORE) return result;
+      codec.reserve(member.record[AP_RECORD_NEEDED]!);
+    }
+  }
+
+  /** The message of `bytes` bytes in the buffer. */
+  #received(bytes: number, how: number): Unpacked<T> | Delivery<T> {
+    const member = this.#member;
+    const { record } = member;
+    const codec = borrow();
+    const arrays = record[AP_RECORD_ARRAYS]!;
+    const entry = record[AP_RECORD_ENTRY]!;
+    const number = record[AP_RECORD_MESSAGE]!;
+    const view = arrays === 0 ? undefined : new DataView(codec.bytes.buffer);
+    const unloading = new Unloading(member, view, alignUp(bytes), arrays);
+    let message: unknown;
+    try {
+      message = codec.decode(bytes, unloading);
+    } catch (error) {
+      unloading.release();
+      // Nobody can read it: it must not come back.
+      if (how === AP_RECEIVE_ACK) this.#acknowledge(entry, number, 0);
+      throw error;
+    } finally {
+      unloading.dropUnshown();
+      buffer = codec;
+    }
+    const release = unloading.hasBrought ? () => unloading.release() : nothing;
+    if (how === AP_RECEIVE) {
+      if (isContainer(message)) makeDisposable(message, release);
+      return message as Unpacked<T>;
+    }
+    return this.#delivery(message as Unpacked<T>, entry, number, release);
+  }
+
+  #delivery(message: Unpacked<T>, entry: number, number: number, release: () => void): Delivery<T> {
+    if (isContainer(message)) makeDisposable(message, release);
+    let done = false;
+    return {
+      message,
+      ack: () => {
+        if (done) return;
+        done = true;
+        this.#live();
+        const result = this.#acknowledge(entry, number, 0);
+        if (result < 0) throw this.#failed(result);
+      },
+      [Symbol.dispose]: () => {
+        release();
+        if (done || this.#hold.released) return;
+        done = true;
+        this.#acknowledge(entry, number, 1);
+      },
+    };
+  }
+
+  #acknowledge(entry: number, number: number, giveBack: number): number {
+    const member = this.#member;
+    return member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, number, giveBack);
+  }
+
+  #live(): void {
+    if (!this.#hold.released) return;
+    const { closed, name } = this.#member;
+    throw closed
+      ? new PoolError("ERR_CLOSED", `this channel ended here when pool "${name}" was closed here: close the pool later`)
+      : new PoolError("ERR_RELEASED", "this channel was released here: release it later, or attach it anew");
+  }
+
+  #failed(result: number): Error {
+    return this.#member.failed(result);
+  }
+}
+
+const MAKING = Symbol("making");
+
+showAs(
+  Channel.prototype as Channel,
+  (channel) =>
+    `Channel(capacity ${channel.capacity})${channel.released ? " (released)" : ""} in pool ${
+      JSON.stringify(holdOf(channel).member.name)
+    }`,
+);
+
+/** Makes a channel in the pool of `member`. */
+export function createChannel(member: Member, options: ChannelOptions): Channel {
+  const { capacity = CAPACITY_DEFAULT, maxMessageBytes = MESSAGE_BYTES_DEFAULT } = checkOptions(options);
+  checkCount(capacity, "capacity", AP_CHANNEL_CAPACITY_MAX);
+  checkCount(maxMessageBytes, "maxMessageBytes", MESSAGE_BYTES_MAX);
+  return make(member.createChannel(capacity, maxMessageBytes), capacity, maxMessageBytes);
+}
+
+/** Attaches the channel that a checked descriptor names. */
+export function attachChannel(descriptor: ChannelDescriptor): Channel {
+  const member = memberFor(descriptor);
+  return entered(member.attachChannel(descriptor.block, descriptor.generation, descriptor.claim));
+}
+
+/** The channel that a message has brought. */
+export function receivedChannel(member: Member, block: number, generation: number): Channel {
+  return entered(member.showReceivedChannel(block, generation));
+}
+
+function entered(hold: Hold): Channel {
+  const { record } = hold.member;
+  return make(hold, record[AP_RECORD_CAPACITY]!, record[AP_RECORD_MESSAGE_BYTES]!);
+}
+
+/** What a channel is held by. */
+export function holdOfChannel(channel: Channel): Hold {
+  return holdOf(channel);
+}
+
+/** A descriptor of a channel. `claimOn` makes its claim. @throws {PoolError} `ERR_RELEASED` */
+export function claimedChannel(channel: Channel, claimOn: (hold: Hold) => number): ChannelDescriptor {
+  const hold = holdOf(channel);
+  if (hold.released) throw new PoolError("ERR_RELEASED", "this channel was released here: send it before that");
+  const { name, nonce } = hold.member;
+  return {
+    $arraypool: 1,
+    kind: "channel",
+    pool: name,
+    nonce,
+    block: hold.block,
+    generation: hold.generation,
+    claim: claimOn(hold),
+  };
+}
+
+// ------------------------------------------------------------------ odds and ends
+
+/** The buffer; another one while it is in use: a getter in a message may send a message. */
+function borrow(): Codec {
+  const codec = buffer ?? new Codec(BUFFER_BYTES);
+  buffer = undefined;
+  return codec;
+}
+
+/** Milliseconds of the next slice, 0 when the time is over. */
+function countdown(timeoutMs: number): () => number {
+  const until = performance.now() + timeoutMs;
+  return () => Math.min(AP_CHANNEL_SLICE_MS, Math.max(0, Math.ceil(until - performance.now())));
+}
+
+function alignUp(bytes: number): number {
+  return (bytes + 7) & ~7;
+}
+
+function nothing(): void {}
+const NOTHING = { value: nothing, writable: true, configurable: true };
+
+function makeDisposable(message: object, release: () => void): void {
+  const dispose = release === nothing ? NOTHING : { value: release, writable: true, configurable: true };
+  Object.defineProperty(message, Symbol.dispose, dispose);
+}
+
+function checkOptions<O extends object>(options: O): O {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object, not ${quote(options)}`);
+  }
+  return options;
+}
+
+function checkFlag(value: unknown, what: string): boolean {
+  if (value === undefined) return false;
+  if (typeof value !== "boolean") throw new TypeError(`${what} must be true or false, not ${quote(value)}`);
+  return value;
+}
+
+function checkCount(value: unknown, what: string, max: number): void {
+  if (typeof value !== "number") throw new TypeError(`${what} must be a number, not ${quote(value)}`);
+  if (!Number.isInteger(value) || value < 1 || value > max) {
+    throw new RangeError(`${what} must be an integer from 1 to ${max}, not ${value}`);
+  }
+}

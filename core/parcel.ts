@@ -1,0 +1,191 @@
+/** What goes along with a message: its arrays and channels, at the sender and at the receiver. */
+
+import { AP_KIND_ARRAY, AP_KIND_CHANNEL, AP_RECEIVED_ARRAY, AP_SENT_ARRAY } from "./abi.ts";
+import { attachParsed } from "./attach.ts";
+import { attachChannel, Channel, holdOfChannel, receivedChannel } from "./channel.ts";
+import { garbled, type Incoming, type Outgoing, type Shared } from "./codec.ts";
+import {
+  isChannelDescriptor,
+  isPoolReference,
+  parseChannelDescriptor,
+  parseDescriptor,
+  parsePoolReference,
+} from "./descriptor.ts";
+import { elementTypeCoded } from "./dtype.ts";
+import type { Hold, Place } from "./hold.ts";
+import type { Member } from "./member.ts";
+import { pack, release } from "./pack.ts";
+import { openReference, Pool } from "./pool.ts";
+import { assertNotReleased, makeOwner, placeOf, type SharedView } from "./shared_array.ts";
+import { shapeLength } from "./shape.ts";
+
+/** At the sender. */
+export class Parcel implements Outgoing {
+  /** How many go along. */
+  count = 0;
+  readonly #channel: Channel;
+  readonly #member: Member;
+  readonly #holds: Hold[] = [];
+  readonly #places: Place[] = [];
+  #known: Map<object, Shared> | undefined;
+  /** Of arrays of other pools, which no message here can hold: they travel as claims. */
+  #references: object[] | undefined;
+
+  constructor(channel: Channel, member: Member) {
+    this.#channel = channel;
+    this.#member = member;
+  }
+
+  encode(value: object): Shared | { readonly reference: object } | undefined {
+    const known = this.#known?.get(value);
+    if (known !== undefined) return known;
+    const place = placeOf(value);
+    if (place !== undefined) {
+      const view = value as SharedView;
+      assertNotReleased(view);
+      const { hold, length, shape } = place.place;
+      if (hold.member !== this.#member) return this.#refer(view);
+      this.#places.push(place.place);
+      return this.#add(value, hold, [place.type.code, hold.offset + view.byteOffset, length, shape ?? null]);
+    }
+    if (value instanceof Channel) {
+      if (value === this.#channel) throw new TypeError("a channel cannot be sent through itself: nobody would free it");
+      const hold = holdOfChannel(value);
+      if (hold.member !== this.#member || hold.released) return this.#refer(value);
+      return this.#add(value, hold, null);
+    }
+    return value instanceof Pool ? { reference: value.toJSON() } : undefined;
+  }
+
+  #add(value: object, hold: Hold, as: readonly unknown[] | null): Shared {
+    const shared = { index: this.count++, as };
+    this.#holds.push(hold);
+    (this.#known ??= new Map()).set(value, shared);
+    return shared;
+  }
+
+  #refer(value: object): { readonly reference: object } {
+    const reference = pack(value) as object;
+    (this.#references ??= []).push(reference);
+    return { reference };
+  }
+
+  /** Writes an ap_sent_array for each. */
+  writeTo(view: DataView, from: number): void {
+    for (const { block, generation } of this.#holds) {
+      view.setUint32(from, block, true);
+      view.setUint32(from + 4, 0, true);
+      view.setUint32(from + 8, generation % 2 ** 32, true);
+      view.setUint32(from + 12, Math.floor(generation / 2 ** 32), true);
+      from += AP_SENT_ARRAY.BYTES;
+    }
+  }
+
+  /** @throws {TypeError} if a slice is to be moved whose array is not. */
+  assertMovable(): void {
+    for (const { base, hold } of this.#places) {
+      if (base === undefined || this.#places.includes(hold)) continue;
+      throw new TypeError(
+        "a slice cannot be moved, since others may show the rest of its array: retain() it first, or move the array",
+      );
+    }
+  }
+
+  /** The message was sent, and the sender is done with its arrays. */
+  release(): void {
+    for (const place of this.#places) if (place.base === undefined) place.hold.release();
+  }
+
+  /** It was not sent. */
+  undo(): void {
+    for (const reference of this.#references ?? []) release(reference);
+  }
+}
+
+/** At the receiver, who holds already what came along: each has to be shown, or dropped. */
+export class Unloading implements Incoming {
+  readonly #member: Member;
+  /** An ap_received_array for each, from `#from` on. */
+  readonly #table: DataView | undefined;
+  readonly #from: number;
+  readonly #shown: (({ release(): void }) | undefined)[];
+  #referred: { release(): void }[] | undefined;
+
+  constructor(member: Member, table: DataView | undefined, from: number, count: number) {
+    this.#member = member;
+    this.#table = table;
+    this.#from = from;
+    this.#shown = count === 0 ? NONE : new Array(count).fill(undefined);
+  }
+
+  shared(index: number, as: unknown): unknown {
+    if (index >= this.#shown.length) throw garbled();
+    return this.#shown[index] ??= this.#show(index, as);
+  }
+
+  #field(index: number, offset: number): number {
+    return this.#table!.getFloat64(this.#from + index * AP_RECEIVED_ARRAY.BYTES + offset, true);
+  }
+
+  #show(index: number, as: unknown): { release(): void } {
+    const block = this.#field(index, AP_RECEIVED_ARRAY.block);
+    const generation = this.#field(index, AP_RECEIVED_ARRAY.generation);
+    const kind = this.#field(index, AP_RECEIVED_ARRAY.kind);
+    if (as === null) {
+      if (kind !== AP_KIND_CHANNEL) throw garbled();
+      return receivedChannel(this.#member, block, generation);
+    }
+    if (!Array.isArray(as) || kind !== AP_KIND_ARRAY) throw garbled();
+    const [code, offset, length, shape] = as as unknown[];
+    const type = elementTypeCoded(code as number);
+    if (type === undefined || code !== this.#field(index, AP_RECEIVED_ARRAY.dtype)) throw garbled();
+    if (!isCount(offset) || !isCount(length) || offset % type.bytes !== 0) throw garbled();
+    const byteLength = length * type.bytes;
+    if (offset + byteLength > this.#field(index, AP_RECEIVED_ARRAY.length_bytes)) throw garbled();
+    const heapOffset = this.#field(index, AP_RECEIVED_ARRAY.offset);
+    const axes = shape === null ? undefined : checkedShape(shape, length);
+    const hold = this.#member.showReceived(block, generation, heapOffset, offset, byteLength);
+    return makeOwner(type, hold, length, axes);
+  }
+
+  reference(value: object): unknown {
+    if (isPoolReference(value)) return openReference(parsePoolReference(value));
+    const attached = isChannelDescriptor(value)
+      ? attachChannel(parseChannelDescriptor(value))
+      : attachParsed(parseDescriptor(value));
+    (this.#referred ??= []).push(attached);
+    return attached;
+  }
+
+  /** Lets go of what the message does not mention, or what could not be shown. */
+  dropUnshown(): void {
+    for (let i = 0; i < this.#shown.length; i++) {
+      if (this.#shown[i] === undefined) this.#member.dropReceived(this.#field(i, AP_RECEIVED_ARRAY.block));
+    }
+  }
+
+  /** Whether there is anything to release. */
+  get hasBrought(): boolean {
+    return this.#shown.length > 0 || this.#referred !== undefined;
+  }
+
+  release(): void {
+    for (const shown of this.#shown) shown?.release();
+    for (const attached of this.#referred ?? []) attached.release();
+  }
+}
+
+const NONE: undefined[] = [];
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function checkedShape(shape: unknown, length: number): readonly number[] {
+  let product: number | undefined;
+  try {
+    product = Array.isArray(shape) ? shapeLength(shape) : undefined;
+  } catch { /* no shape */ }
+  if (product !== length) throw garbled();
+  return Object.freeze(shape as number[]);
+}

@@ -1,0 +1,642 @@
+//! Channels, as a member uses them: send, receive, acknowledge. What lies where is said in queue.zig.
+//!
+//!     send      senders' lock ── room? ── write the cell ── [pool's lock] ── one store: the stamp ── ring
+//!     receive   receivers' lock ── one there? ── copy it out ── [pool's lock: hold its arrays] ── one store: head ── ring
+//!
+//! Who finds no message, or no room, spins for a while: longer where that was worth it before. Then it arms the bell, looks once
+//! more, and sleeps on it. Who sends, or makes room, looks at the bell: only if it is armed there is a system call, and
+//! one is woken. That one arms the bell again if others may still sleep, and rings itself if there is more. A wake can die with its
+//! waker, and an armed bell with who was woken; so nobody sleeps for longer than a slice of 100 ms without looking.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const lock = @import("lock.zig");
+const members = @import("members.zig");
+const waiting = @import("waiting.zig");
+const queue_file = @import("queue.zig");
+const system = @import("platform.zig").system;
+const pool_file = @import("pool.zig");
+const Holders = @import("view.zig").Holders;
+const Pool = pool_file.Pool;
+const Queue = queue_file.Queue;
+const Entry = queue_file.Entry;
+const Message = queue_file.Message;
+const Owner = queue_file.Owner;
+const Record = queue_file.Record;
+const BlockIndex = layout.BlockIndex;
+
+pub const Error = pool_file.Error || error{
+    /// No message, or no room, in the time given.
+    Wait,
+    /// It was closed; for a receiver: and is empty.
+    Closed,
+    /// The message does not fit where it is to be copied to; it stays.
+    More,
+};
+
+pub const slice_ms_max = 100;
+
+// ---------------------------------------------------------------- making
+
+/// Makes a channel, and holds it.
+pub fn create(pool: *Pool, capacity: u32, message_bytes_max: u32) Error!u32 {
+    const shape: queue_file.Shape = queue_file.Shape.of(capacity, message_bytes_max) orelse return error.Argument;
+    const index = (try pool.alloc(shape.bytes(), 0, true)).index;
+    pool.showNothing(index.int()) catch {};
+    errdefer _ = pool.release(index.int(), true) catch {};
+    _ = Queue.make(try bytesOf(pool, index.int()), shape);
+    // Only now does anybody take it for one.
+    try pool.setKind(index, layout.Kind.channel);
+    return index.int();
+}
+
+fn bytesOf(pool: *Pool, number: u32) Error![]u8 {
+    const hold = try pool.held(number);
+    return (pool.view.heap + hold.offsetBytes())[0..hold.lengthBytes()];
+}
+
+/// The channel in a block that this member holds.
+pub inline fn queueOf(pool: *Pool, number: u32) Error!Queue {
+    if (pool.view.blocks[(try heldIndex(pool, number))].content.get().kind != layout.Kind.channel) return error.Argument;
+    return Queue.of(try bytesOf(pool, number));
+}
+
+inline fn heldIndex(pool: *Pool, number: u32) Error!u32 {
+    _ = try pool.held(number);
+    return number;
+}
+
+/// For a member that has just taken hold of it: what a predecessor in its slot left there.
+pub fn enter(pool: *Pool, number: u32) Error!Queue {
+    const queue = try queueOf(pool, number);
+    for ([_]Side{ .receivers, .senders }) |side| waitingOf(&queue, pool, side).lower(Holders.bit(pool.self.slot));
+    return queue;
+}
+
+// ---------------------------------------------------------------- locks
+
+const Senders = struct {
+    queue: *const Queue,
+    pub fn repair(guarded: Senders) void {
+        guarded.queue.repairSenders();
+    }
+};
+const Receivers = struct {
+    queue: *const Queue,
+    pub fn repair(guarded: Receivers) void {
+        guarded.queue.repairReceivers();
+    }
+};
+
+inline fn lockSenders(pool: *Pool, queue: *const Queue) lock.Error!lock.OtherLock {
+    const of: lock.OtherLock = .{ .word = &queue.header.send_lock };
+    try of.acquire(&pool.view, &pool.self, &pool.patience, Senders{ .queue = queue });
+    return of;
+}
+inline fn lockReceivers(pool: *Pool, queue: *const Queue) lock.Error!lock.OtherLock {
+    const of: lock.OtherLock = .{ .word = &queue.header.receive_lock };
+    try of.acquire(&pool.view, &pool.self, &pool.patience, Receivers{ .queue = queue });
+    return of;
+}
+
+// ---------------------------------------------------------------- sending
+
+/// Sends `text` and the arrays of `records`, all held by this member. error.Wait when there was no room for `timeout_ms`.
+pub fn send(pool: *Pool, number: u32, text: []const u8, records: []align(1) const Record, timeout_ms: u32) Error!void {
+    const queue = try queueOf(pool, number);
+    if (text.len > queue.shape.message_bytes_max or records.len > queue_file.arrays_max) return error.TooLarge;
+    const fits = if (records.len == 0) text.len <= queue.inlineBytes() else imageBytes(text, records) <= queue.inlineBytes();
+    if (fits) return sendImage(pool, &queue, .{ .text = text, .records = records }, timeout_ms);
+    if (timeout_ms > 0) waitFor(pool, &queue, .senders, timeout_ms);
+    if (!looksReady(&queue, .senders)) return error.Wait;
+    const body = try makeBody(pool, text, records);
+    // The message pins it from now on, if it was sent.
+    defer _ = pool.release(body.block, true) catch {};
+    return sendImage(pool, &queue, .{ .text = text, .records = records, .body = body }, 0);
+}
+
+fn imageBytes(text: []const u8, records: []align(1) const Record) u64 {
+    return layout.alignUp(text.len, 8) + records.len * @sizeOf(Record);
+}
+
+const Image = struct {
+    text: []const u8,
+    records: []align(1) const Record,
+    body: ?Record = null,
+
+    fn write(image: Image, into: []u8) void {
+        @memcpy(into[0..image.text.len], image.text);
+        if (image.records.len == 0) return;
+        const from = layout.alignUp(image.text.len, 8);
+        @memcpy(into[from..][0 .. image.records.len * @sizeOf(Record)], std.mem.sliceAsBytes(image.records));
+    }
+};
+
+/// A block of its own for what a cell cannot hold; held by this member.
+fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Error!Record {
+    const index = (try pool.alloc(imageBytes(text, records), 0, false)).index;
+    pool.showNothing(index.int()) catch {};
+    errdefer _ = pool.release(index.int(), true) catch {};
+    (Image{ .text = text, .records = records }).write(try bytesOf(pool, index.int()));
+    try pool.setKind(index, layout.Kind.message);
+    return .{ .block = index.int(), .generation = pool.view.holds[index.int()].word.generation };
+}
+
+fn sendImage(pool: *Pool, queue: *const Queue, image: Image, timeout_ms: u32) Error!void {
+    if (publish(pool, queue, image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
+    const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
+    // Who was woken and does not use it, or not all of it, wakes the next.
+    defer if (looksReady(queue, .senders)) ring(pool, queue, .senders);
+    while (true) {
+        const now_ms = system.monotonicMs();
+        waitFor(pool, queue, .senders, @intCast(until_ms -| now_ms));
+        if (publish(pool, queue, image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait) return err;
+        if (now_ms >= until_ms) return error.Wait;
+    }
+}
+
+inline fn publish(pool: *Pool, queue: *const Queue, image: Image) Error!void {
+    const header = queue.header;
+    const locked = try lockSenders(pool, queue);
+    defer locked.release();
+    if (header.closed.get() != 0) return error.Closed;
+    const tail = header.tail.get();
+    if (tail -% header.head_seen.get() >= queue.shape.capacity) {
+        // Pairs with the commit of head: who took the message that lay in our cell has read it.
+        const head = header.head.acquire();
+        if (tail -% head > queue.shape.slots) return error.Corrupt;
+        header.head_seen.set(head);
+        if (tail -% head >= queue.shape.capacity) return error.Wait;
+    }
+    const cell = queue.cell(tail);
+    const sent_bytes = header.sent_bytes.get() +% image.text.len;
+    var word: Message.Word = .{ .stamp = Queue.stampOf(tail) };
+    const here = cell.content()[0..queue.inlineBytes()];
+    if (image.body) |body| {
+        word.has_body = true;
+        @memcpy(here[0..@sizeOf(Record)], std.mem.asBytes(&body));
+    } else image.write(here);
+    cell.sent_bytes.set(sent_bytes);
+    cell.text_bytes.set(@intCast(image.text.len));
+    word.arrays = @intCast(image.records.len);
+    if (!word.pins()) cell.word.commit(word) else try pool.pinAndCommit(image.body, image.records, cell, word);
+    header.tail.set(tail +% 1);
+    header.sent_bytes.set(sent_bytes);
+}
+
+/// No message is sent any more. Who waits is woken, and looks.
+pub fn close(pool: *Pool, number: u32) Error!void {
+    const queue = try queueOf(pool, number);
+    {
+        const locked = try lockSenders(pool, &queue);
+        defer locked.release();
+        queue.header.closed.commit(1);
+    }
+    for ([_]Side{ .receivers, .senders }) |side| {
+        const bell = bellOf(&queue, side);
+        _ = bell.exchange(bell.get() +% 2);
+        system.wakeAll(&bell.raw);
+        _ = waiting.notify(pool.caller(), placeOf(pool, bell), waiting.everybody) catch {};
+    }
+}
+
+// ---------------------------------------------------------------- receiving
+
+pub const Received = struct {
+    text_bytes: u32,
+    arrays: u32,
+    /// With `ack`: where it waits for it, and its number.
+    entry: u32 = 0,
+    position: u64 = 0,
+};
+
+/// What the caller learns of each array, after the text from the next multiple of 8 on.
+pub const Attached = extern struct {
+    block: f64,
+    generation: f64,
+    offset: f64,
+    bytes: f64,
+    dtype: f64,
+    kind: f64,
+};
+
+/// Receives the next message into memory of the caller's own. With `ack` it stays until it is acknowledged. error.Wait when
+/// there was none for `timeout_ms`; error.More when `into` is too small (record[3]: how much is needed).
+pub fn receive(pool: *Pool, number: u32, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
+    const queue = try queueOf(pool, number);
+    if (take(pool, &queue, into, ack)) |received| return received else |err| if (err != error.Wait or timeout_ms == 0) return err;
+    const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
+    defer if (looksReady(&queue, .receivers)) ring(pool, &queue, .receivers);
+    while (true) {
+        const now_ms = system.monotonicMs();
+        waitFor(pool, &queue, .receivers, @intCast(until_ms -| now_ms));
+        if (take(pool, &queue, into, ack)) |received| return received else |err| if (err != error.Wait) return err;
+        if (now_ms >= until_ms) return error.Wait;
+    }
+}
+
+inline fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received {
+    // Before the look at the ring: what is sent before it was closed is there.
+    const closed = queue.header.closed.acquire() != 0;
+    const received = try takeLocked(pool, queue, into, ack) orelse return if (closed) error.Closed else error.Wait;
+    ring(pool, queue, .senders);
+    return received;
+}
+
+inline fn takeLocked(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Received {
+    const header = queue.header;
+    if (!queue.isThere(header.head.get()) and header.unacknowledged.get() == 0) return null;
+    const locked = try lockReceivers(pool, queue);
+    defer locked.release();
+    if (header.unacknowledged.get() != 0 or ack) return takeAny(pool, queue, into, ack);
+    const head = header.head.get();
+    const cell = queue.cell(head);
+    const word = cell.word.acquire(); // pairs with the commit in publish
+    if (word.stamp != Queue.stampOf(head)) return null;
+    if (word.pins()) return takeAny(pool, queue, into, ack);
+    const bytes = cell.text_bytes.get();
+    if (bytes > queue.inlineBytes()) return takeAny(pool, queue, into, ack);
+    if (bytes > into.len) return more(pool, bytes);
+    @memcpy(into[0..bytes], cell.content());
+    header.head.commit(head +% 1);
+    return .{ .text_bytes = bytes, .arrays = 0 };
+}
+
+fn more(pool: *Pool, bytes: u64) error{More} {
+    pool.record[3] = @floatFromInt(bytes);
+    return error.More;
+}
+
+/// Where the next message is.
+const Source = union(enum) { ring, entry: *Entry };
+
+/// A message with arrays, with a body, that is to be acknowledged, or was given back.
+noinline fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Received {
+    const head = queue.header.head.get();
+    returnFromDead(pool, queue, head);
+    const from: Source = if (oldestReturned(queue, head)) |entry| .{ .entry = entry } else if (queue.isThere(head)) .ring else return null;
+    const message = if (from == .ring) queue.cell(head) else from.entry.message();
+    const word = message.word.get();
+    const text_bytes = message.text_bytes.get();
+    const is_sound = text_bytes <= queue.shape.message_bytes_max and (word.has_body or text_bytes <= queue.inlineBytes());
+    const needed = layout.alignUp(text_bytes, 8) + @as(u64, word.arrays) * @sizeOf(Attached);
+    if (is_sound and needed > into.len) return more(pool, needed);
+
+    var entry: ?*Entry = null;
+    if (ack) {
+        entry = if (from == .ring) freeEntry(queue, head) orelse return null else from.entry;
+        if (from == .ring) writeEntry(pool, queue, entry.?, message, word, head);
+    }
+    // Whatever goes wrong: in an entry that does not count yet, nothing may stay.
+    errdefer if (from == .ring) if (entry) |at| at.owner.commit(.{});
+    var body: ?u32 = null;
+    if (!word.pins()) {
+        if (!is_sound) {
+            end(pool, queue, from, null, head);
+            return error.Corrupt;
+        }
+        @memcpy(into[0..text_bytes], message.content());
+        end(pool, queue, from, entry, head);
+    } else {
+        try pool.acquire();
+        defer pool.unlock();
+        const attached = if (is_sound) attachAll(pool, queue, message, into[layout.alignUp(text_bytes, 8)..], &body) else 0;
+        var records = queue.records(&pool.view, message);
+        if (attached != word.arrays or (word.has_body and body == null)) {
+            detachAll(pool, into[layout.alignUp(text_bytes, 8)..], attached, body);
+            end(pool, queue, from, null, head);
+            pool.unpin(&records);
+            return error.Corrupt; // it was not as it was sent, and is gone
+        }
+        if (body == null) @memcpy(into[0..text_bytes], message.content());
+        end(pool, queue, from, entry, head);
+        if (!ack) pool.unpin(&records);
+    }
+    if (body) |number| {
+        defer _ = pool.release(number, true) catch {};
+        @memcpy(into[0..text_bytes], (try bytesOf(pool, number))[0..text_bytes]);
+    }
+    return .{
+        .text_bytes = text_bytes,
+        .arrays = word.arrays,
+        .entry = if (entry) |at| indexOf(queue, at) else 0,
+        .position = if (entry) |at| at.position.get() else 0,
+    };
+}
+
+/// The store by which the message is received. `entry`: where it waits for its acknowledgement.
+fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, head: u64) void {
+    const header = queue.header;
+    switch (from) {
+        .ring => {
+            header.head.commit(head +% 1);
+            if (entry != null) header.unacknowledged.set(header.unacknowledged.get() +% 1);
+        },
+        .entry => |at| {
+            at.owner.commit(if (entry != null) mine(pool) else .{});
+            header.returned.set(header.returned.get() -| 1);
+            if (entry == null) header.unacknowledged.set(header.unacknowledged.get() -| 1);
+        },
+    }
+}
+
+/// Holds the arrays of a message, and its body. Returns how many could be held.
+fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, into: []u8, body: *?u32) u32 {
+    const has_body = message.word.get().has_body;
+    var records = queue.records(&pool.view, message);
+    var count: u32 = 0;
+    var is_body = has_body;
+    while (records.next()) |record| {
+        _ = pool.attachLocked(record.block, record.generation, 0) catch return count;
+        const hold = &pool.view.holds[record.block];
+        if (is_body) {
+            is_body = false;
+            pool.showNothing(record.block) catch {};
+            body.* = record.block;
+            if (hold.lengthBytes() < message.text_bytes.get()) return count;
+            continue;
+        }
+        const attached: Attached = .{
+            .block = @floatFromInt(record.block),
+            .generation = @floatFromInt(record.generation),
+            .offset = @floatFromInt(hold.offsetBytes()),
+            .bytes = @floatFromInt(hold.lengthBytes()),
+            .dtype = @floatFromInt(pool.view.blocks[record.block].content.get().dtype),
+            .kind = @floatFromInt(pool.view.blocks[record.block].content.get().kind),
+        };
+        const at = count * @sizeOf(Attached);
+        if (at + @sizeOf(Attached) > into.len) {
+            pool.detachLocked(record.block);
+            return count;
+        }
+        @memcpy(into[at..][0..@sizeOf(Attached)], std.mem.asBytes(&attached));
+        count += 1;
+    }
+    return count;
+}
+
+fn detachAll(pool: *Pool, attached: []u8, count: u32, body: ?u32) void {
+    for (0..count) |i| {
+        var block: f64 = undefined;
+        @memcpy(std.mem.asBytes(&block), attached[i * @sizeOf(Attached) ..][0..8]);
+        pool.detachLocked(@intFromFloat(block));
+    }
+    if (body) |number| pool.detachLocked(number);
+}
+
+// ---------------------------------------------------------------- acknowledging
+
+fn mine(pool: *const Pool) Owner {
+    return .{ .state = .taken, .slot = pool.self.slot, .incarnation = pool.self.incarnation };
+}
+
+fn indexOf(queue: *const Queue, entry: *Entry) u32 {
+    return @intCast((@intFromPtr(entry) - @intFromPtr(queue.entry(0))) / queue.entryBytes());
+}
+
+/// An entry for the message that is taken next; null when all of them wait for an acknowledgement.
+fn freeEntry(queue: *const Queue, head: u64) ?*Entry {
+    const slots = queue.shape.slots;
+    if (queue.header.unacknowledged.get() >= slots) return null;
+    for (0..slots) |i| {
+        const entry = queue.entry(@intCast((head +% i) & (slots - 1)));
+        if (entry.owner.get().state == .nobody) return entry;
+    }
+    return null;
+}
+
+/// It counts as soon as head is beyond the message.
+fn writeEntry(pool: *Pool, queue: *const Queue, entry: *Entry, message: *Message, word: Message.Word, head: u64) void {
+    const copy = entry.message();
+    const bytes = queue.inlineBytes();
+    @memcpy(copy.content()[0..bytes], message.content()[0..bytes]);
+    copy.text_bytes.set(message.text_bytes.get());
+    copy.sent_bytes.set(message.sent_bytes.get());
+    copy.word.set(word);
+    entry.position.set(head);
+    entry.owner.commit(mine(pool));
+}
+
+fn oldestReturned(queue: *const Queue, head: u64) ?*Entry {
+    if (queue.header.returned.get() == 0) return null;
+    var oldest: ?*Entry = null;
+    for (0..queue.shape.slots) |i| {
+        const entry = queue.entry(@intCast(i));
+        if (entry.owner.get().state != .returned or !Queue.counts(entry, head)) continue;
+        if (oldest == null or head -% entry.position.get() > head -% oldest.?.position.get()) oldest = entry;
+    }
+    return oldest;
+}
+
+const probe_every_ms = 10;
+
+/// What the dead had taken is the next one's. To ask whether somebody lives costs system calls: not each time.
+fn returnFromDead(pool: *Pool, queue: *const Queue, head: u64) void {
+    const header = queue.header;
+    if (header.unacknowledged.get() == header.returned.get()) return;
+    const now_ms = system.monotonicMs();
+    if (now_ms -% pool.probed_ms < probe_every_ms) return;
+    pool.probed_ms = now_ms;
+    for (0..queue.shape.slots) |i| {
+        const entry = queue.entry(@intCast(i));
+        const owner = entry.owner.get();
+        if (owner.state != .taken or !Queue.counts(entry, head) or !isDead(pool, owner)) continue;
+        giveBackEntry(queue, entry);
+    }
+}
+
+fn isDead(pool: *Pool, owner: Owner) bool {
+    const word = pool.view.members[owner.slot].word.acquire();
+    if (word.incarnation != owner.incarnation or word.state == .vacant) return true;
+    return members.isDead(&pool.view, &pool.self, owner.slot, word);
+}
+
+fn giveBackEntry(queue: *const Queue, entry: *Entry) void {
+    entry.owner.commit(.{ .state = .returned });
+    queue.header.returned.set(queue.header.returned.get() +% 1);
+}
+
+/// The message is done with (or, with `give_back`, the next receiver's). error.NotHeld if it is this member's no longer.
+pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_back: bool) Error!void {
+    const queue = try queueOf(pool, number);
+    if (index >= queue.shape.slots) return error.Argument;
+    {
+        const locked = try lockReceivers(pool, &queue);
+        defer locked.release();
+        const header = queue.header;
+        const entry = queue.entry(index);
+        if (entry.owner.get() != mine(pool) or entry.position.get() != position or !Queue.counts(entry, header.head.get())) return error.NotHeld;
+        if (give_back) {
+            giveBackEntry(&queue, entry);
+        } else if (!entry.message().word.get().pins()) {
+            entry.owner.commit(.{});
+            header.unacknowledged.set(header.unacknowledged.get() -| 1);
+        } else {
+            try pool.acquire();
+            defer pool.unlock();
+            var records = queue.records(&pool.view, entry.message());
+            entry.owner.commit(.{});
+            header.unacknowledged.set(header.unacknowledged.get() -| 1);
+            pool.unpin(&records);
+        }
+    }
+    ring(pool, &queue, .receivers);
+}
+
+// ---------------------------------------------------------------- waiting
+
+pub const Side = enum(u32) { receivers = 0, senders = 1 };
+
+inline fn bellOf(queue: *const Queue, side: Side) *layout.Cell(u32) {
+    return if (side == .receivers) &queue.header.message_bell else &queue.header.space_bell;
+}
+
+fn waitingOf(queue: *const Queue, pool: *const Pool, side: Side) *layout.Cell(u64) {
+    const bits = if (side == .receivers) &queue.header.receivers_waiting else &queue.header.senders_waiting;
+    return &bits[pool.self.slot / 64];
+}
+
+/// Whether there is something to do for that side: a guess, without a lock.
+inline fn looksReady(queue: *const Queue, side: Side) bool {
+    const header = queue.header;
+    if (header.closed.look() != 0) return true;
+    return switch (side) {
+        .receivers => queue.isThere(header.head.look()) or header.returned.look() != 0,
+        .senders => header.tail.look() -% header.head.look() < queue.shape.capacity,
+    };
+}
+
+/// Wakes one who sleeps on the other side, if somebody may. After the lock was released, which is in one order with this look.
+inline fn ring(pool: *Pool, queue: *const Queue, side: Side) void {
+    const bell = bellOf(queue, side);
+    const was = bell.look();
+    if (was & 1 == 0) ringArmed(pool, bell, was);
+}
+
+noinline fn ringArmed(pool: *Pool, bell: *layout.Cell(u32), was: u32) void {
+    if (!bell.exchangeIf(was, was +% 1)) return; // somebody else rings
+    if (!system.wakeOne(&bell.raw)) _ = waiting.notify(pool.caller(), placeOf(pool, bell), 1) catch {};
+}
+
+fn placeOf(pool: *const Pool, bell: *const layout.Cell(u32)) waiting.Place {
+    return .of(&pool.view, bell);
+}
+
+/// What a sleeper sleeps on: from now on, who has something to tell rings.
+fn arm(bell: *layout.Cell(u32)) u32 {
+    var was = bell.look();
+    // Others may be faster; not for ever.
+    for (0..1000) |_| {
+        if (was & 1 == 0) return was;
+        if (bell.exchangeIf(was, was +% 1)) return was +% 1;
+        was = bell.look();
+    }
+    return was;
+}
+
+/// As long as it takes to wake somebody who sleeps, and for him to answer; and at least so long.
+const spins_max = 4000;
+const spins_min = 64;
+/// Of two who answer each other, each waits asleep as long as the other does: now and then one tries whether that need be.
+const try_every = 16;
+
+/// Until it looks ready, or `timeout_ms` are over, or something woke us.
+fn waitFor(pool: *Pool, queue: *const Queue, side: Side, timeout_ms: u32) void {
+    if (spin(pool, queue, side) or timeout_ms == 0) return;
+    waitingOf(queue, pool, side).raise(Holders.bit(pool.self.slot));
+    defer leave(pool, queue, side);
+    const bell = bellOf(queue, side);
+    const armed = arm(bell);
+    if (looksReady(queue, side)) return;
+    system.wait(&bell.raw, armed, @min(timeout_ms, slice_ms_max));
+}
+
+/// For who goes on with its event loop meanwhile: the bell, which will be another than `armed` when it is worth looking; null if it
+/// is now. Whoever gets one has to leave() after the wait.
+pub const Armed = struct { offset: u64, value: u32 };
+
+pub fn startWaiting(pool: *Pool, number: u32, side: Side) Error!?Armed {
+    const queue = try queueOf(pool, number);
+    waitingOf(&queue, pool, side).raise(Holders.bit(pool.self.slot));
+    const bell = bellOf(&queue, side);
+    const value = arm(bell);
+    if (!looksReady(&queue, side)) return .{ .offset = @intFromPtr(bell) - @intFromPtr(queue.header), .value = value };
+    leave(pool, &queue, side);
+    return null;
+}
+
+/// After the message was taken, or the wait given up: then the wake is the next one's.
+pub fn stopWaiting(pool: *Pool, number: u32, side: Side) Error!void {
+    const queue = try queueOf(pool, number);
+    leave(pool, &queue, side);
+    if (looksReady(&queue, side)) ring(pool, &queue, side);
+}
+
+/// What comes within microseconds is worth waiting for awake; whether it did lately tells for how long.
+fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
+    if (pool.patience.spins == 0) return looksReady(queue, side); // one processor
+    pool.waits +%= 1;
+    const most = if (pool.waits % try_every == 0) spins_max else pool.channel_spins;
+    for (0..most) |_| {
+        if (looksReady(queue, side)) {
+            pool.channel_spins = spins_max;
+            return true;
+        }
+        std.atomic.spinLoopHint();
+    }
+    pool.channel_spins = @max(spins_min, pool.channel_spins / 2);
+    return false;
+}
+
+/// No longer asleep. Others may be, and the bell was rung for us.
+fn leave(pool: *Pool, queue: *const Queue, side: Side) void {
+    waitingOf(queue, pool, side).lower(Holders.bit(pool.self.slot));
+    const bits = if (side == .receivers) &queue.header.receivers_waiting else &queue.header.senders_waiting;
+    var others: u64 = 0;
+    for (bits) |*word| others |= word.get();
+    if (others != 0) _ = arm(bellOf(queue, side));
+}
+
+// ---------------------------------------------------------------- looking
+
+pub const Stats = struct {
+    depth: u64,
+    messages: u64,
+    bytes: u64,
+    waiting_senders: u32,
+    waiting_receivers: u32,
+    unacknowledged: u32,
+    closed: bool,
+};
+
+pub fn stats(pool: *Pool, number: u32) Error!Stats {
+    const queue = try queueOf(pool, number);
+    const header = queue.header;
+    // Who has the lock has sent a message, or has not.
+    const locked = try lockSenders(pool, &queue);
+    defer locked.release();
+    const returned = header.returned.get();
+    return .{
+        .depth = @min(header.tail.get() -% header.head.get(), queue.shape.slots) + returned,
+        .messages = header.tail.get(),
+        .bytes = header.sent_bytes.get(),
+        .waiting_senders = countWaiting(pool, &header.senders_waiting),
+        .waiting_receivers = countWaiting(pool, &header.receivers_waiting),
+        .unacknowledged = header.unacknowledged.get() -| returned,
+        .closed = header.closed.get() != 0,
+    };
+}
+
+/// Those who live; the bits of the others go.
+fn countWaiting(pool: *Pool, bits: *[layout.holder_words]layout.Cell(u64)) u32 {
+    var count: u32 = 0;
+    for (bits, 0..) |*cell, i| {
+        var left = cell.get();
+        while (left != 0) : (left &= left - 1) {
+            const slot: u8 = @intCast(i * 64 + @ctz(left));
+            const word = pool.view.members[slot].word.acquire();
+            if (word.state != .vacant and !members.isDead(&pool.view, &pool.self, slot, word)) count += 1 else cell.lower(Holders.bit(slot));
+        }
+    }
+    return count;
+}

@@ -1,0 +1,355 @@
+//! Channels: what is sent is received, once and in order; what a message holds, and for how long; who waits, and who dies.
+
+const std = @import("std");
+const s = @import("support.zig");
+const channel = @import("../channel.zig");
+const queue_file = @import("../queue.zig");
+const layout = s.layout;
+const Pool = s.Pool;
+const Record = queue_file.Record;
+
+var buffer: [1 << 20]u8 align(8) = undefined;
+
+fn attachTo(member: *Pool, other: *Pool, block: u32) !void {
+    _ = try member.attach(block, s.generationOf(other, .of(block)), 0);
+    _ = try channel.enter(member, block);
+}
+
+fn sendText(pool: *Pool, block: u32, text: []const u8) !void {
+    try channel.send(pool, block, text, &.{}, 0);
+}
+
+fn receiveText(pool: *Pool, block: u32) ![]const u8 {
+    return buffer[0..(try channel.receive(pool, block, &buffer, false, 0)).text_bytes];
+}
+
+fn recordOf(pool: *Pool, index: s.BlockIndex) Record {
+    return .{ .block = index.int(), .generation = s.generationOf(pool, index) };
+}
+
+fn attachedIn(received: channel.Received) []const channel.Attached {
+    const from = layout.alignUp(received.text_bytes, 8);
+    return @as([*]const channel.Attached, @ptrCast(@alignCast(&buffer[from])))[0..received.arrays];
+}
+
+test "messages are received in the order in which they were sent, also round the end of the ring" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 5, 100);
+    try s.expectError(error.Wait, receiveText(pool, block));
+    var sent: u32 = 0;
+    var received: u32 = 0;
+    for (0..40) |round| {
+        while (sent - received < 1 + round % 5) : (sent += 1) {
+            var text: [16]u8 = undefined;
+            try sendText(pool, block, try std.fmt.bufPrint(&text, "message {d}", .{sent}));
+        }
+        try s.expectSound(pool);
+        while (received < sent) : (received += 1) {
+            var text: [16]u8 = undefined;
+            try std.testing.expectEqualStrings(try std.fmt.bufPrint(&text, "message {d}", .{received}), try receiveText(pool, block));
+        }
+        try s.expectError(error.Wait, receiveText(pool, block));
+    }
+    const stats = try channel.stats(pool, block);
+    try s.expectEqual(sent, stats.messages);
+    try s.expectEqual(0, stats.depth);
+    try s.expectSound(pool);
+}
+
+test "a channel takes as many messages as its capacity, and no more; none that is too large" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    for ([_]u32{ 1, 2, 3, 64, 100 }) |capacity| {
+        const block = try channel.create(pool, capacity, 10);
+        for (0..capacity) |_| try sendText(pool, block, "0123456789");
+        try s.expectError(error.Wait, sendText(pool, block, "x"));
+        try s.expectError(error.TooLarge, sendText(pool, block, "0123456789x"));
+        try s.expectEqual(capacity, (try channel.stats(pool, block)).depth);
+        try s.expectEqual(capacity * 10, (try channel.stats(pool, block)).bytes);
+        _ = try receiveText(pool, block);
+        try sendText(pool, block, "");
+        try s.expectSound(pool);
+        _ = try pool.release(block, true);
+    }
+    try s.expectError(error.Argument, channel.create(pool, 0, 10));
+    try s.expectError(error.Argument, channel.create(pool, 65537, 10));
+    try s.expectError(error.Argument, channel.create(pool, 1, 0));
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+}
+
+test "a large message lies in a block of its own until it is received" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 8, 1 << 20);
+    const large = try std.testing.allocator.alloc(u8, 300_000);
+    defer std.testing.allocator.free(large);
+    for (large, 0..) |*byte, i| byte.* = @truncate(i *% 31);
+    for (0..3) |_| try sendText(pool, block, large);
+    try s.expectEqual(3, (try pool.stats()).messages);
+    try s.expectSound(pool);
+    try s.expectError(error.More, channel.receive(pool, block, buffer[0..1000], false, 0));
+    try std.testing.expectEqualSlices(u8, large, try receiveText(pool, block));
+    try s.expectEqual(2, (try pool.stats()).messages);
+    _ = try pool.release(block, true);
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+    try s.expectSound(pool);
+}
+
+test "an array in a message is held until it is received, then by the receiver" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const block = try channel.create(pool, 8, 1000);
+    try attachTo(other, pool, block);
+    for ([_]u32{ 1, 3, 20 }) |count| { // 20 do not fit into a cell
+        var records: [20]Record = undefined;
+        for (records[0..count], 0..) |*record, i| {
+            const index = try s.alloc(pool, 1000 + i, false);
+            @memset(try s.bytesOf(pool, index), @intCast(i + 1));
+            record.* = recordOf(pool, index);
+        }
+        try channel.send(pool, block, "take these", records[0..count], 0);
+        for (records[0..count]) |record| _ = try pool.release(record.block, true);
+        try s.expectSound(pool);
+        try s.expectEqual(count, (try pool.stats()).arrays);
+        const received = try channel.receive(other, block, &buffer, false, 0);
+        try std.testing.expectEqualStrings("take these", buffer[0..received.text_bytes]);
+        for (attachedIn(received), records[0..count], 0..) |attached, record, i| {
+            try s.expectEqual(@as(f64, @floatFromInt(record.block)), attached.block);
+            const bytes = try s.bytesOf(other, .of(record.block));
+            try s.expectEqual(1000 + i, bytes.len);
+            try s.expect(std.mem.allEqual(u8, bytes, @intCast(i + 1)));
+        }
+        try s.expectSound(pool);
+        for (records[0..count]) |record| _ = try other.release(record.block, true);
+        try s.expectEqual(0, (try pool.stats()).arrays);
+        try s.expectEqual(0, (try pool.stats()).messages);
+    }
+}
+
+test "when a channel is freed, what its messages hold is let go of; also channels in channels" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    var inner: ?u32 = null;
+    for (0..20) |_| {
+        const block = try channel.create(pool, 4, 1000);
+        const array = try s.alloc(pool, 5000, false);
+        try channel.send(pool, block, "array", &.{recordOf(pool, array)}, 0);
+        _ = try pool.release(array.int(), true);
+        if (inner) |within| {
+            try channel.send(pool, block, "channel", &.{recordOf(pool, .of(within))}, 0);
+            _ = try pool.release(within, true);
+        }
+        inner = block;
+        try s.expectSound(pool);
+    }
+    try s.expectEqual(20, (try pool.stats()).arrays);
+    _ = try pool.release(inner.?, true);
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+    try s.expectSound(pool);
+}
+
+test "a closed channel takes nothing more, and gives what is in it" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 10);
+    try sendText(pool, block, "last");
+    try channel.close(pool, block);
+    try s.expectError(error.Closed, sendText(pool, block, "no"));
+    try std.testing.expectEqualStrings("last", try receiveText(pool, block));
+    try s.expectError(error.Closed, receiveText(pool, block));
+    try s.expectError(error.Closed, channel.receive(pool, block, &buffer, false, 100));
+}
+
+test "a message to be acknowledged stays until it is; given back, it is the next one's" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 1000);
+    const array = try s.alloc(pool, 100, false);
+    try channel.send(pool, block, "first", &.{recordOf(pool, array)}, 0);
+    try sendText(pool, block, "second");
+    _ = try pool.release(array.int(), true);
+
+    const first = try channel.receive(pool, block, &buffer, true, 0);
+    try s.expectEqual(1, first.arrays);
+    _ = try pool.release(array.int(), true);
+    try s.expectEqual(1, (try pool.stats()).arrays);
+    try s.expectEqual(1, (try channel.stats(pool, block)).unacknowledged);
+    try s.expectSound(pool);
+    try channel.acknowledge(pool, block, first.entry, first.position, true);
+    try s.expectError(error.NotHeld, channel.acknowledge(pool, block, first.entry, first.position, true));
+    try s.expectEqual(2, (try channel.stats(pool, block)).depth);
+    try s.expectSound(pool);
+
+    const again = try channel.receive(pool, block, &buffer, true, 0);
+    try std.testing.expectEqualStrings("first", buffer[0..again.text_bytes]);
+    _ = try pool.release(array.int(), true);
+    try channel.acknowledge(pool, block, again.entry, again.position, false);
+    try s.expectEqual(0, (try pool.stats()).arrays);
+    try std.testing.expectEqualStrings("second", try receiveText(pool, block));
+    try s.expectEqual(0, (try channel.stats(pool, block)).unacknowledged);
+    try s.expectSound(pool);
+}
+
+const Shared = struct {
+    name: [32]u8,
+    name_bytes: u32,
+    nonce: u64,
+    blocks: [2]u32,
+    generations: [2]u64,
+    go: u32,
+    sum: u64,
+    count: u64,
+
+    fn of(pool: *Pool, blocks: []const u32) !*Shared {
+        const shared = try s.sharedPage(Shared);
+        shared.name = pool.name_buffer;
+        shared.name_bytes = pool.name_bytes;
+        shared.nonce = pool.nonce;
+        for (blocks, 0..) |block, i| {
+            shared.blocks[i] = block;
+            shared.generations[i] = s.generationOf(pool, .of(block));
+        }
+        return shared;
+    }
+    fn join(shared: *const Shared) !*Pool {
+        var report: s.segment.Report = .{};
+        const pool = try Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
+        for (shared.blocks, shared.generations) |block, generation| if (generation != 0) {
+            _ = try pool.attach(block, generation, 0);
+            _ = try channel.enter(pool, block);
+        };
+        return pool;
+    }
+};
+
+fn sendWaiting(pool: *Pool, block: u32, text: []const u8) !void {
+    while (true) return channel.send(pool, block, text, &.{}, 100) catch |err| if (err == error.Wait) continue else return err;
+}
+
+test "what the dead had received and not acknowledged is the next receiver's" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    const array = try s.alloc(pool, 100, false);
+    try channel.send(pool, block, "job", &.{recordOf(pool, array)}, 0);
+    _ = try pool.release(array.int(), true);
+    for (0..3) |_| {
+        _ = try (try s.Child.start(struct {
+            fn body(at: *Shared) !void {
+                const member = try at.join();
+                _ = try channel.receive(member, at.blocks[0], &buffer, true, 100);
+                s.die();
+            }
+        }.body, shared)).wait();
+        try s.expectSound(pool);
+    }
+    const received = try channel.receive(pool, block, &buffer, true, 100);
+    try std.testing.expectEqualStrings("job", buffer[0..received.text_bytes]);
+    try channel.acknowledge(pool, block, received.entry, received.position, false);
+    _ = try pool.release(array.int(), true);
+    _ = try pool.reap();
+    try s.expectEqual(0, (try pool.stats()).arrays);
+    try s.expectSound(pool);
+}
+
+test "many messages between two processes, each once and in order" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 256, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    const total: u64 = if (s.brief) 20_000 else 200_000;
+    const child = try s.Child.start(struct {
+        fn body(at: struct { *Shared, u64 }) !void {
+            const member = try at[0].join();
+            for (0..at[1]) |i| try sendWaiting(member, at[0].blocks[0], std.mem.asBytes(&@as(u64, i)));
+        }
+    }.body, .{ shared, total });
+    const begun = s.system.monotonicMs();
+    for (0..total) |i| {
+        while (true) {
+            const received = channel.receive(pool, block, &buffer, false, 100) catch |err| if (err == error.Wait) continue else return err;
+            try s.expectEqual(8, received.text_bytes);
+            try s.expectEqual(i, std.mem.bytesToValue(u64, buffer[0..8]));
+            break;
+        }
+    }
+    const ms = @max(1, s.system.monotonicMs() - begun);
+    try s.expectEqual(0, try child.wait());
+    try s.expectSound(pool);
+    std.debug.print("channels: {d} messages in {d} ms, {d} ns each\n", .{ total, ms, ms * 1_000_000 / total });
+}
+
+test "four senders and four receivers: each message is received once" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 256, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    const each: u64 = if (s.brief) 2_000 else 25_000;
+    var senders: [4]s.Child = undefined;
+    var receivers: [4]s.Child = undefined;
+    const begun = s.system.monotonicMs();
+    for (&senders, 0..) |*child, n| child.* = try s.Child.start(struct {
+        fn body(at: struct { *Shared, u64, u64 }) !void {
+            const member = try at[0].join();
+            for (0..at[1]) |i| try sendWaiting(member, at[0].blocks[0], std.mem.asBytes(&@as(u64, at[2] * at[1] + i)));
+        }
+    }.body, .{ shared, each, n });
+    for (&receivers) |*child| child.* = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const member = try at.join();
+            while (true) {
+                _ = channel.receive(member, at.blocks[0], &buffer, false, 100) catch |err| switch (err) {
+                    error.Wait => continue,
+                    error.Closed => return,
+                    else => return err,
+                };
+                _ = @atomicRmw(u64, &at.sum, .Add, std.mem.bytesToValue(u64, buffer[0..8]), .monotonic);
+                _ = @atomicRmw(u64, &at.count, .Add, 1, .monotonic);
+            }
+        }
+    }.body, shared);
+    for (senders) |child| try s.expectEqual(0, try child.wait());
+    try channel.close(pool, block);
+    for (receivers) |child| try s.expectEqual(0, try child.wait());
+    const ms = @max(1, s.system.monotonicMs() - begun);
+    const n = 4 * each;
+    try s.expectEqual(n, shared.count);
+    try s.expectEqual(n * (n - 1) / 2, shared.sum);
+    try s.expectSound(pool);
+    std.debug.print("channels: 4 to 4, {d} messages in {d} ms, {d} ns each\n", .{ n, ms, ms * 1_000_000 / n });
+}
+
+test "ping-pong between two processes" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const shared = try Shared.of(pool, &.{ try channel.create(pool, 16, 1000), try channel.create(pool, 16, 1000) });
+    const rounds: u64 = if (s.brief) 2_000 else 20_000;
+    const child = try s.Child.start(struct {
+        fn body(at: struct { *Shared, u64 }) !void {
+            const member = try at[0].join();
+            for (0..at[1]) |_| {
+                while (true) {
+                    _ = channel.receive(member, at[0].blocks[0], &buffer, false, 100) catch |err| if (err == error.Wait) continue else return err;
+                    break;
+                }
+                try sendWaiting(member, at[0].blocks[1], buffer[0..8]);
+            }
+        }
+    }.body, .{ shared, rounds });
+    const begun = s.system.monotonicMs();
+    for (0..rounds) |i| {
+        try sendWaiting(pool, shared.blocks[0], std.mem.asBytes(&@as(u64, i)));
+        while (true) {
+            _ = channel.receive(pool, shared.blocks[1], &buffer, false, 100) catch |err| if (err == error.Wait) continue else return err;
+            break;
+        }
+        try s.expectEqual(i, std.mem.bytesToValue(u64, buffer[0..8]));
+    }
+    const ms = @max(1, s.system.monotonicMs() - begun);
+    try s.expectEqual(0, try child.wait());
+    std.debug.print("channels: {d} rounds in {d} ms, {d} ns each\n", .{ rounds, ms, ms * 1_000_000 / rounds });
+}

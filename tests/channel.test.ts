@@ -1,0 +1,620 @@
+/** Channels: what is sent is received, once and in order, by whoever receives; what a message holds; who waits, and who dies. */
+
+import { attach, type Channel, isSharedArray, pack, Pool, type SharedArray, unpack } from "arraypool";
+import {
+  assert,
+  type Child,
+  runtime,
+  runtimes,
+  sleep,
+  start,
+  test,
+  throwsPoolError,
+  until,
+  untilCollected,
+  withName,
+  withPool,
+} from "./support/harness.ts";
+import type { Order, Start } from "./support/channel_child.ts";
+
+interface WebWorker {
+  postMessage(message: unknown): void;
+  terminate(): void;
+}
+declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+
+const CHILD = "./channel_child.ts";
+
+/** A process that does what `tell` tells it. */
+class Servant implements Disposable {
+  readonly child: Child;
+  readonly orders: Channel<Order>;
+  readonly answers: Channel<unknown>;
+
+  constructor(pool: Pool, other: (typeof runtimes)[number]) {
+    this.orders = pool.channel<Order>({ capacity: 16 });
+    this.answers = pool.channel({ capacity: 16 });
+    const { orders, answers }: Start = this;
+    this.child = start(other, CHILD, { args: [JSON.stringify(pack({ orders, answers }))] });
+  }
+
+  tell(order: Order): void {
+    this.orders.send(order);
+  }
+
+  /** Without blocking: the children's standard error is read here. */
+  async answer<T>(): Promise<T> {
+    let answer: unknown;
+    await until(
+      () => {
+        if (this.child.process.exitCode !== null) assert.fail(this.child.errors);
+        return (answer = this.answers.tryReceive()) !== undefined;
+      },
+      "the child answers",
+      30_000,
+    );
+    return answer as T;
+  }
+
+  async end(): Promise<void> {
+    this.tell({ do: "stop" });
+    await this.child.end();
+    this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    void this.child.kill();
+    this.orders.release();
+    this.answers.release();
+  }
+}
+
+function assertLeavesNothing(pool: Pool): void {
+  pool.reap();
+  pool.check();
+  assert.equal(pool.stats().usedBytes, 0);
+}
+
+// ---------------------------------------------------------------- what is sent is received
+
+test("what is sent is received as it was, first in first out", () =>
+  withPool((pool) => {
+    {
+      using channel = pool.channel({ capacity: 40 });
+      const messages: unknown[] = [
+        0,
+        -0,
+        127,
+        128,
+        -1,
+        2 ** 31,
+        1.5,
+        NaN,
+        -Infinity,
+        2 ** 53,
+        "",
+        "a",
+        "x".repeat(31),
+        "x".repeat(32),
+        "äöü",
+        "€ and 😀",
+        "\ud800 alone",
+        "long € ".repeat(100),
+        null,
+        true,
+        false,
+        12345678901234567890n,
+        -1n,
+        [],
+        [1, [2, [3]]],
+        new Array(100).fill("item"),
+        {},
+        { a: 1, b: { c: [undefined, null] }, "": 0, "ключ": 1 },
+        Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`key ${i}`, i])),
+        new Map<unknown, unknown>([[1, "one"], ["two", { three: 3 }]]),
+        new Set([1, "1", [1]]),
+        new Date(1234567890123),
+        new Date(NaN),
+        JSON.parse('{"__proto__": {"polluted": true}}'),
+        Object.assign(Object.create(null), { bare: true }),
+      ];
+      for (const message of messages) channel.send(message);
+      for (const message of messages) assert.deepEqual(plain(channel.receive()), message);
+      assert.equal(({} as { polluted?: boolean }).polluted, undefined);
+      assert.equal(channel.tryReceive(), undefined);
+    }
+    assertLeavesNothing(pool);
+  }));
+
+/** Without the Symbol.dispose, which is one of its own. */
+function plain(message: unknown): unknown {
+  if (typeof message === "object" && message !== null) {
+    delete (message as { [Symbol.dispose]?: unknown })[Symbol.dispose];
+  }
+  return message;
+}
+
+test("what is no data cannot be sent, and says so", () =>
+  withPool((pool) => {
+    using channel = pool.channel<unknown>({ maxMessageBytes: 1000 });
+    assert.throws(() => channel.send(undefined), { name: "TypeError", message: /send null/ });
+    assert.throws(() => channel.send({ f: () => 1 }), { name: "TypeError", message: /not a function/ });
+    assert.throws(() => channel.send(Symbol("s")), { name: "TypeError" });
+    assert.throws(() => channel.send(new Float64Array(3)), { name: "TypeError", message: /pool\.from\(\)/ });
+    assert.throws(() => channel.send([new URL("file:///x")]), { name: "TypeError", message: /class URL/ });
+    const self: unknown[] = [];
+    self.push({ self });
+    assert.throws(() => channel.send(self), { name: "TypeError", message: /contains itself/ });
+    let deep: unknown = 0;
+    for (let i = 0; i < 1100; i++) deep = [deep];
+    assert.throws(() => channel.send(deep), { name: "RangeError", message: /1024 deep/ });
+    for (const large of ["x".repeat(1001), "€".repeat(600), new Array(1100).fill(1)]) {
+      assert.throws(() => channel.send(large), { name: "RangeError", message: /maxMessageBytes \(1000\)/ });
+    }
+    channel.send("x".repeat(990));
+    assert.equal((channel.receive() as string).length, 990);
+    // A getter may use the channel while a message is made.
+    channel.send({
+      get inner() {
+        channel.send("inner");
+        return channel.receive();
+      },
+    });
+    assert.deepEqual(plain(channel.receive()), { inner: "inner" });
+    channel.release();
+    assertLeavesNothing(pool);
+  }));
+
+test("wrong arguments are typed errors before anything is done", () =>
+  withPool((pool) => {
+    const wrong = (value: unknown) => value as never;
+    for (const options of [null, 5, "x"]) assert.throws(() => pool.channel(wrong(options)), TypeError);
+    for (const capacity of [0, -1, 1.5, 65537, NaN, Infinity]) {
+      assert.throws(() => pool.channel({ capacity }), RangeError);
+    }
+    for (const maxMessageBytes of [0, -1, 0.5, 2 ** 31, NaN]) {
+      assert.throws(() => pool.channel({ maxMessageBytes }), RangeError);
+    }
+    assert.throws(() => pool.channel({ capacity: wrong("4") }), TypeError);
+    assert.throws(() => pool.channel({ maxMessageBytes: wrong(null) }), TypeError);
+    assert.equal(pool.stats().usedBytes, 0);
+
+    using channel = pool.channel<number>();
+    for (const timeoutMs of [-1, NaN]) {
+      assert.throws(() => channel.send(1, { timeoutMs }), RangeError);
+      assert.throws(() => channel.receive({ timeoutMs }), RangeError);
+    }
+    assert.throws(() => channel.send(1, { timeoutMs: wrong("1") }), TypeError);
+    assert.throws(() => channel.send(1, { move: wrong(1) }), TypeError);
+    assert.throws(() => channel.trySend(1, { move: wrong("yes") }), TypeError);
+    assert.throws(() => channel.send(1, wrong(null)), TypeError);
+    assert.throws(() => channel.receive({ ack: wrong(1) }), TypeError);
+    assert.throws(() => channel.tryReceive({ ack: wrong(1) }), TypeError);
+    assert.equal(channel.stats().messages, 0);
+    const Class = channel.constructor as new (...args: unknown[]) => unknown;
+    assert.throws(() => new Class(), { name: "TypeError", message: /pool\.channel/ });
+  }));
+
+test("a full channel takes nothing more: trySend says so, send waits for its time", () =>
+  withPool((pool) => {
+    using channel = pool.channel<number>({ capacity: 3 });
+    for (let i = 0; i < 3; i++) assert.equal(channel.trySend(i), true);
+    assert.equal(channel.trySend(3), false);
+    const begun = performance.now();
+    throwsPoolError(() => channel.send(3, { timeoutMs: 150 }), "ERR_TIMEOUT", /timeoutMs/);
+    assert.ok(performance.now() - begun >= 145);
+    assert.equal(channel.receive(), 0);
+    channel.send(3);
+    assert.deepEqual([channel.receive(), channel.receive(), channel.receive()], [1, 2, 3]);
+    throwsPoolError(() => channel.receive({ timeoutMs: 0 }), "ERR_TIMEOUT");
+    throwsPoolError(() => channel.receive({ timeoutMs: 120 }), "ERR_TIMEOUT");
+  }));
+
+test("close() ends it after what is in it was received", () =>
+  withPool((pool) => {
+    using channel = pool.channel<number>();
+    for (let i = 0; i < 5; i++) channel.send(i);
+    assert.equal(channel.closed, false);
+    channel.close();
+    channel.close();
+    assert.equal(channel.closed, true);
+    throwsPoolError(() => channel.send(5), "ERR_CLOSED", /closed/);
+    throwsPoolError(() => channel.trySend(5), "ERR_CLOSED");
+    assert.deepEqual([...channel], [0, 1, 2, 3, 4]);
+    assert.deepEqual([...channel], []);
+    throwsPoolError(() => channel.receive(), "ERR_CLOSED");
+    throwsPoolError(() => channel.tryReceive(), "ERR_CLOSED");
+  }));
+
+test("stats() counts messages and bytes; blocks() shows a channel as one", () =>
+  withPool((pool) => {
+    using channel = pool.channel<string>({ capacity: 8, maxMessageBytes: 100_000 });
+    channel.send("12345");
+    channel.send("x".repeat(10_000));
+    const { depth, messages, bytes, waitingSenders, waitingReceivers, unacknowledged } = channel.stats();
+    assert.deepEqual([depth, messages, waitingSenders, waitingReceivers, unacknowledged], [2, 2, 0, 0, 0]);
+    assert.ok(bytes >= 10_005 && bytes < 10_030);
+    assert.deepEqual(pool.blocks().map(({ kind }) => kind), ["channel", "message"]);
+    assert.equal(pool.stats().arrays, 0);
+    channel.receive();
+    channel.receive();
+    assert.deepEqual(pool.blocks().map(({ kind, holders }) => [kind, holders.length]), [["channel", 1]]);
+    assert.equal(channel.capacity, 8);
+    assert.equal(channel.maxMessageBytes, 100_000);
+    assert.equal(channel.pool, pool);
+  }));
+
+// ---------------------------------------------------------------- arrays
+
+test("an array in a message is held until it is received, then by the receiver alone", () =>
+  withPool((pool) => {
+    {
+      using channel = pool.channel<{ name: string; cube: Float64Array; again: Float64Array; row: Float64Array }>();
+      const cube = pool.from(Float64Array.of(1, 2, 3, 4, 5, 6), [2, 3]);
+      channel.send({ name: "cube", cube, again: cube, row: cube.slab(1) });
+      cube.release();
+      assert.equal(pool.stats().arrays, 1);
+      pool.reap();
+      pool.check();
+      {
+        using message = channel.receive();
+        assert.ok(isSharedArray(message.cube) && message.cube === message.again);
+        assert.deepEqual((message.cube as SharedArray).shape, [2, 3]);
+        assert.deepEqual([...message.row], [4, 5, 6]);
+        message.cube[3] = 40;
+        assert.equal(message.row[0], 40);
+        assert.equal(pool.stats().arrays, 1);
+      }
+      assert.equal(pool.stats().arrays, 0);
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("move lets go of the sender's arrays, and detaches them and their slices", () =>
+  withPool((pool) => {
+    using channel = pool.channel<unknown>({ capacity: 1 });
+    const array = pool.alloc(Float64Array, 10).fill(1);
+    const slice = array.subarray(2);
+    channel.send([array, slice], { move: true });
+    assert.deepEqual([array.length, slice.length, array.released], [0, 0, true]);
+    assert.equal(pool.stats().arrays, 1);
+
+    // Only what was sent is let go of.
+    const other = pool.alloc(Float64Array, 3);
+    assert.equal(channel.trySend({ other }, { move: true }), false);
+    throwsPoolError(() => channel.send({ other }, { move: true, timeoutMs: 10 }), "ERR_TIMEOUT");
+    assert.equal(other.length, 3);
+    {
+      using got = channel.receive() as Float64Array[] & Disposable;
+      assert.deepEqual([got[0]!.length, got[1]!.length], [10, 8]);
+    }
+    assert.throws(() => channel.send({ row: other.subarray(1) }, { move: true }), {
+      name: "TypeError",
+      message: /retain/,
+    });
+    assert.equal(channel.stats().depth, 0);
+    other.release();
+    throwsPoolError(() => channel.send({ other }), "ERR_RELEASED");
+    channel.release();
+    assertLeavesNothing(pool);
+  }));
+
+test("many arrays in one message, empty ones, and every element type", () =>
+  withPool((pool) => {
+    {
+      using channel = pool.channel<unknown>();
+      const types = [
+        Int8Array,
+        Uint8ClampedArray,
+        Float16Array,
+        Float32Array,
+        BigInt64Array,
+        Uint32Array,
+        Float64Array,
+      ];
+      const arrays = Array.from(
+        { length: 300 },
+        (_, i) => pool.alloc(types[i % types.length]! as unknown as Uint8ArrayConstructor, i % 50),
+      );
+      channel.send(arrays, { move: true });
+      assert.equal(pool.stats().arrays, 300);
+      pool.check();
+      using got = channel.receive() as SharedArray[] & Disposable;
+      got.forEach((array, i) => {
+        assert.equal(array.length, i % 50);
+        assert.ok(array instanceof types[i % types.length]!);
+      });
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("what is queued is let go of with the channel, also channels in it, and what those hold", () =>
+  withPool((pool) => {
+    const outer = pool.channel<unknown>();
+    for (let i = 0; i < 10; i++) {
+      using inner = pool.channel<unknown>();
+      inner.send({ array: pool.alloc(Float64Array, 1000) }, { move: true });
+      outer.send({ inner, array: pool.alloc(Float64Array, 1000) }, { move: true });
+    }
+    assert.throws(() => outer.send({ outer }), { name: "TypeError", message: /through itself/ });
+    assert.equal(pool.stats().arrays, 20);
+    {
+      using one = outer.receive() as { inner: Channel<{ array: Float64Array }> } & Disposable;
+      using message = one.inner.receive();
+      assert.equal(message.array.length, 1000);
+    }
+    assert.equal(pool.stats().arrays, 18);
+    outer.release();
+    outer.release();
+    throwsPoolError(() => outer.send(1), "ERR_RELEASED");
+    assertLeavesNothing(pool);
+  }));
+
+test("a channel that nobody refers to any more is let go of", () =>
+  withPool(async (pool) => {
+    (() => void pool.channel().send(pool.alloc(Float64Array, 100), { move: true }))();
+    await untilCollected(() => pool.stats().usedBytes === 0, "the channel is collected");
+  }));
+
+test("arrays and channels of another pool go along as claims", () =>
+  withPool((pool) =>
+    withPool((other) => {
+      using channel = pool.channel<unknown>();
+      using array = other.from(Int32Array.of(7));
+      using further = other.channel<number>();
+      channel.send({ array, further, other });
+      {
+        using got = channel.receive() as { array: Int32Array; further: Channel<number>; other: Pool } & Disposable;
+        assert.equal(got.array[0], 7);
+        assert.equal(got.other, other);
+        got.further.send(5);
+        assert.equal(further.receive(), 5);
+      }
+      using full = pool.channel<unknown>({ capacity: 1 });
+      full.send(0);
+      assert.equal(full.trySend({ array }), false);
+      assert.equal(other.stats().claims, 0);
+    })
+  ));
+
+test("a channel travels by JSON, by pack, and in itself's pool by attach", () =>
+  withPool((pool) => {
+    {
+      using channel = pool.channel<number>({ capacity: 7 });
+      using same = attach<number>(JSON.parse(JSON.stringify(channel)));
+      same.send(1);
+      assert.equal(channel.receive(), 1);
+      assert.equal(same.capacity, 7);
+      using message = unpack<{ channel: Channel<number> }>(structuredClone(pack({ channel })));
+      message.channel.send(2);
+      assert.equal(same.receive(), 2);
+      const descriptor = channel.toJSON();
+      assert.deepEqual([descriptor.kind, descriptor.pool], ["channel", pool.name]);
+      using array = pool.alloc(Uint8Array, 3000);
+      const { block, generation } = array.share({ claims: 0 });
+      throwsPoolError(() => attach({ ...descriptor, block, generation, claim: 0 }), "ERR_STALE_DESCRIPTOR", /no/);
+      throwsPoolError(() => attach({ ...descriptor, generation: 12345 }), "ERR_STALE_DESCRIPTOR");
+      assert.throws(() => attach(descriptor as never, Float64Array), { name: "TypeError", message: /channel/ });
+      assert.throws(() => attach({ ...descriptor, block: -1 }), RangeError);
+      attach(descriptor).release();
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("a closed pool ends its channels", async () => {
+  await withName((name) => {
+    const pool = Pool.create({ name, capacity: "1M" });
+    const channel = pool.channel<number>();
+    channel.send(1);
+    pool.close();
+    throwsPoolError(() => channel.receive(), "ERR_CLOSED");
+    throwsPoolError(() => channel.stats(), "ERR_CLOSED");
+    channel.release();
+  });
+});
+
+// ---------------------------------------------------------------- acknowledging
+
+test("a message with ack stays until it is acknowledged, and comes back if it is not", () =>
+  withPool((pool) => {
+    {
+      using jobs = pool.channel<{ id: number; array: Float64Array }>({ capacity: 4 });
+      for (const id of [1, 2]) jobs.send({ id, array: pool.alloc(Float64Array, 10).fill(id) }, { move: true });
+      {
+        using delivery = jobs.receive({ ack: true });
+        assert.equal(delivery.message.id, 1);
+        assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [1, 1]);
+        // Not acknowledged: the first is the first again.
+      }
+      assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [2, 0]);
+      pool.check();
+      {
+        using delivery = jobs.receive({ ack: true });
+        assert.equal(delivery.message.id, 1);
+        assert.equal(delivery.message.array[9], 1);
+        delivery.ack();
+        delivery.ack();
+      }
+      assert.equal(pool.stats().arrays, 1);
+      {
+        using delivery = jobs.tryReceive({ ack: true })!;
+        assert.equal(delivery.message.id, 2);
+        assert.equal(jobs.tryReceive({ ack: true }), undefined);
+      }
+      {
+        // Without ack, too.
+        using message = jobs.receive();
+        assert.equal(message.id, 2);
+      }
+      assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [0, 0]);
+    }
+    assertLeavesNothing(pool);
+  }));
+
+// ---------------------------------------------------------------- processes
+
+for (const other of runtimes) {
+  test(`numbers go to ${other} and back, each once and in order`, () =>
+    withPool(async (pool) => {
+      {
+        using servant = new Servant(pool, other);
+        using there = pool.channel<number>({ capacity: 16 });
+        using back = pool.channel<number>({ capacity: 16 });
+        servant.tell({ do: "echo", channel: there, back, count: 5000 });
+        for (let i = 0; i < 5000; i++) {
+          there.send(i);
+          if (i % 10 === 9) { for (let j = i - 9; j <= i; j++) assert.equal(back.receive({ timeoutMs: 30_000 }), j); }
+        }
+        assert.equal(await servant.answer(), 5000);
+        await servant.end();
+      }
+      assertLeavesNothing(pool);
+    }));
+
+  test(`arrays go to ${other}, and are the receiver's`, () =>
+    withPool(async (pool) => {
+      {
+        using servant = new Servant(pool, other);
+        using arrays = pool.channel<{ array: Float64Array; value: number }>({ capacity: 4 });
+        servant.tell({ do: "sum arrays", arrays });
+        for (let i = 1; i <= 200; i++) {
+          arrays.send({ array: pool.alloc(Float64Array, 1000).fill(i), value: i }, { move: true, timeoutMs: 30_000 });
+        }
+        arrays.close();
+        assert.equal(await servant.answer(), 200 * 201 / 2);
+        // In Deno a moment later than the release.
+        await until(() => pool.stats().arrays === 0, "the child has let go of all");
+        await servant.end();
+      }
+      assertLeavesNothing(pool);
+    }));
+
+  test(`a receiver in ${other} that is killed while it waits hinders nobody`, () =>
+    withPool(async (pool) => {
+      using servant = new Servant(pool, other);
+      using channel = pool.channel<number>();
+      servant.tell({ do: "wait", channel, count: 60_000 });
+      await until(() => channel.stats().waitingReceivers === 1, "the child waits");
+      await servant.child.kill();
+      assert.equal(channel.stats().waitingReceivers, 0);
+      for (let i = 0; i < 100; i++) channel.send(i);
+      for (let i = 0; i < 100; i++) assert.equal(channel.receive(), i);
+      pool.reap();
+      pool.check();
+    }));
+
+  test(`what ${other} had received with ack and not acknowledged comes back when it is killed`, () =>
+    withPool(async (pool) => {
+      {
+        using arrays = pool.channel<{ array: Float64Array; value: number }>();
+        for (const value of [1, 2]) {
+          arrays.send({ array: pool.alloc(Float64Array, 100).fill(value), value }, { move: true });
+        }
+        for (let round = 0; round < 2; round++) {
+          using servant = new Servant(pool, other);
+          servant.tell({ do: "take with ack", arrays });
+          assert.equal(await servant.answer(), 1);
+          await servant.child.kill();
+        }
+        for (const value of [1, 2]) {
+          using delivery = arrays.receive({ ack: true, timeoutMs: 10_000 });
+          assert.equal(delivery.message.value, value);
+          assert.ok(delivery.message.array.every((element) => element === value));
+          delivery.ack();
+        }
+      }
+      assertLeavesNothing(pool);
+    }));
+}
+
+test("four senders and four receivers of both runtimes: each message is received once, each sender's in order", () =>
+  withPool(async (pool) => {
+    {
+      using channel = pool.channel<number>({ capacity: 50 });
+      const count = 2000;
+      const senders = [0, 1, 2, 3].map((i) => new Servant(pool, runtimes[i % 2]!));
+      const receivers = [0, 1, 2, 3].map((i) => new Servant(pool, runtimes[i % 2]!));
+      try {
+        senders.forEach((sender, i) => sender.tell({ do: "send", channel, from: i * count, count }));
+        receivers.forEach((receiver) => receiver.tell({ do: "sum", channel }));
+        for (const sender of senders) assert.equal(await sender.answer(), count);
+        channel.close();
+        const seen = new Set<number>();
+        for (const receiver of receivers) {
+          const numbers = await receiver.answer<number[]>();
+          const last = [-1, -1, -1, -1];
+          for (const number of numbers) {
+            const sender = Math.floor(number / count);
+            assert.ok(number > last[sender]!);
+            last[sender] = number;
+            seen.add(number);
+          }
+          assert.equal(new Set(numbers).size, numbers.length);
+        }
+        assert.equal(seen.size, 4 * count);
+        for (const servant of [...senders, ...receivers]) await servant.end();
+      } finally {
+        for (const servant of [...senders, ...receivers]) servant[Symbol.dispose]();
+      }
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("senders and receivers that are killed at any time leave whole messages, and no array too many or too few", () =>
+  withPool(async (pool) => {
+    {
+      using arrays = pool.channel<{ array: Float64Array; value: number }>({ capacity: 8 });
+      for (let round = 0; round < 6; round++) {
+        using sender = new Servant(pool, runtimes[round % 2]!);
+        using receiver = new Servant(pool, runtimes[(round >> 1) % 2]!);
+        sender.tell({ do: "send arrays", arrays, from: 1, count: 1e9 });
+        receiver.tell({ do: "sum arrays", arrays });
+        const before = arrays.stats().messages;
+        await until(() => arrays.stats().messages > before + 50, "messages flow", 30_000);
+        await sleep(Math.random() * 20);
+        await sender.child.kill();
+        await receiver.child.kill();
+        pool.reap();
+        pool.check();
+        // What is left holds one array each, and nobody else holds any.
+        assert.equal(pool.stats().arrays, arrays.stats().depth);
+        for (let message = arrays.tryReceive(); message !== undefined; message = arrays.tryReceive()) {
+          using _ = message;
+          const { value } = message;
+          assert.ok(message.array.every((element) => element === value));
+        }
+        pool.reap();
+        assert.equal(pool.stats().arrays, 0);
+      }
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("Workers send and receive, and may be terminated", () =>
+  withPool(async (pool) => {
+    {
+      using orders = pool.channel<Order>();
+      using answers = pool.channel<unknown>();
+      using channel = pool.channel<number>({ capacity: 8 });
+      const start: Start = { orders, answers };
+      const worker = new Worker(new URL("./support/channel_child.ts", import.meta.url), { type: "module" });
+      worker.postMessage(pack(start));
+      orders.send({ do: "send", channel, from: 0, count: 1000 });
+      for (let i = 0; i < 1000; i++) {
+        let got: number | undefined;
+        while ((got = channel.tryReceive()) === undefined) await sleep(0);
+        assert.equal(got, i);
+      }
+      // Deno's terminate() ends no thread that is blocked, whatever blocks it.
+      orders.send({ do: "wait", channel, count: runtime === "deno" ? 500 : 60_000 });
+      await until(() => channel.stats().waitingReceivers === 1, "the Worker waits");
+      orders.close();
+      worker.terminate();
+      await until(() => pool.reap() + pool.stats().members === 1, "the Worker is gone");
+      channel.send(5);
+      assert.equal(channel.receive(), 5);
+      assert.equal(channel.stats().waitingReceivers, 0);
+      answers.tryReceive();
+    }
+    assertLeavesNothing(pool);
+  }));
