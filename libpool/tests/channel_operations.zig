@@ -58,15 +58,15 @@ fn attachedIn(received: channel.Received) []const channel.Attached {
 
 /// Makes the dead one's locks over, so that what is seen is what the next one sees.
 pub fn settle(pool: *Pool, plan: *const Plan) !void {
-    if (plan.generations[0] == 0) return;
-    _ = try channel.stats(pool, plan.blocks[0]);
-    try s.expectError(error.NotHeld, channel.acknowledge(pool, plan.blocks[0], 0, 1 << 40, false));
+    if (plan.channel_generation == 0) return;
+    _ = try channel.stats(pool, plan.channel);
+    try s.expectError(error.NotHeld, channel.acknowledge(pool, plan.channel, 0, 1 << 40, false));
 }
 
 /// Receives all that is left, in order, and lets go of the channel.
 pub fn drain(pool: *Pool, plan: *Plan) !void {
-    if (plan.generations[0] == 0) return;
-    const block = plan.blocks[0];
+    if (plan.channel_generation == 0) return;
+    const block = plan.channel;
     pool.probed_ms = 0;
     var last: u8 = 0;
     while (try receive(pool, block, false)) |letter| {
@@ -77,14 +77,14 @@ pub fn drain(pool: *Pool, plan: *Plan) !void {
     // It goes on as ever.
     channel.send(pool, block, "x" ** text_bytes, &.{}, 0) catch |err| if (err != error.Closed) return err;
     try operations.release(pool, block);
-    plan.generations[0] = 0;
+    plan.channel_generation = 0;
 }
 
 /// What is in a channel: of each cell and of each entry, 0 for nothing.
 pub fn look(pool: *Pool, plan: *const Plan, cells: []u64) !void {
     @memset(cells, 0);
-    if (plan.generations[0] == 0) return;
-    const queue = try channel.queueOf(pool, plan.blocks[0]);
+    if (plan.channel_generation == 0) return;
+    const queue = try channel.queueOf(pool, plan.channel);
     const head = queue.header.head.get();
     for (0..queue.shape.slots) |i| {
         if (queue.isThere(head +% i)) cells[(head +% i) % queue.shape.slots] = hashOf(&queue, queue.cell(head +% i), head +% i);
@@ -112,24 +112,24 @@ const Messages = []const struct { u8, u32, u32 };
 fn with(comptime capacity: u32, comptime messages: Messages) *const fn (*Pool, *Plan) anyerror!void {
     return struct {
         fn f(pool: *Pool, plan: *Plan) anyerror!void {
-            plan.blocks[0] = try channel.create(pool, capacity, large_bytes);
-            plan.generations[0] = s.generationOf(pool, .of(plan.blocks[0]));
-            inline for (messages) |message| try send(pool, plan.blocks[0], message[0], message[1], message[2]);
+            plan.channel = try channel.create(pool, capacity, large_bytes);
+            plan.channel_generation = s.generationOf(pool, .of(plan.channel));
+            inline for (messages) |message| try send(pool, plan.channel, message[0], message[1], message[2]);
         }
     }.f;
 }
 
 fn attaches(member: *Pool, plan: *Plan) anyerror!void {
-    _ = try member.attach(plan.blocks[0], plan.generations[0], 0);
-    _ = try channel.enter(member, plan.blocks[0]);
+    _ = try member.attach(plan.channel, plan.channel_generation, 0);
+    _ = try channel.enter(member, plan.channel);
 }
 
-/// Arrays of the victim, to be sent: the last `count` blocks of the plan.
+/// Arrays of the victim, to be sent.
 fn makes(comptime count: u32) *const fn (*Pool, *Plan) anyerror!void {
     return struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             try attaches(member, plan);
-            for (plan.blocks[1..][0..count], plan.generations[1..][0..count]) |*block, *generation| {
+            for (plan.blocks[0..][0..count], plan.generations[0..][0..count]) |*block, *generation| {
                 const array = try member.alloc(200, 1, false);
                 @memset(try s.bytesOf(member, array.index), 'n');
                 block.* = array.index.int();
@@ -143,9 +143,9 @@ fn sends(comptime bytes: u32, comptime count: u32) *const fn (?*Pool, *Plan) any
     return struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
             var records: [count]Record = undefined;
-            for (&records, plan.blocks[1..][0..count], plan.generations[1..][0..count]) |*record, block, generation|
+            for (&records, plan.blocks[0..][0..count], plan.generations[0..][0..count]) |*record, block, generation|
                 record.* = .{ .block = block, .generation = generation };
-            try channel.send(member.?, plan.blocks[0], "n" ** bytes, &records, 0);
+            try channel.send(member.?, plan.channel, "n" ** bytes, &records, 0);
         }
     }.f;
 }
@@ -153,7 +153,7 @@ fn sends(comptime bytes: u32, comptime count: u32) *const fn (?*Pool, *Plan) any
 fn receives(comptime ack: bool) *const fn (?*Pool, *Plan) anyerror!void {
     return struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            _ = try channel.receive(member.?, plan.blocks[0], &buffer, ack, 0);
+            _ = try channel.receive(member.?, plan.channel, &buffer, ack, 0);
         }
     }.f;
 }
@@ -161,14 +161,14 @@ fn receives(comptime ack: bool) *const fn (?*Pool, *Plan) anyerror!void {
 /// The victim has received a message that is to be acknowledged.
 fn takes(member: *Pool, plan: *Plan) anyerror!void {
     try attaches(member, plan);
-    const received = try channel.receive(member, plan.blocks[0], &buffer, true, 0);
+    const received = try channel.receive(member, plan.channel, &buffer, true, 0);
     plan.claims = .{ received.entry, received.position, 0, 0 };
 }
 
 fn acknowledges(comptime give_back: bool) *const fn (?*Pool, *Plan) anyerror!void {
     return struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try channel.acknowledge(member.?, plan.blocks[0], @intCast(plan.claims[0]), plan.claims[1], give_back);
+            try channel.acknowledge(member.?, plan.channel, @intCast(plan.claims[0]), plan.claims[1], give_back);
         }
     }.f;
 }
@@ -178,9 +178,9 @@ fn returned(comptime arrays: u32) *const fn (*Pool, *Plan) anyerror!void {
     return struct {
         fn f(pool: *Pool, plan: *Plan) anyerror!void {
             try with(4, &.{ .{ 'b', text_bytes, arrays }, .{ 'c', text_bytes, 0 } })(pool, plan);
-            const received = try channel.receive(pool, plan.blocks[0], &buffer, true, 0);
+            const received = try channel.receive(pool, plan.channel, &buffer, true, 0);
             for (attachedIn(received)) |attached| try operations.release(pool, @intFromFloat(attached.block));
-            try channel.acknowledge(pool, plan.blocks[0], received.entry, received.position, true);
+            try channel.acknowledge(pool, plan.channel, received.entry, received.position, true);
         }
     }.f;
 }
@@ -212,7 +212,7 @@ fn hasOneOfItsOwn(member: *Pool, plan: *Plan) anyerror!void {
     try operations.release(member, inner);
     try send(member, outer, 'b', text_bytes, 2);
     try send(member, outer, 'c', large_bytes, 20);
-    plan.blocks[1] = outer;
+    plan.blocks[0] = outer;
 }
 
 pub const all = [_]Operation{
@@ -225,7 +225,7 @@ pub const all = [_]Operation{
     .{ .name = "send, to one who sleeps", .prepare = struct {
         fn f(pool: *Pool, plan: *Plan) anyerror!void {
             try with(4, &.{})(pool, plan);
-            _ = try channel.startWaiting(pool, plan.blocks[0], .receivers);
+            _ = try channel.startWaiting(pool, plan.channel, .receivers);
         }
     }.f, .set_up = attaches, .run = sends(text_bytes, 0) },
     .{ .name = "send, with arrays", .in_steps = true, .prepare = with(4, &.{}), .set_up = makes(2), .run = sends(text_bytes, 2), .arrays_left = .{ 0, 2 } },
@@ -235,7 +235,7 @@ pub const all = [_]Operation{
     .{ .name = "receive, with somebody waiting for room", .prepare = struct {
         fn f(pool: *Pool, plan: *Plan) anyerror!void {
             try with(1, &.{.{ 'b', text_bytes, 0 }})(pool, plan);
-            _ = try channel.startWaiting(pool, plan.blocks[0], .senders);
+            _ = try channel.startWaiting(pool, plan.channel, .senders);
         }
     }.f, .set_up = attaches, .run = receives(false) },
     .{ .name = "receive, with arrays", .in_steps = true, .prepare = with(4, &.{.{ 'b', text_bytes, 2 }}), .set_up = attaches, .run = receives(false), .arrays_left = .{ 0, 2 } },
@@ -250,18 +250,18 @@ pub const all = [_]Operation{
     .{ .name = "receive, of what the dead had received", .in_steps = true, .prepare = leftByTheDead(1), .set_up = attaches, .run = receives(true), .arrays_left = .{ 1, 1 } },
     .{ .name = "close", .prepare = with(4, &.{.{ 'b', text_bytes, 0 }}), .set_up = attaches, .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try channel.close(member.?, plan.blocks[0]);
+            try channel.close(member.?, plan.channel);
         }
     }.f },
     .{ .name = "waiting, begun and given up", .prepare = with(4, &.{}), .set_up = attaches, .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            _ = try channel.startWaiting(member.?, plan.blocks[0], .receivers);
-            try channel.stopWaiting(member.?, plan.blocks[0], .receivers);
+            _ = try channel.startWaiting(member.?, plan.channel, .receivers);
+            try channel.stopWaiting(member.?, plan.channel, .receivers);
         }
     }.f },
     .{ .name = "release of a channel, with all that is in it", .in_steps = true, .set_up = hasOneOfItsOwn, .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            try operations.release(member.?, plan.blocks[1]);
+            try operations.release(member.?, plan.blocks[0]);
         }
     }.f },
     .{ .name = "leave, with a channel and what is in it", .in_steps = true, .set_up = hasOneOfItsOwn, .run = struct {

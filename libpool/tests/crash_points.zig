@@ -122,7 +122,7 @@ const Ground = struct {
             try release(pool, index.int());
         }
         try ground.kept.verify(pool);
-        const all_can_go = operation.arrays_left[1] == 0 or ground.plan.generations[0] != 0;
+        const all_can_go = operation.arrays_left[1] == 0 or ground.plan.channel_generation != 0;
         try channel_operations.drain(pool, ground.plan);
         // Nothing is lost: all that is not used is one heap, and can be had.
         if (all_can_go) {

@@ -21,6 +21,9 @@ pub const Plan = struct {
     blocks: [16]u32,
     generations: [16]u64,
     claims: [4]u64,
+    /// The survivor's channel; generation 0: there is none.
+    channel: u32,
+    channel_generation: u64,
 
     pub fn join(plan: *const Plan) !*Pool {
         var report: s.segment.Report = .{};
