@@ -123,6 +123,24 @@ const symbols = {
   ap_once_begin: { arguments: ["pointer", "buffer", "u32", "f64"], return: "i32" },
   // int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
   ap_once_end: { arguments: ["pointer", "buffer", "u32", "buffer"], return: "i32" },
+  // int32_t ap_channel_create(ap_pool *pool, uint32_t capacity, uint32_t message_bytes_max);
+  ap_channel_create: { arguments: ["pointer", "u32", "u32"], return: "i32" },
+  // int32_t ap_channel_enter(ap_pool *pool, uint32_t block);
+  ap_channel_enter: { arguments: ["pointer", "u32"], return: "i32" },
+  // int32_t ap_channel_send(ap_pool *pool, uint32_t block, const uint8_t *image, uint32_t text_bytes, uint32_t arrays, uint32_t timeout_ms);
+  ap_channel_send: { arguments: ["pointer", "u32", "buffer", "u32", "u32", "u32"], return: "i32" },
+  // int32_t ap_channel_receive(ap_pool *pool, uint32_t block, uint8_t *into, uint32_t into_bytes, uint32_t how, uint32_t timeout_ms);
+  ap_channel_receive: { arguments: ["pointer", "u32", "buffer", "u32", "u32", "u32"], return: "i32" },
+  // int32_t ap_channel_acknowledge(ap_pool *pool, uint32_t block, uint32_t entry, double message, uint32_t give_back);
+  ap_channel_acknowledge: { arguments: ["pointer", "u32", "u32", "f64", "u32"], return: "i32" },
+  // int32_t ap_channel_start_waiting(ap_pool *pool, uint32_t block, uint32_t side);
+  ap_channel_start_waiting: { arguments: ["pointer", "u32", "u32"], return: "i32" },
+  // int32_t ap_channel_stop_waiting(ap_pool *pool, uint32_t block, uint32_t side);
+  ap_channel_stop_waiting: { arguments: ["pointer", "u32", "u32"], return: "i32" },
+  // int32_t ap_channel_close(ap_pool *pool, uint32_t block);
+  ap_channel_close: { arguments: ["pointer", "u32"], return: "i32" },
+  // int32_t ap_channel_stats(ap_pool *pool, uint32_t block);
+  ap_channel_stats: { arguments: ["pointer", "u32"], return: "i32" },
   // int32_t ap_pool_reap(ap_pool *pool);
   ap_pool_reap: { arguments: ["pointer"], return: "i32" },
   // int32_t ap_pool_trim(ap_pool *pool);
