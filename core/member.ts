@@ -477,7 +477,7 @@ export class Member {
 
   /** Does what the event loop would do, for one who keeps it waiting. */
   tidy(): void {
-    if (this.#lent.length > 0 && this.#pool !== undefined) this.#settle();
+    if (this.#lent.length > 0 && this.#pool !== undefined) this.settle();
   }
 
   #ready(): Pointer {
