@@ -30,6 +30,7 @@ import {
   startClock,
   take,
 } from "./folder.ts";
+import { runtime } from "../support/programs.ts";
 import { fill, firstNotZero, firstWrong, keyOf, type Plain } from "./pattern.ts";
 import { Draws, type Round, roundOf, TTL_MAX_MS } from "./plan.ts";
 
@@ -167,7 +168,7 @@ export class Life {
   }
 
   broken(what: string): never {
-    this.#report({ kind: "broken", what: `${"Bun" in globalThis ? "Bun" : "Deno"}, step ${this.#step}: ${what}` });
+    this.#report({ kind: "broken", what: `${runtime}, step ${this.#step}: ${what}` });
     const forEver = new Int32Array(new SharedArrayBuffer(4));
     for (;;) Atomics.wait(forEver, 0, 0, 1000);
   }

@@ -1,4 +1,4 @@
-/** A process of the run, in Bun or in Deno: a member, and where it is a host, the Workers that it starts and terminates. */
+/** A process of the run, in Bun, Deno or Node: a member, and where it is a host, the Workers that it starts and terminates. */
 
 import process from "node:process";
 import { Board, idOf, type Orders, RECORD, WORKERS } from "./folder.ts";

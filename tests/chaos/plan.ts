@@ -6,6 +6,8 @@
  * A process sits on a chair, which says of what kind it is; when it is gone, the next one takes its place.
  */
 
+import { type Runtime, runtimes } from "../support/programs.ts";
+
 /** One step of a hash of 32-bit numbers. member.c has the same. */
 export function mix(hash: number, value: number): number {
   hash = Math.imul(hash ^ value, 0x85ebca6b);
@@ -58,7 +60,7 @@ export class Draws {
   }
 }
 
-export type Kind = "bun" | "deno" | "native";
+export type Kind = Runtime | "native";
 
 export interface Chair {
   readonly kind: Kind;
@@ -66,12 +68,12 @@ export interface Chair {
   readonly isHost: boolean;
 }
 
-/** A third of the members is native, the others are Bun and Deno in turn; every fourth of those has Workers. */
+/** A third of the members is native, the others are Bun, Deno and Node in turn; three of eight of those have Workers. */
 export function chairs(members: number): Chair[] {
   const scripts = members - Math.floor(members / 3);
   return Array.from({ length: members }, (_, i) => ({
-    kind: i >= scripts ? "native" : i % 2 === 0 ? "bun" : "deno",
-    isHost: i < scripts && i % 8 < 2,
+    kind: i >= scripts ? "native" : runtimes[i % runtimes.length]!,
+    isHost: i < scripts && i % 8 < 3,
   }));
 }
 
@@ -111,8 +113,8 @@ export interface Fate {
   readonly how: "close" | "exit";
 }
 
-const LIFE_MS = { bun: 2500, deno: 2500, native: 120 };
-const STOP_CHANCE = { bun: 0.3, deno: 0.3, native: 0.05 };
+const LIFE_MS = { bun: 2500, deno: 2500, node: 2500, native: 120 };
+const STOP_CHANCE = { bun: 0.3, deno: 0.3, node: 0.3, native: 0.05 };
 
 export function fateOf(seed: number, chair: number, number: number, { kind }: Chair): Fate {
   const draws = new Draws(seed, 2, chair, number);

@@ -21,9 +21,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { installed, root } from "../support/programs.ts";
+import { flagsOf, installed, root, runtimes } from "../support/programs.ts";
 import { Board, type Event, idOf, type Orders, RECORD, RECORDS, startClock } from "./folder.ts";
-import { type Chair, chairs, type Fate, fateOf, roundOf } from "./plan.ts";
+import { type Chair, chairs, type Fate, fateOf, type Kind, roundOf } from "./plan.ts";
 
 /** A live member that makes no progress for so long hangs. */
 const HUNG_MS = 20_000;
@@ -37,7 +37,7 @@ const BUSY_AFTER_MS = 2_000;
 /** What happened, summed up. */
 export class Tally {
   rounds = 0;
-  kills = { bun: 0, deno: 0, native: 0 };
+  kills = { bun: 0, deno: 0, node: 0, native: 0 };
   killsStopped = 0;
   killsStarting = 0;
   killsWithWorkers = 0;
@@ -62,7 +62,7 @@ export class Tally {
   slow = 0;
 
   get killed(): number {
-    return this.kills.bun + this.kills.deno + this.kills.native;
+    return this.kills.bun + this.kills.deno + this.kills.node + this.kills.native;
   }
 }
 
@@ -106,6 +106,9 @@ export class Round {
   #keeper: ChildProcess | undefined;
   #keeperLeft = false;
   #stops: Stop[] = [];
+  /** When the supervisor was seen awake last, and how long it, and so everybody, has slept. */
+  #awakeAt = this.#now();
+  #sleptMs = 0;
   #eventsAt = 0;
   #rest = "";
   /** Nobody takes the place of who is gone. */
@@ -160,7 +163,7 @@ export class Round {
   }
 
   async #chaos(ms: number): Promise<void> {
-    this.#keeper = this.#start(this.#seed % 2 === 0 ? "bun" : "deno", "keeper.ts", this.#orders(0, 0, 0));
+    this.#keeper = this.#start(runtimes[this.#seed % runtimes.length]!, "keeper.ts", this.#orders(0, 0, 0));
     this.#keeper.on("exit", (code, signal) => {
       this.#keeperLeft = true;
       if (!this.#isOver && code !== 0) this.#fail(`the keeper ended with ${code ?? signal}`);
@@ -181,7 +184,11 @@ export class Round {
     const begun = this.#now();
     await this.#until(
       () => this.#seats.every((seat) => this.#movedSince(seat, begun)),
-      "everybody who was not killed goes on after the chaos",
+      () => {
+        const stuck = this.#seats.filter((seat) => !this.#movedSince(seat, begun));
+        const seen = stuck.map((seat) => `${this.#nameOf(seat)} (${JSON.stringify(seat.progress)})`);
+        return `everybody who was not killed goes on after the chaos: ${seen.join(", ")}`;
+      },
     );
     this.#tally.takeovers += this.#takeovers();
     this.#board.phase = "finish";
@@ -214,18 +221,16 @@ export class Round {
     };
   }
 
-  #start(runtime: "bun" | "deno" | "native", script: string, orders: Orders): ChildProcess {
+  #start(kind: Kind, script: string, orders: Orders): ChildProcess {
     const { folder, pool, seed, chair, number, record, leavesMs } = orders;
     const { largestBytes, claimTtlMs } = roundOf(seed);
     const path = join(root, "tests/chaos", script);
-    const [program, args] = runtime === "native"
+    const [program, args] = kind === "native"
       ? [
         join(root, "zig-out/bin/chaos-member"),
         [folder, pool, seed, chair, number, record, Math.floor(largestBytes), claimTtlMs, leavesMs].map(String),
       ]
-      : runtime === "bun"
-      ? [installed("bun"), [path, JSON.stringify(orders)]]
-      : [installed("deno"), ["run", "-A", "--no-check", "--no-prompt", path, JSON.stringify(orders)]];
+      : [installed(kind), [...flagsOf(kind), path, JSON.stringify(orders)]];
     const child = spawn(program, args, {
       cwd: root,
       stdio: ["ignore", "ignore", this.#errors],
@@ -341,35 +346,38 @@ export class Round {
 
   // ------------------------------------------------------------------ watching
 
-  async #until(condition: () => boolean, what: string, limitMs = 2 * HUNG_MS): Promise<void> {
-    let begun = this.#now();
-    let awake = begun;
+  async #until(condition: () => boolean, what: string | (() => string), limitMs = 2 * HUNG_MS): Promise<void> {
+    const begun = this.#now();
+    const sleptBefore = this.#sleptMs;
     while (!condition()) {
       if (this.#failure !== undefined) throw new Broken(this.#failure);
-      const asleepMs = this.#now() - awake;
-      if (asleepMs > ASLEEP_MS) {
-        this.#wake(awake, asleepMs);
-        begun += asleepMs;
-      }
-      awake = this.#now();
+      this.#noticeSleep();
       this.#readEvents();
       for (const seat of this.#seats) this.#watch(seat);
-      if (this.#now() - begun > limitMs) throw this.#fail(`waited in vain until ${what}`);
+      if (this.#now() - begun - (this.#sleptMs - sleptBefore) > limitMs) {
+        throw this.#fail(`waited in vain until ${typeof what === "string" ? what : what()}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     if (this.#failure !== undefined) throw new Broken(this.#failure);
   }
 
-  /** Nobody ran for a while: that is no hang, and whoever waited for the lock meanwhile may blame its owner. */
-  #wake(from: number, forMs: number): void {
+  /** If nobody ran for a while, that is no hang, and whoever waited for the lock meanwhile may blame its owner. */
+  #noticeSleep(): void {
+    const now = this.#now();
+    const [from, forMs] = [this.#awakeAt, now - this.#awakeAt];
+    this.#awakeAt = now;
+    if (forMs <= ASLEEP_MS) return;
+    this.#sleptMs += forMs;
     for (const progress of this.#seats.flatMap((seat) => seat.progress)) {
-      progress.since = Math.min(progress.since + forMs, this.#now());
+      progress.since = Math.min(progress.since + forMs, now);
     }
-    this.#stops.push({ pid: EVERYBODY, from, to: from + forMs });
+    this.#stops.push({ pid: EVERYBODY, from, to: now });
   }
 
   #watch(seat: Seat): void {
     if (seat.child === undefined || seat.killed || seat.stoppedAt !== undefined) return;
+    this.#noticeSleep();
     this.#look(seat);
     const stall = this.#stall(seat);
     if (stall <= HUNG_MS) return;
@@ -429,6 +437,7 @@ export class Round {
   }
 
   #take(line: string): void {
+    this.#noticeSleep();
     let event: Event & { id: number };
     try {
       event = JSON.parse(line);
