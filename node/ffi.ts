@@ -121,6 +121,8 @@ const symbols = {
   ap_name_list: { arguments: ["pointer", "u32", "buffer", "u32"], return: "i32" },
   // int32_t ap_once_begin(ap_pool *pool, const char *key, uint32_t key_bytes, double timeout_ms);
   ap_once_begin: { arguments: ["pointer", "buffer", "u32", "f64"], return: "i32" },
+  // int32_t ap_once_watch(ap_pool *pool);
+  ap_once_watch: { arguments: ["pointer"], return: "i32" },
   // int32_t ap_once_end(ap_pool *pool, const char *key, uint32_t key_bytes, const ap_name_value *value);
   ap_once_end: { arguments: ["pointer", "buffer", "u32", "buffer"], return: "i32" },
   // int32_t ap_channel_create(ap_pool *pool, uint32_t capacity, uint32_t message_bytes_max);

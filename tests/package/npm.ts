@@ -59,7 +59,9 @@ test("the libraries for Linux need no libc, of any kind and version", async () =
     const symbols = (await succeed(["readelf", "--wide", "--dyn-syms", file])).split("\n");
     const undefinedOnes = symbols.filter((line) => / UND \w/.test(line));
     // The host's own, if it has them.
-    for (const line of undefinedOnes) assert.match(line, / WEAK .* UND (napi_\w+|_ZN2v8\w+|_Znwm|_ZdlPv|dladdr|dlopen)$/);
+    for (const line of undefinedOnes) {
+      assert.match(line, / WEAK .* UND (napi_\w+|_ZN2v8\w+|_Znwm|_ZdlPv|dladdr|dlopen)$/);
+    }
     assert.ok(symbols.some((line) => /GLOBAL .* ap_abi_version/.test(line)));
   }
 });
