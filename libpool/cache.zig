@@ -18,7 +18,10 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const free_lists = @import("free_lists.zig");
 const View = @import("view.zig").View;
+const Hold = @import("view.zig").Hold;
+const Corrupt = @import("view.zig").Corrupt;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 
@@ -39,22 +42,24 @@ pub const Cache = extern struct {
         return @min(geometry.heap_granules / 256, (4 << 20) / layout.granule_bytes);
     }
 
-    /// Keeps a block whose last hold ends; false, and nothing done, if that is not for the cache.
-    pub inline fn put(cache: *Cache, view: *const View, index: BlockIndex) bool {
+    pub const Put = enum { kept, no_room, not_for_it };
+
+    /// Keeps a block whose last hold ends. Otherwise nothing is done.
+    pub inline fn put(cache: *Cache, view: *const View, index: BlockIndex) Put {
         const hold = &view.holds[index.int()];
         const granules = hold.granules;
         const was = hold.word;
-        if (granules > granules_max or was.shared) return false;
-        if (cache.granules + granules > cache.granules_limit or cache.counts[granules] == count_max) return false;
+        if (granules > granules_max or was.shared) return .not_for_it;
+        if (cache.granules + granules > cache.granules_limit or cache.counts[granules] == count_max) return .no_room;
         const block = &view.blocks[index.int()];
         // It is as this member wrote it, or somebody writes there who must not: which the lock's way finds out.
-        if (block.word.get() != was or block.pins.get() != 0) return false;
+        if (block.word.get() != was or block.pins.get() != 0) return .not_for_it;
         var cached = was;
         cached.state = .cached;
         // Pairs with the compareAndSwap in takeBackAll: this member is done with the memory.
         block.word.commit(cached);
         cache.push(hold, index, cached);
-        return true;
+        return .kept;
     }
 
     /// A block of just that size, in use by this member with the next generation; null when there is none.
@@ -75,7 +80,34 @@ pub const Cache = extern struct {
         return null;
     }
 
-    inline fn push(cache: *Cache, hold: *@import("view.zig").Hold, index: BlockIndex, word: layout.BlockWord) void {
+    /// Under the lock: frees what makes room for one more of that size. The colder half of its kind, if there are many; or
+    /// else all there is, which may be of sizes that nobody asks for any more.
+    pub fn makeRoom(cache: *Cache, view: *const View, granules: u32) Corrupt!void {
+        if (granules > cache.granules_limit) return;
+        if (cache.counts[granules] == count_max) return cache.free(view, granules, count_max / 2);
+        for (1..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), 0);
+    }
+
+    /// Frees all but the first `kept` of a size.
+    fn free(cache: *Cache, view: *const View, granules: u32, kept: u8) Corrupt!void {
+        var at = &cache.heads[granules];
+        for (0..kept) |_| at = &view.holds[at.int()].next;
+        for (kept..cache.counts[granules]) |_| {
+            const index = at.*;
+            const hold = &view.holds[index.int()];
+            at.* = hold.next;
+            hold.listed = false;
+            cache.counts[granules] -= 1;
+            cache.granules -= granules;
+            const block = try view.block(index);
+            // Or else it was taken away. Under the lock nobody but the owner, who is here, changes it.
+            if (block.word.get() != hold.word) continue;
+            block.word.commit(freed(hold.word));
+            try free_lists.put(view, index);
+        }
+    }
+
+    inline fn push(cache: *Cache, hold: *Hold, index: BlockIndex, word: layout.BlockWord) void {
         const granules = hold.granules;
         hold.word = word;
         hold.next = cache.heads[granules];
@@ -85,7 +117,7 @@ pub const Cache = extern struct {
         cache.granules += granules;
     }
 
-    inline fn pop(cache: *Cache, first: *@import("view.zig").Hold) void {
+    inline fn pop(cache: *Cache, first: *Hold) void {
         cache.heads[first.granules] = first.next;
         cache.counts[first.granules] -= 1;
         cache.granules -= first.granules;
@@ -110,8 +142,12 @@ pub const Cache = extern struct {
 
 /// Under the lock: whether a cached block is free now, because its owner has not taken it in the meantime.
 pub fn takeBack(block: *Block, cached: layout.BlockWord) bool {
-    var free = cached;
-    free.state = .free;
     // Pairs with the commit in put().
-    return block.word.compareAndSwap(cached, free);
+    return block.word.compareAndSwap(cached, freed(cached));
+}
+
+inline fn freed(cached: layout.BlockWord) layout.BlockWord {
+    var word = cached;
+    word.state = .free;
+    return word;
 }

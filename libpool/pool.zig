@@ -332,9 +332,14 @@ pub const Pool = struct {
         const at_least: u64 = @max(1, length_bytes);
         const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
         const request: Request = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
-        const array = pool.takeCached(request) orelse try pool.takeBacked(request) orelse try pool.allocSlowly(request);
+        const array = pool.takeCached(request) orelse try pool.allocLocked(request);
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array;
+    }
+
+    /// Not in place: so the way without the lock needs few registers.
+    noinline fn allocLocked(pool: *Pool, request: Request) Error!Array {
+        return try pool.takeBacked(request) orelse try pool.allocSlowly(request);
     }
 
     /// The way most allocations go: a block of just that size was let go of a moment ago.
@@ -779,10 +784,22 @@ pub const Pool = struct {
 
     /// The last hold ends.
     inline fn letGo(pool: *Pool, number: u32, hold: *Hold) Error!Released {
-        if (!pool.isTrusted() or !pool.cache.put(&pool.view, .of(number)))
-            pool.dropBit(number) catch |err| return pool.endedUnlessBusy(number, err);
+        const kept: cache.Cache.Put = if (pool.isTrusted()) pool.cache.put(&pool.view, .of(number)) else .not_for_it;
+        if (kept != .kept) pool.letGoLocked(number, kept == .no_room) catch |err| return pool.endedUnlessBusy(number, err);
         hold.end();
         return .gone;
+    }
+
+    noinline fn letGoLocked(pool: *Pool, number: u32, no_room: bool) Error!void {
+        if (!no_room) return pool.dropBit(number);
+        try pool.makeRoom(pool.view.holds[number].granules);
+        if (pool.cache.put(&pool.view, .of(number)) != .kept) try pool.dropBitLocked(number);
+    }
+
+    noinline fn makeRoom(pool: *Pool, granules: u32) Error!void {
+        try pool.acquire();
+        defer pool.unlock();
+        try pool.cache.makeRoom(&pool.view, granules);
     }
 
     /// In a damaged segment the block may stay as it is, but this member is done with it.
