@@ -1,5 +1,6 @@
 /** Bun: the symbol table of the C library, and the interface of `core/native.ts` over `bun:ffi`. */
 
+import { ballastFor } from "./ballast.ts";
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
 import type { AsyncContext, Doorbell, Library, Native, Pointer } from "../core/native.ts";
 import type { CType, Functions, Signatures } from "../library/libc.ts";
@@ -200,6 +201,8 @@ function open(path: string): Native {
   const { process, ffi } = builtin();
   const library = ffi.dlopen(path, symbols).symbols;
   const bufferGone = library["ap_buffer_gone"]!.ptr;
+  const later = (callback: () => void, delayMs: number) => setTimeout(callback, delayMs).unref();
+  const count = ballastFor(later);
 
   return {
     library: library as unknown as Library,
@@ -208,14 +211,16 @@ function open(path: string): Native {
     isMainThread: (globalThis as unknown as { Bun: { isMainThread: boolean } }).Bun.isMainThread,
     // In Bun a pointer is the address itself.
     address: (pointer) => pointer as unknown as number,
-    buffer: (address, byteLength, context) =>
-      context === 0
+    buffer: (address, byteLength, context) => {
+      count(byteLength);
+      return context === 0
         ? ffi.toArrayBuffer(address, 0, byteLength)
-        : ffi.toArrayBuffer(address, 0, byteLength, context, bufferGone),
+        : ffi.toArrayBuffer(address, 0, byteLength, context, bufferGone);
+    },
     callsInFlight: () => false,
-    // Bun's collector feels every ArrayBuffer by itself.
+    // Bun's collector feels every ArrayBuffer by itself, and more than is good: see ballast.ts.
     weigh: () => {},
-    later: (callback, delayMs) => setTimeout(callback, delayMs).unref(),
+    later,
     nextTurn: setImmediate,
     keepAlive: () => {
       const timer = setInterval(() => {}, 2 ** 31 - 1);
