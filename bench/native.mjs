@@ -1,54 +1,239 @@
-// The native cost of an allocation: compiles native.c against this machine's library, and runs it.
+// The native cost of an allocation: compiles the C programs of this folder against this machine's library, and runs them
+// against the allocators that this machine has. What is missing is said, and left out.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { libraryFolder, root } from "./machine.mjs";
 import { run } from "./process.mjs";
+import { simulate } from "./simulation.mjs";
 
-/** Measured by native.c, and what the goal is: at most the time of malloc and free. */
-const GOALS = ["4 KB", "powers of two, 64 B to 32 KiB, 100,000 live", "any size, 64 B to 32 KiB, 100,000 live"];
+const environment = { LD_LIBRARY_PATH: libraryFolder, DYLD_LIBRARY_PATH: libraryFolder };
+const LIVE = /(.*), ([\d,]+) live$/;
 
-/** The rows of native.c. `poolName`: of the pool that it makes. */
+/** The rows of native.c, against each allocator; boost.cpp's, processes.c's and trace.c's. */
 export async function measureNative(poolName) {
   const folder = mkdtempSync(join(tmpdir(), "arraypool-bench-"));
   try {
-    const program = join(folder, "native");
-    const source = join(root, "bench", "native.c");
-    const include = join(root, "libpool");
-    await run("zig", [
-      "cc",
-      "-O2",
-      "-I",
-      include,
-      source,
-      "-o",
-      program,
-      "-L",
-      libraryFolder,
-      "-larraypool",
-      "-lpthread",
-    ]);
-    const output = await run(program, [`${poolName}-native`], {
-      LD_LIBRARY_PATH: libraryFolder,
-      DYLD_LIBRARY_PATH: libraryFolder,
-    });
-    return output.trim().split("\n").map((line) => rowOf(JSON.parse(line)));
+    return [
+      ...await measureAllocators(folder, poolName),
+      ...await measureBoost(folder, poolName),
+      ...await measureProcesses(folder, poolName),
+      ...await measureTraces(folder, poolName),
+    ];
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-function rowOf({ name, threads, pool_ns, malloc_ns, ratio }) {
+const lines = (output) => output.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+
+async function compile(folder, source, ...more) {
+  const program = join(folder, source.replace(/\..*/, ""));
+  const compiler = source.endsWith(".cpp") ? ["c++", "-w"] : ["cc"];
+  const from = ["-O2", "-I", join(root, "libpool"), join(root, "bench", source), "-o", program];
+  await run("zig", [...compiler, ...from, "-L", libraryFolder, "-larraypool", "-lpthread", ...more], {}, 300_000);
+  return program;
+}
+
+function skip(what, why) {
+  console.error(`skipped: ${what}: ${why}`);
+  return [];
+}
+
+// ---------------------------------------------------------------- malloc, by several hands
+
+/** Libraries that take the place of malloc, where a Linux distribution puts them. */
+function findLibrary(name) {
+  const folders = [`/usr/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`, "/usr/lib64", "/usr/lib"];
+  for (const folder of folders) {
+    const file = existsSync(folder) && readdirSync(folder).find((entry) => entry.startsWith(`${name}.so`));
+    if (file) return join(folder, file);
+  }
+  return undefined;
+}
+
+async function measureAllocators(folder, poolName) {
+  const program = await compile(folder, "native.c");
+  const rows = (await ask(program, poolName)).map((line) => allocationRow(line, "glibc"));
+  for (const [allocator, library, packaged] of peers) {
+    const preload = findLibrary(library);
+    if (preload === undefined) {
+      skip(allocator, `no ${library}.so (Debian: ${packaged})`);
+      continue;
+    }
+    rows.push(...(await ask(program, poolName, preload)).map((line) => allocationRow(line, allocator)));
+  }
+  return rows;
+}
+
+const peers = [["mimalloc", "libmimalloc", "libmimalloc2.0"], ["jemalloc", "libjemalloc", "libjemalloc2"]];
+
+async function ask(program, poolName, preload) {
+  const name = `${poolName}-native`;
+  return preload === undefined
+    ? lines(await run(program, [name], environment))
+    : lines(await run(program, [name, "threads"], { ...environment, LD_PRELOAD: preload }));
+}
+
+function allocationRow({ name, threads, pool_ns, malloc_ns, ratio }, allocator) {
+  const live = LIVE.exec(name);
+  const count = live === null ? 1 : Number(live[2].replaceAll(",", ""));
   return {
     where: "C",
     work: `alloc and free of ${name}`,
-    against: `malloc, free; ${threads === 1 ? "one thread" : `${threads} threads`}`,
+    against: `malloc of ${allocator}; ${threads === 1 ? "one thread" : `${threads} threads`}`,
     ours: pool_ns,
     theirs: malloc_ns,
     unit: "ns",
     kind: "cost",
     figure: ratio,
-    ...(GOALS.includes(name) ? { goal: 1 } : {}),
+    goal: goalOf(allocator, threads, count),
+    series: { plot: "allocation", sizes: live === null ? name : live[1], live: count, allocator, threads },
   };
+}
+
+/** A process of Bun or Deno has threads: that is what counts. In one without, glibc takes no locks. */
+function goalOf(allocator, threads, live) {
+  if (allocator === "glibc") return threads === 1 ? 1 : live === 1 ? 0.4 : 0.7;
+  return live === 1 ? 0.7 : live < 100_000 ? 2 : 1;
+}
+
+// ---------------------------------------------------------------- Boost
+
+async function measureBoost(folder, poolName) {
+  const header = "/usr/include/boost/interprocess/managed_shared_memory.hpp";
+  if (!existsSync(header)) return skip("Boost.Interprocess", `no ${header} (Debian: libboost-dev)`);
+  // Of /usr/include only Boost: the rest is not for this compiler.
+  const include = join(folder, "include");
+  mkdirSync(include);
+  symlinkSync("/usr/include/boost", join(include, "boost"));
+  const program = await compile(folder, "boost.cpp", "-I", include);
+  return lines(await run(program, [`${poolName}-boost`], environment)).map(({ name, pool_ns, boost_ns, ratio }) => ({
+    where: "C",
+    work: `alloc and free of ${name}`,
+    against: "Boost managed_shared_memory",
+    ours: pool_ns,
+    theirs: boost_ns,
+    unit: "ns",
+    kind: "faster",
+    figure: ratio,
+    goal: 5,
+    series: {
+      plot: "allocation",
+      sizes: LIVE.exec(name)?.[1] ?? name,
+      live: Number((LIVE.exec(name)?.[2] ?? "1").replaceAll(",", "")),
+      allocator: "Boost",
+      threads: 1,
+    },
+  }));
+}
+
+// ---------------------------------------------------------------- processes
+
+async function measureProcesses(folder, poolName) {
+  const program = await compile(folder, "processes.c");
+  const results = lines(await run(program, [`${poolName}-processes`], environment));
+  const rows = [];
+  const kinds = { own: "not shared", shared: "shared, so under the lock" };
+  for (const [kind, what] of Object.entries(kinds)) {
+    const all = results.filter((result) => result.name === "processes" && result.kind === kind);
+    const [one] = all;
+    for (const { count, per_second, p999_ns, slowest_ns } of all) {
+      rows.push({
+        where: "C",
+        work: `alloc and release by ${count} ${count === 1 ? "process" : "processes"}, ${what}: all together`,
+        against: "1 process",
+        ours: 1e9 / per_second,
+        theirs: 1e9 / one.per_second,
+        unit: "ns",
+        kind: "faster",
+        figure: per_second / one.per_second,
+        ...(count === 8 ? { goal: 0.8 } : {}),
+        notes: { p999Ns: p999_ns, slowestNs: slowest_ns },
+        series: { plot: "processes", kind: what, count, perSecond: per_second, p999Ns: p999_ns },
+      });
+    }
+  }
+  const section = results.find(({ name }) => name === "section");
+  rows.push(simulate(section.ns));
+  const most = (name, work, goal) => {
+    const found = results.find((result) => result.name === name);
+    if (found === undefined) return skip(work, "no process died with the lock");
+    const ns = found.ms * 1e6;
+    return [{ where: "C", work, against: "", ours: ns, unit: "ns", kind: "most", figure: ns, goal: goal * 1e6 }];
+  };
+  rows.push(...most("reap", "reap of a member that held 100,000 arrays", 50));
+  rows.push(...most("takeover", "takeover of a dead owner's lock, 1,000,000 arrays", 100));
+  return rows;
+}
+
+// ---------------------------------------------------------------- real programs
+
+const programs = [
+  ["git", "git log of 100 commits", "git", ["log", "-p", "--stat", "-100"]],
+  ["python", "Python: JSON of 20,000 objects", "python3", ["-c", "import json; json.loads(json.dumps([{'a': i, 'b': [str(j) for j in range(i % 30)]} for i in range(20000)]))"]],
+  ["node", "Node: start", process.execPath, ["-e", "JSON.parse(JSON.stringify(Array.from({ length: 1e5 }, (_, i) => ({ i }))))"]],
+];
+
+async function measureTraces(folder, poolName) {
+  if (process.platform !== "linux") return skip("allocations of real programs", "they are recorded by LD_PRELOAD");
+  const recorder = join(folder, "recorder.so");
+  const source = join(root, "bench", "trace_recorder.c");
+  await run("zig", ["cc", "-O2", "-shared", "-fPIC", source, "-o", recorder]);
+  const program = await compile(folder, "trace.c");
+  const rows = [];
+  for (const [name, work, command, args] of programs) {
+    const file = join(folder, `${name}.trace`);
+    try {
+      const recording = { ARRAYPOOL_TRACE_FILE: file, LD_PRELOAD: recorder, PYTHONMALLOC: "malloc", GIT_PAGER: "cat" };
+      await run(command, args, recording, 60_000);
+      if (!existsSync(file)) throw new Error("it has recorded nothing");
+    } catch (error) {
+      skip(work, error.message);
+      continue;
+    }
+    rows.push(...await measureTrace(program, file, work, `${poolName}-trace`));
+  }
+  return rows;
+}
+
+async function measureTrace(program, file, work, name) {
+  const once = async (how, least, more = {}) =>
+    lines(await run(program, [file, how, name, `${least}`], { ...environment, ...more }))[0];
+  const rows = [];
+  // All of them, most of which are a few bytes long; and those that could be arrays.
+  for (const [least, which] of [[0, "all allocations"], [1024, "those of 1 KiB and more"]]) {
+    const time = await once("time", least);
+    const about = `${work}, ${which} (${Math.round(time.records / 1000)},000 calls)`;
+    const row = { where: "C", unit: "ns", kind: "cost" };
+    rows.push({
+      ...row,
+      work: about,
+      against: "malloc of glibc; 2 threads",
+      ours: time.pool_ns,
+      theirs: time.malloc_ns,
+      figure: time.ratio,
+      goal: 0.7,
+    });
+    const pool = await once("pool", least);
+    for (const [allocator, library] of [["glibc"], ...peers.slice(0, 1)]) {
+      const preload = library && findLibrary(library);
+      if (library && preload === undefined) continue;
+      const other = await once("malloc", least, preload ? { LD_PRELOAD: preload } : {});
+      rows.push({
+        ...row,
+        work: `${about}: peak memory`,
+        against: `malloc of ${allocator}`,
+        ours: pool.peak_bytes,
+        theirs: other.peak_bytes,
+        unit: "bytes",
+        figure: pool.peak_bytes / other.peak_bytes,
+        goal: 1.15,
+        notes: { askedForBytes: pool.live_bytes },
+      });
+    }
+  }
+  return rows;
 }

@@ -12,7 +12,7 @@ export function table(rows) {
 /** Whether a row is as good as its goal; undefined where it has none. */
 export function isMet({ kind, figure, goal }) {
   if (goal === undefined) return undefined;
-  return kind === "faster" ? figure >= goal : figure <= goal;
+  return kind === "faster" || kind === "least" ? figure >= goal : figure <= goal;
 }
 
 function cellsOf(row) {
@@ -20,16 +20,20 @@ function cellsOf(row) {
   return [row.where, row.work, row.against, figureOf(row), goalOf(row), met === undefined ? "" : met ? "yes" : "NO"];
 }
 
-function figureOf({ kind, figure, ours, theirs }) {
+export function figureOf({ kind, figure, unit, ours, theirs }) {
   if (kind === "size") return bytes(figure);
+  if (kind === "most") return time(figure);
+  if (kind === "least") return `${figure}`;
+  if (unit === "bytes") return `${number(figure)} × the memory (${bytes(ours)}, ${bytes(theirs)})`;
   const ratio = kind === "faster" ? `${number(figure)} × faster` : `${number(figure)} × the time`;
   return `${ratio} (${time(ours)}, ${time(theirs)})`;
 }
 
-function goalOf({ kind, goal }) {
+export function goalOf({ kind, goal }) {
   if (goal === undefined) return "";
   if (kind === "size") return `below ${bytes(goal)}`;
-  return kind === "faster" ? `at least ${goal}` : `at most ${goal.toFixed(1)}`;
+  if (kind === "most") return `at most ${time(goal)}`;
+  return kind === "faster" || kind === "least" ? `at least ${goal}` : `at most ${goal}`;
 }
 
 const number = (value) => value < 0.1 ? value.toPrecision(1) : value < 10 ? value.toFixed(2) : value.toFixed(0);

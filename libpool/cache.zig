@@ -85,6 +85,11 @@ pub const Cache = extern struct {
     pub fn makeRoom(cache: *Cache, view: *const View, granules: u32) Corrupt!void {
         if (granules > cache.granules_limit) return;
         if (cache.counts[granules] == count_max) return cache.free(view, granules, count_max / 2);
+        return cache.freeAll(view);
+    }
+
+    pub fn freeAll(cache: *Cache, view: *const View) Corrupt!void {
+        if (cache.granules == 0) return;
         for (1..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), 0);
     }
 

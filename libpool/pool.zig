@@ -506,14 +506,16 @@ pub const Pool = struct {
         return try pool.takeUnmerged(request) orelse try pool.grow(request);
     }
 
-    /// Memory that waits unmerged in quick lists is used up before the pool grows.
+    /// Memory that waits unmerged in quick lists, and in this member's cache, is used up before the pool grows.
     fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
         if (try pool.takeAnyLocked(request)) |array| return array;
-        const worth_it = @max(request.granules, (1 << 20) / layout.granule_bytes);
-        if (pool.view.lists.quick_granules.get() < worth_it) return null; // without the lock: a guess
+        const worth_it = @max(request.granules, (256 << 10) / layout.granule_bytes);
+        const unmerged = pool.view.lists.quick_granules.get() +| pool.cache.granules; // without the lock: a guess
+        if (unmerged < worth_it) return null;
         {
             try pool.acquire();
             defer pool.unlock();
+            try pool.cache.freeAll(&pool.view);
             try free_lists.flush(&pool.view);
         }
         return pool.takeAnyLocked(request);
