@@ -1,7 +1,8 @@
 // npm run bench: measures arraypool against what one would use without it, prints a table, and writes the figures to
 // bench/results/. Exits with 1 if something fails; a goal that is missed only says so.
 //
-//     npm run bench                          everything, about three minutes
+//     npm run bench                          everything, about seven minutes
+//     npm run bench -- --docs                and writes the figures and plots of docs/performance.md
 //     node bench/run.mjs native arrays       only these parts (the library must be built)
 //
 // Every figure is a ratio of two things measured in turn in the same run. Compare figures, not times, between machines.
@@ -15,6 +16,7 @@ import { measureLibraries } from "./libraries.mjs";
 import { describeMachine, root, runtimes } from "./machine.mjs";
 import { measureNative } from "./native.mjs";
 import { killAll, run } from "./process.mjs";
+import { report } from "./report.mjs";
 import { isMet, table } from "./table.mjs";
 
 // Pools of this run have it in their names.
@@ -45,7 +47,8 @@ const parts = {
   demo: inBoth(measureDemo),
 };
 
-const wanted = process.argv.slice(2);
+const wanted = process.argv.slice(2).filter((argument) => argument !== "--docs");
+const forDocs = process.argv.includes("--docs");
 for (const part of wanted) {
   if (!Object.hasOwn(parts, part)) throw new RangeError(`there is ${Object.keys(parts).join(", ")}, but no ${part}`);
 }
@@ -89,6 +92,7 @@ const file = write();
 const goals = rows.filter(({ met }) => met !== undefined);
 console.log(`${goals.filter(({ met }) => met).length} of ${goals.length} goals met; all figures are in ${file}`);
 for (const failure of failures) console.log(`FAILED: ${failure}`);
+if (forDocs) await report(join(root, file));
 process.exit(failures.length > 0 ? 1 : 0);
 
 /** The rows that a script of this folder prints. */
