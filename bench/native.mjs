@@ -173,8 +173,14 @@ async function measureProcesses(folder, poolName) {
 
 const programs = [
   ["git", "git log of 100 commits", "git", ["log", "-p", "--stat", "-100"]],
-  ["python", "Python: JSON of 20,000 objects", "python3", ["-c", "import json; json.loads(json.dumps([{'a': i, 'b': [str(j) for j in range(i % 30)]} for i in range(20000)]))"]],
-  ["node", "Node: start", process.execPath, ["-e", "JSON.parse(JSON.stringify(Array.from({ length: 1e5 }, (_, i) => ({ i }))))"]],
+  ["python", "Python: JSON of 20,000 objects", "python3", [
+    "-c",
+    "import json; json.loads(json.dumps([{'a': i, 'b': [str(j) for j in range(i % 30)]} for i in range(20000)]))",
+  ]],
+  ["node", "Node: start", process.execPath, [
+    "-e",
+    "JSON.parse(JSON.stringify(Array.from({ length: 1e5 }, (_, i) => ({ i }))))",
+  ]],
 ];
 
 async function measureTraces(folder, poolName) {

@@ -61,9 +61,19 @@ function plots(rows) {
 }
 
 const common = {
-  config: { background: "white", font: "sans-serif", axis: { labelFontSize: 11, titleFontSize: 12 }, legend: { labelFontSize: 11, labelLimit: 260 } },
+  config: {
+    background: "white",
+    font: "sans-serif",
+    axis: { labelFontSize: 11, titleFontSize: 12 },
+    legend: { labelFontSize: 11, labelLimit: 260 },
+  },
 };
-const log = (title, format) => ({ type: "quantitative", scale: { type: "log" }, title, axis: { format, gridOpacity: 0.4 } });
+const log = (title, format) => ({
+  type: "quantitative",
+  scale: { type: "log" },
+  title,
+  axis: { format, gridOpacity: 0.4 },
+});
 
 /** Per way and size the median time to a child and back. */
 function transfer(rows) {
@@ -138,7 +148,12 @@ function processes(rows) {
     mark: { type: "line", point: true },
     encoding: {
       x: { field: "count", type: "ordinal", title: "processes at once" },
-      y: { field: "perSecond", type: "quantitative", title: "alloc and release per second, all together", axis: { format: "~s" } },
+      y: {
+        field: "perSecond",
+        type: "quantitative",
+        title: "alloc and release per second, all together",
+        axis: { format: "~s" },
+      },
       color: { field: "kind", type: "nominal", title: "arrays" },
     },
   };

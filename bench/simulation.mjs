@@ -26,7 +26,9 @@ export function simulate(sectionNs) {
     counts[work] = CORES;
     for (let members = 1; members <= CORES; members++) {
       series.push({ work, members, perSecond: rate(members) * 1e9 });
-      if (members > 1 && counts[work] === CORES && rate(members) - rate(members - 1) < alone / 2) counts[work] = members - 1;
+      if (members > 1 && counts[work] === CORES && rate(members) - rate(members - 1) < alone / 2) {
+        counts[work] = members - 1;
+      }
     }
   }
   const least = Math.min(...Object.values(counts));
