@@ -110,7 +110,10 @@ for (const [name, suite] of Object.entries(suites)) {
     console.log(`${name}: not run, ${suite.needs[0]} is not installed (apt-get install ${suite.needs[2]})\n`);
     continue;
   }
-  if (suite.prepare) await run(suite.prepare);
+  if (suite.prepare && (await run(suite.prepare)).code !== 0) {
+    add(name, 0, 1);
+    continue;
+  }
   const { code, output } = await run(suite.command, suite.env);
   const { passed, failed } = suite.count(output);
   const broken = (code !== 0 || passed === 0) && failed === 0;
