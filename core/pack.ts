@@ -23,7 +23,7 @@ import {
 import { PoolError } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { memberFor, openReference, Pool } from "./pool.ts";
-import { claimOn, describeView, isSharedArray, ownHoldOf } from "./shared_array.ts";
+import { claimOn, describeView, isOfAnotherVersion, isSharedArray, ownHoldOf } from "./shared_array.ts";
 import { anyProperty, copyMessage, isContainer, ownData, UNTOUCHED, walkMessage } from "./walk.ts";
 
 declare const message: unique symbol;
@@ -47,7 +47,7 @@ const claimsOfDescriptor = new WeakMap<object, number>();
  * until it is unpacked or `ttlMs` are over.
  *
  * @throws {PoolError} `ERR_RELEASED` for an array that was released, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
- * @throws {TypeError} for a message that contains itself.
+ * @throws {TypeError} for a message that contains itself, or an array of another version of the package.
  * @throws {RangeError} for one that is nested more than 1024 deep.
  *
  * @example
@@ -83,6 +83,11 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
       const descriptor = claimedChannel(value, claimOnce);
       if (checked.claims > 1) claimsOfDescriptor.set(descriptor, checked.claims);
       return descriptor;
+    }
+    if (isOfAnotherVersion(value)) {
+      throw new TypeError(
+        "the message has an array of another version of arraypool, which this program has besides: pack() it with that version, or install one version for both",
+      );
     }
     return value instanceof Pool ? value.toJSON() : UNTOUCHED;
   };

@@ -222,6 +222,9 @@ interface SharedClass {
   placeOf(value: object): Place | undefined;
 }
 
+/** By which versions of the package know each other's arrays. */
+const MARK = Symbol.for("arraypool array");
+
 /** The two classes of an element type. `Uint8Array` stands for its class in their types. */
 function sharedClass(type: ElementType): SharedClass {
   class View extends type.class {
@@ -334,6 +337,7 @@ function sharedClass(type: ElementType): SharedClass {
   for (const { prototype } of [View, Owner]) {
     Object.defineProperty(prototype, "constructor", { value: type.class, writable: true, configurable: true });
   }
+  Object.defineProperty(View.prototype, MARK, { value: true });
   return {
     owner: Owner as unknown as SharedClass["owner"],
     placeOf: (value) => View.placeOf(value),
@@ -396,6 +400,11 @@ export function allocate(member: Member, type: ElementType, shape: unknown, zero
  */
 export function isSharedArray(value: unknown): value is SharedView {
   return placeOf(value) !== undefined;
+}
+
+/** Whether a value is an array of another version of the package, which this program has besides. */
+export function isOfAnotherVersion(value: object): boolean {
+  return ArrayBuffer.isView(value) && MARK in value && !isSharedArray(value);
 }
 
 /** The hold of a SharedArray; undefined for slices, and for anything else. */

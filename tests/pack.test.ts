@@ -448,3 +448,11 @@ test("attach() of what is no descriptor says what to do", () =>
     });
     assert.ok(pool instanceof Pool);
   }));
+
+test("an array of another version of the package is not copied in silence", () => {
+  const theirs = Object.defineProperty(new Float64Array(3), Symbol.for("arraypool array"), { value: true });
+  assert.throws(() => pack({ list: [theirs] }), {
+    name: "TypeError",
+    message: /another version.*one version for both/,
+  });
+});

@@ -144,6 +144,11 @@ test(
             if (same === pool || pool.stats().members !== 2) throw new Error("one version for the other");
             // Of the one that made it; to the other it is an ordinary array.
             if (like.knows(array)) throw new Error("an array of two versions");
+            try {
+              like.send({ array });
+            } catch (error) {
+              console.log(error.name, /another version.*with that version/.test(error.message));
+            }
             const text = JSON.stringify((await import("arraypool")).pack({ array }));
             using got = like.receive(text);
             got.array[0] = 5;
@@ -167,7 +172,7 @@ test(
           for (const command of Object.values(runtimes)) {
             assert.equal(
               await succeed([...command, "main.js"], { cwd: folder }),
-              "ERR_LAYOUT_VERSION true false true\nERR_LAYOUT_VERSION true 5 1\n",
+              "TypeError true\nERR_LAYOUT_VERSION true false true\nERR_LAYOUT_VERSION true 5 1\n",
             );
           }
         }),
