@@ -118,8 +118,7 @@ function packageJson() {
         types: "./mod.d.ts",
         bun: "./bun/mod.js",
         deno: "./deno/mod.js",
-        // What is bundled "for Node" runs in Bun and Deno, too: this one finds out where it is.
-        node: "./mod.js",
+        node: "./node/mod.js",
         default: "./mod.js",
       },
       "./package.json": "./package.json",

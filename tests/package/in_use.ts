@@ -5,11 +5,14 @@ import { cpSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, wri
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { assert, test, until } from "../support/harness.ts";
+import { flagsOf } from "../support/programs.ts";
 import { mayMount } from "../support/small_shm.ts";
 import {
   bun,
+  commands,
   deno,
   jsrFolder,
+  node,
   ONE_PROCESS_PRINTS,
   oneProcess,
   packFolder,
@@ -27,7 +30,6 @@ import {
 } from "./support.ts";
 
 const LIMIT_MS = 120_000;
-const runtimes = { bun: [bun], deno: [deno, "run", "-A", "--no-check"] };
 
 /** A project with the package installed. */
 function withInstalled(files: Record<string, unknown>, use: (folder: string) => Promise<unknown>): Promise<void> {
@@ -76,7 +78,7 @@ test(
     `,
     }, async (folder) => {
       await unpackInto(join(folder, "node_modules/has-own/node_modules/arraypool"), await tarball());
-      for (const command of Object.values(runtimes)) {
+      for (const command of Object.values(commands)) {
         assert.equal(await succeed([...command, "main.js"], { cwd: folder }), "2 1\n");
       }
     }),
@@ -169,7 +171,7 @@ test(
           });
           const cache = ["--cache", join(folder, "cache"), "--registry", registry];
           await succeed(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", ...cache], { cwd: folder });
-          for (const command of Object.values(runtimes)) {
+          for (const command of Object.values(commands)) {
             assert.equal(
               await succeed([...command, "main.js"], { cwd: folder }),
               "TypeError true\nERR_LAYOUT_VERSION true false true\nERR_LAYOUT_VERSION true 5 1\n",
@@ -220,23 +222,23 @@ test("the package is imported in Workers, and never in the main thread", () =>
     "worker.js": `
       import { pack, Pool, unpack } from "arraypool";
       let pool, array;
-      self.onmessage = ({ data }) => {
+      globalThis.onmessage = ({ data }) => {
         if (data === "make") {
           pool = Pool.create({ capacity: "4M" });
           array = pool.alloc(Float32Array, 4);
-          self.postMessage(pack({ array }));
+          postMessage(pack({ array }));
         } else if (data === "read") {
-          self.postMessage(array[0]);
+          postMessage(array[0]);
           pool.close();
         } else {
           using got = unpack(data);
           got.array[0] = 2.5;
-          self.postMessage("done");
+          postMessage("done");
         }
       };
     `,
   }, async (folder) => {
-    for (const command of Object.values(runtimes)) {
+    for (const command of [commands.bun, commands.deno, [node, ...flagsOf("node")]]) {
       assert.equal(await succeed([...command, "main.js"], { cwd: folder }), "2.5\n");
     }
   }), LIMIT_MS);
@@ -321,6 +323,7 @@ for (
       [bun, "--hot", "--no-clear-screen"],
       `globalThis.pool ??= Pool.create({ name: ${NAME}, capacity: "4M" })`,
     ],
+    ["node --watch", [node, "--watch", "--watch-preserve-output"], `Pool.create({ name: ${NAME}, capacity: "4M" })`],
     ["bun --watch", [bun, "--watch", "--no-clear-screen"], `Pool.create({ name: ${NAME}, capacity: "4M" })`],
     [
       "deno run --watch",
@@ -342,9 +345,13 @@ for (
             void seen.catch(() => {}).then(() => isOver = true);
             // Again after a while: the program may have printed before it began to watch.
             while (generation > 0 && !isOver) {
-              // As editors save: a new file in the old one's place.
-              write(folder, { "main.new": reloaded(make).replace("generation = 0", `generation = ${generation}`) });
-              renameSync(join(folder, "main.new"), join(folder, "main.js"));
+              const text = reloaded(make).replace("generation = 0", `generation = ${generation}`);
+              if (command[0] === node) write(folder, { "main.js": text }); // Node loses sight of a file that is replaced
+              else {
+                // As editors save: a new file in the old one's place.
+                write(folder, { "main.new": text });
+                renameSync(join(folder, "main.new"), join(folder, "main.js"));
+              }
               await until(() => isOver, "it is loaded", 2000).catch(() => {});
             }
             loads.push(await seen);
@@ -376,8 +383,7 @@ test("a read-only machine is no obstacle: nothing is written but to /dev/shm", (
         cwd: folder,
       });
     for (const file of ["one.ts", "elsewhere/one.js"]) {
-      assert.equal(await inside(bun, file), ONE_PROCESS_PRINTS);
-      assert.equal(await inside(deno, "run", "-A", "--no-check", file), ONE_PROCESS_PRINTS);
+      for (const command of Object.values(commands)) assert.equal(await inside(...command, file), ONE_PROCESS_PRINTS);
     }
   });
 }, LIMIT_MS);
@@ -391,7 +397,7 @@ test("Windows, and processors for which there is no library: the import says wha
       await import("arraypool");
     `,
   }, async (folder) => {
-    for (const command of Object.values(runtimes)) {
+    for (const command of Object.values(commands)) {
       for (
         const [platform, arch, says] of [
           ["win32", "x64", /PoolError: arraypool runs in .* on Linux and macOS.*not on win32-x64: .*WSL 2/],
@@ -411,8 +417,9 @@ test("where there can be no file in memory, the library is loaded from one that 
   const script = `
     import { bun } from ${at("bun/ffi.ts")};
     import { deno } from ${at("deno/ffi.ts")};
+    import { node } from ${at("node/ffi.ts")};
     import { loadLibrary } from ${at("library/load.ts")};
-    const here = bun.isHere() ? bun : deno;
+    const here = [bun, deno, node].find((runtime) => runtime.isHere());
     let path = "";
     const native = loadLibrary({
       ...here,
@@ -427,7 +434,13 @@ test("where there can be no file in memory, the library is loaded from one that 
   return withProject(async (folder) => {
     write(folder, { "script.js": script });
     const before = temporary();
-    for (const command of [[bun, "script.js"], ["sh", "-c", `exec ${deno} run --no-prompt --allow-ffi script.js`]]) {
+    for (
+      const command of [
+        [bun, "script.js"],
+        [...commands.node, "script.js"],
+        ["sh", "-c", `exec ${deno} run --no-prompt --allow-ffi script.js`],
+      ]
+    ) {
       assert.equal(await succeed(command, { cwd: folder }), "true /tmp/arraypool-XXXXXX\n");
     }
     assert.deepEqual(temporary().filter((name) => !before.includes(name)), []);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { assert, test } from "../support/harness.ts";
 import {
   bun,
+  commands,
   deno,
   npmFolder,
   ONE_PROCESS_PRINTS,
@@ -74,7 +75,9 @@ test(
       for (const name of ["0.js", "1.js", "2.js"]) {
         assert.equal(await succeed([bun, name], { cwd: elsewhere }), "7\n", name);
       }
-      assert.equal(await succeed([deno, "run", "-A", "1.js"], { cwd: elsewhere }), "7\n");
+      for (const command of [commands.deno, commands.node]) {
+        assert.equal(await succeed([...command, "1.js"], { cwd: elsewhere }), "7\n");
+      }
     }),
   LIMIT_MS,
 );
@@ -110,7 +113,7 @@ test("require() finds the package, too", () =>
   withInstalled(async (folder) => {
     const code = oneProcess.replace(/import (.*) from (.*);/, "const $1 = require($2);").replaceAll(/<\{.*?\}>/g, "");
     write(folder, { "one.cjs": code });
-    for (const command of [[bun, "one.cjs"], [deno, "run", "-A", "one.cjs"]]) {
+    for (const command of Object.values(commands).map((start) => [...start, "one.cjs"])) {
       assert.equal(await succeed(command, { cwd: folder }), ONE_PROCESS_PRINTS);
     }
   }), LIMIT_MS);

@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { until } from "../support/harness.ts";
-import { installed, root } from "../support/programs.ts";
+import { installed, root, type Runtime } from "../support/programs.ts";
 
 export { root };
 export const npmFolder: string = join(root, "dist/npm");
@@ -16,6 +16,12 @@ export const jsrFolder: string = join(root, "dist/jsr");
 export const bun: string = installed("bun");
 export const deno: string = installed("deno");
 export const node: string = installed("node");
+/** The commands that run a script of a project. */
+export const commands: Readonly<Record<Runtime, readonly string[]>> = {
+  bun: [bun],
+  deno: [deno, "run", "-A", "--no-check"],
+  node: [node],
+};
 
 export interface Result {
   code: number | null;
@@ -28,12 +34,15 @@ export interface RunOptions {
   input?: string;
 }
 
+/** That programs print nothing but what they mean to. */
+const quiet = { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", NODE_OPTIONS: "--disable-warning=ExperimentalWarning" };
+
 /** Runs a command to its end. Nothing blocks meanwhile: a server of this process may have to answer it. */
 export function run(
   [program, ...args]: string[],
   { cwd = root, env = {}, input = "" }: RunOptions = {},
 ): Promise<Result> {
-  const inherited = { ...process.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" } as Record<string, string>;
+  const inherited = { ...process.env, ...quiet } as Record<string, string>;
   delete inherited["FORCE_COLOR"];
   return new Promise((resolve, reject) => {
     const child = spawn(program!, args, { cwd, env: { ...inherited, ...env } });
@@ -64,7 +73,7 @@ export class Program {
     this.#child = spawn(program!, args, {
       cwd,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1" },
+      env: { ...process.env, ...quiet },
     });
     this.#child.stdout!.setEncoding("utf8").on("data", (text: string) => this.#output += text);
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => this.#output += text);
