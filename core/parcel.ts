@@ -16,7 +16,7 @@ import type { Hold, Place } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { pack, release } from "./pack.ts";
 import { openReference, Pool } from "./pool.ts";
-import { assertNotReleased, makeOwner, placeOf, type SharedView } from "./shared_array.ts";
+import { assertNotReleased, isOfAnotherVersion, makeOwner, placeOf, type SharedView } from "./shared_array.ts";
 import { shapeLength } from "./shape.ts";
 
 /** At the sender. */
@@ -54,6 +54,7 @@ export class Parcel implements Outgoing {
       if (hold.member !== this.#member || hold.released) return this.#refer(value);
       return this.#add(value, hold, null);
     }
+    if (isOfAnotherVersion(value)) return this.#refer(value); // pack() says what is wrong
     return value instanceof Pool ? { reference: value.toJSON() } : undefined;
   }
 

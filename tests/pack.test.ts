@@ -449,10 +449,14 @@ test("attach() of what is no descriptor says what to do", () =>
     assert.ok(pool instanceof Pool);
   }));
 
-test("an array of another version of the package is not copied in silence", () => {
-  const theirs = Object.defineProperty(new Float64Array(3), Symbol.for("arraypool array"), { value: true });
-  assert.throws(() => pack({ list: [theirs] }), {
-    name: "TypeError",
-    message: /another version.*one version for both/,
-  });
-});
+test("an array of another version of the package is not copied in silence", () =>
+  withPool((pool) => {
+    const theirs = Object.defineProperty(new Float64Array(3), Symbol.for("arraypool array"), { value: true });
+    using channel = pool.channel();
+    for (const send of [pack, (message: unknown) => channel.send(message)]) {
+      assert.throws(() => send({ list: [theirs] }), {
+        name: "TypeError",
+        message: /another version.*one version for both/,
+      });
+    }
+  }));
