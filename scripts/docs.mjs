@@ -80,7 +80,8 @@ function comment(jsDoc) {
   return lines;
 }
 
-const inline = (text) => linked(text.trim().replaceAll(/\s*\n\s*/g, " "));
+const inline = (text) =>
+  linked(text.trim().replaceAll(/\s*\n\s*/g, " ").replaceAll(/@throws \{([^}]+)\}/g, "Throws `$1`:"));
 /** Error codes lead to what to do about them. */
 const linked = (text) => text.replaceAll(/`(ERR_\w+)`/g, (all, name) => `[${all}](troubleshooting.md#${name.toLowerCase()})`);
 

@@ -65,6 +65,9 @@ async function messages(): Promise<Message[]> {
   await made(abi.AP_ERR_NONCE);
   await made(abi.AP_ERR_NOT_HELD);
   await made(abi.AP_ERR_BUSY, { pid: 4711 });
+  await made(abi.AP_ERR_CLOSED);
+  await made(abi.AP_ERR_MORE);
+  await made(abi.AP_ERR_WAIT);
   await made(abi.AP_ERR_MEMBERS);
   await made(abi.AP_ERR_CORRUPT);
   await made(abi.AP_ERR_PERMISSION);
@@ -103,6 +106,10 @@ async function messages(): Promise<Message[]> {
     structuredClone(moved.buffer, { transfer: [moved.buffer] });
     await thrown(() => moved.share());
     moved.release();
+    const channel = pool.channel();
+    channel.release();
+    await thrown(() => channel.send(1));
+    await thrown(() => channel.toJSON());
     using damaged = pool.alloc(Uint8Array, 100);
     const at = BLOCKS_AT + damaged.share({ claims: 0 }).block * 64;
     const next = readU32(name, at);
@@ -116,7 +123,9 @@ async function messages(): Promise<Message[]> {
     using pool = Pool.create({ name, capacity: "1M" });
     const prices = pool.alloc(Float64Array, 3);
     const descriptor = prices.share({ claims: 0 });
+    const channel = pool.channel();
     pool.close();
+    found.push(await messageOf(() => channel.send(1), name));
     found.push(await messageOf(() => prices.share(), name));
     found.push(await messageOf(() => pool.alloc(Uint8Array, 1), name));
     found.push(await messageOf(() => attach(descriptor), name));
