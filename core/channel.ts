@@ -42,8 +42,9 @@ import { Parcel, Unloading } from "./parcel.ts";
 import type { Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
-import { isContainer } from "./walk.ts";
 import { checkTimeout } from "./wait.ts";
+import { Line, RECEIVERS, SENDERS } from "./line.ts";
+import { isContainer } from "./walk.ts";
 
 /** What a channel is to be like. */
 export interface ChannelOptions {
@@ -65,6 +66,18 @@ export interface SendOptions {
 export interface ReceiveOptions {
   /** Milliseconds to wait for one. Default without limit. */
   timeoutMs?: number;
+}
+
+/** How a message is sent without blocking. */
+export interface SendAsyncOptions extends SendOptions {
+  /** Ends the waiting with its reason; then the message is not sent. */
+  signal?: AbortSignal;
+}
+
+/** How a message is received without blocking. */
+export interface ReceiveAsyncOptions extends ReceiveOptions {
+  /** Ends the waiting with its reason; then no message is taken. */
+  signal?: AbortSignal;
 }
 
 /** How much is in a channel, and was. */
@@ -98,6 +111,8 @@ const CAPACITY_DEFAULT = 256;
 const MESSAGE_BYTES_DEFAULT = 1 << 20;
 const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
 const BUFFER_BYTES = 64 << 10;
+/** Of a message that waits for room. */
+const BUFFER_BYTES_LATER = 512;
 
 // One for all channels of a realm: what a call puts there is done with when it returns.
 let buffer: Codec | undefined;
@@ -128,13 +143,14 @@ let holdOf: (channel: Channel) => Hold;
  * }
  * ```
  */
-export class Channel<T = unknown> implements Iterable<Unpacked<T>>, Disposable {
+export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterable<Unpacked<T>>, Disposable {
   /** How many messages fit. */
   readonly capacity: number;
   /** Bytes that a message may have, without its arrays. */
   readonly maxMessageBytes: number;
   readonly #hold: Hold;
   readonly #member: Member;
+  readonly #lines: [Line | undefined, Line | undefined] = [undefined, undefined];
 
   static {
     make = (hold, capacity, maxMessageBytes) => new Channel(MAKING, hold, capacity, maxMessageBytes);
@@ -209,6 +225,65 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, Disposable {
   }
 
   /**
+   * As `send`, without blocking: a promise. What is sent so is sent in the order of the calls. The message is encoded at once; its arrays
+   * have to be held until it is sent. Waiting keeps the process alive.
+   *
+   * @throws {TypeError | RangeError | PoolError} As `send`. @throws The reason of `signal` when it is aborted.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>({ capacity: 1 });
+   * const sent = [1, 2, 3].map((number) => numbers.sendAsync(number));
+   * console.log(await numbers.receiveAsync(), await numbers.receiveAsync()); // 1 2
+   * await Promise.all(sent);
+   * ```
+   */
+  async sendAsync(message: T, options: SendAsyncOptions = {}): Promise<void> {
+    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
+    const move = checkFlag(options.move, "move");
+    const signal = checkSignal(options.signal);
+    const line = this.#line(SENDERS);
+    if (line.isEmpty) {
+      const result = this.#send(message, 0, move);
+      if (result === 0) return;
+      if (result !== AP_ERR_WAIT) throw this.#failed(result);
+    }
+    await this.#sendLater(line, message, timeoutMs, move, signal);
+  }
+
+  async #sendLater(
+    line: Line,
+    message: T,
+    timeoutMs: number,
+    move: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const parcel = new Parcel(this, this.#member);
+    try {
+      this.#live();
+      const codec = new Codec(BUFFER_BYTES_LATER);
+      const bytes = this.#encode(codec, message, parcel, move);
+      await line.wait(timeoutMs, signal, (settle) => {
+        this.#live();
+        const { library } = this.#member;
+        const { block } = this.#hold;
+        const result = library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, parcel.count, 0);
+        if (result === AP_ERR_WAIT) return false;
+        if (result < 0) throw this.#failed(result);
+        settle(undefined);
+        return true;
+      });
+    } catch (error) {
+      parcel.undo();
+      throw error;
+    }
+    if (move) parcel.release();
+  }
+
+  /**
    * Receives the next message; waits for one. Its arrays are this realm's from then on: `using job = channel.receive()`
    * releases them.
    *
@@ -265,6 +340,63 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, Disposable {
     if (result === AP_ERR_WAIT) return undefined;
     if (result < 0) throw this.#failed(result);
     return this.#received(result, how);
+  }
+
+  /**
+   * As `receive`, without blocking: a promise. Who asks first is served first. Waiting keeps the process alive.
+   *
+   * @throws {PoolError} As `receive`. @throws The reason of `signal` when it is aborted.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>();
+   * const first = numbers.receiveAsync();
+   * numbers.send(1);
+   * console.log(await first); // 1
+   * ```
+   */
+  receiveAsync(options: ReceiveAsyncOptions & { ack: true }): Promise<Delivery<T>>;
+  receiveAsync(options?: ReceiveAsyncOptions): Promise<Unpacked<T>>;
+  async receiveAsync(options: ReceiveAsyncOptions & { ack?: boolean } = {}): Promise<Unpacked<T> | Delivery<T>> {
+    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
+    const how = checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
+    const signal = checkSignal(options.signal);
+    return await this.#receiveLater(how, timeoutMs, signal);
+  }
+
+  #receiveLater(
+    how: number,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Unpacked<T> | Delivery<T>> {
+    return this.#line(RECEIVERS).wait(timeoutMs, signal, (settle) => {
+      const result = this.#receive(how, 0);
+      if (result === AP_ERR_WAIT) return false;
+      if (result < 0) throw this.#failed(result);
+      settle(this.#received(result, how));
+      return true;
+    });
+  }
+
+  /** Messages as they come, until the channel is closed and empty; does not block. */
+  [Symbol.asyncIterator](): AsyncIterator<Unpacked<T>> {
+    return {
+      next: async () => {
+        try {
+          return { done: false, value: await this.#receiveLater(AP_RECEIVE, Infinity, undefined) as Unpacked<T> };
+        } catch (error) {
+          if (this.#hold.released || !isClosed(error)) throw error;
+          return { done: true, value: undefined };
+        }
+      },
+    };
+  }
+
+  #line(side: 0 | 1): Line {
+    return this.#lines[side] ??= new Line(this.#member, this.#hold, side, () => this.#live());
   }
 
   /** Messages as they come, until the channel is closed and empty. Blocks: for a Worker or a process that only computes. */
@@ -589,6 +721,17 @@ function checkOptions<O extends object>(options: O): O {
     throw new TypeError(`options must be an object, not ${quote(options)}`);
   }
   return options;
+}
+
+function isClosed(error: unknown): boolean {
+  return error instanceof PoolError && error.code === "ERR_CLOSED";
+}
+
+function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  if (!(signal instanceof AbortSignal)) throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
+  signal.throwIfAborted();
+  return signal;
 }
 
 function checkFlag(value: unknown, what: string): boolean {

@@ -1,7 +1,16 @@
 /** Everything that is public, once. */
 
 export { attach } from "./attach.ts";
-export type { Channel, ChannelOptions, ChannelStats, Delivery, ReceiveOptions, SendOptions } from "./channel.ts";
+export type {
+  Channel,
+  ChannelOptions,
+  ChannelStats,
+  Delivery,
+  ReceiveAsyncOptions,
+  ReceiveOptions,
+  SendAsyncOptions,
+  SendOptions,
+} from "./channel.ts";
 export type { ChannelDescriptor, Descriptor, ShareOptions } from "./descriptor.ts";
 export type { DType, TypedArray, TypedArrayClass, TypedArrays } from "./dtype.ts";
 export { PoolError, type PoolErrorCode } from "./errors.ts";

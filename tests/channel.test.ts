@@ -4,6 +4,7 @@ import { attach, type Channel, isSharedArray, pack, Pool, type SharedArray, unpa
 import {
   assert,
   type Child,
+  rejectsPoolError,
   runtime,
   runtimes,
   sleep,
@@ -451,9 +452,142 @@ test("a message with ack stays until it is acknowledged, and comes back if it is
     assertLeavesNothing(pool);
   }));
 
+// ---------------------------------------------------------------- without blocking
+
+test("sendAsync and receiveAsync keep their order, and wait for each other", () =>
+  withPool(async (pool) => {
+    {
+      using channel = pool.channel<number>({ capacity: 2 });
+      const received = Promise.all(Array.from({ length: 20 }, () => channel.receiveAsync()));
+      const sent = Array.from({ length: 20 }, (_, i) => channel.sendAsync(i));
+      assert.deepEqual(await received, Array.from({ length: 20 }, (_, i) => i));
+      await Promise.all(sent);
+      // More than there is room for, before anybody receives.
+      const more = Array.from({ length: 10 }, (_, i) => channel.sendAsync(i));
+      for (let i = 0; i < 10; i++) assert.equal(await channel.receiveAsync(), i);
+      await Promise.all(more);
+      using array = pool.alloc(Float64Array, 5);
+      channel.send(0);
+      channel.send(1);
+      const moved = (channel as Channel<unknown>).sendAsync({ array }, { move: true });
+      assert.equal(array.length, 5);
+      for (let i = 0; i < 2; i++) await channel.receiveAsync();
+      await moved;
+      assert.equal(array.length, 0);
+      using message = await channel.receiveAsync() as unknown as { array: Float64Array } & Disposable;
+      assert.equal(message.array.length, 5);
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("what waits without blocking ends with its signal, its time, its channel and its pool", async () => {
+  await withPool(async (pool) => {
+    const channel = pool.channel<number>({ capacity: 1 });
+    const abort = new AbortController();
+    const waits = [channel.receiveAsync({ signal: abort.signal }), channel.receiveAsync()];
+    await sleep(20);
+    abort.abort(new Error("enough"));
+    await assert.rejects(waits[0]!, { message: "enough" });
+    channel.send(7);
+    assert.equal(await waits[1], 7);
+    await assert.rejects(channel.receiveAsync({ signal: AbortSignal.abort(new Error("before")) }), {
+      message: "before",
+    });
+    await rejectsPoolError(() => channel.receiveAsync({ timeoutMs: 30 }), "ERR_TIMEOUT");
+    await rejectsPoolError(() => channel.receiveAsync({ timeoutMs: 700 }), "ERR_TIMEOUT");
+    channel.send(1);
+    await rejectsPoolError(() => channel.sendAsync(2, { timeoutMs: 30 }), "ERR_TIMEOUT");
+    await assert.rejects(channel.receiveAsync({ timeoutMs: -1 }), RangeError);
+    await assert.rejects(channel.sendAsync(1, { signal: 5 as never }), TypeError);
+    assert.equal(channel.stats().messages, 2);
+
+    assert.equal(await channel.receiveAsync(), 1);
+    const closed = channel.receiveAsync();
+    const released = pool.channel<number>();
+    const waiting = released.receiveAsync();
+    await sleep(20);
+    channel.close();
+    await rejectsPoolError(() => closed, "ERR_CLOSED");
+    released.release();
+    await rejectsPoolError(() => waiting, "ERR_RELEASED");
+    await rejectsPoolError(() => channel.sendAsync(1), "ERR_CLOSED");
+    channel.release();
+    assertLeavesNothing(pool);
+  });
+  await withName(async (name) => {
+    const pool = Pool.create({ name, capacity: "1M" });
+    const waiting = pool.channel().receiveAsync();
+    await sleep(20);
+    pool.close();
+    await rejectsPoolError(() => waiting, "ERR_CLOSED");
+  });
+});
+
+test("for await ends when the channel is closed and empty", () =>
+  withPool(async (pool) => {
+    {
+      using channel = pool.channel<{ id: number }>({ capacity: 3 });
+      const seen: number[] = [];
+      const receiving = (async () => {
+        for await (const { id } of channel) seen.push(id);
+      })();
+      for (let id = 0; id < 30; id++) await channel.sendAsync({ id });
+      await sleep(30);
+      await channel.sendAsync({ id: 30 });
+      channel.close();
+      await receiving;
+      assert.deepEqual(seen, Array.from({ length: 31 }, (_, i) => i));
+    }
+    assertLeavesNothing(pool);
+  }));
+
+test("who sleeps in its event loop gets what a dead receiver had not acknowledged", () =>
+  withPool(async (pool) => {
+    using arrays = pool.channel<{ array: Float64Array; value: number }>();
+    using servant = new Servant(pool, "bun");
+    arrays.send({ array: pool.alloc(Float64Array, 100).fill(9), value: 9 }, { move: true });
+    servant.tell({ do: "take with ack", arrays });
+    assert.equal(await servant.answer(), 9);
+    const again = arrays.receiveAsync({ ack: true, timeoutMs: 30_000 });
+    await sleep(50);
+    await servant.child.kill();
+    using delivery = await again;
+    assert.equal(delivery.message.array[99], 9);
+    delivery.ack();
+  }));
+
 // ---------------------------------------------------------------- processes
 
 for (const other of runtimes) {
+  test(`a process of ${other} with a channel that nobody waits for ends by itself, and waits if somebody does`, () =>
+    withPool(async (pool) => {
+      using channel = pool.channel<number>();
+      for (const mode of ["idle", "waiting"]) {
+        const child = start(other, "./channel_idle.ts", { args: [JSON.stringify(pack({ channel })), mode] });
+        assert.deepEqual(await child.next(), { mode });
+        if (mode === "waiting") {
+          await until(() => channel.stats().waitingReceivers === 1, "the child waits");
+          channel.send(5);
+          assert.deepEqual(await child.next(), { got: 5 });
+        }
+        assert.equal(await child.exited, 0, child.errors);
+      }
+    }));
+
+  test(`questions and answers with ${other} without blocking`, () =>
+    withPool(async (pool) => {
+      using servant = new Servant(pool, other);
+      using there = pool.channel<number>({ capacity: 16 });
+      using back = pool.channel<number>({ capacity: 16 });
+      servant.tell({ do: "echo", channel: there, back, count: 300 });
+      for (let i = 0; i < 300; i++) {
+        if (i % 50 === 0) await sleep(2);
+        await there.sendAsync(i);
+        assert.equal(await back.receiveAsync({ timeoutMs: 30_000 }), i);
+      }
+      await servant.end();
+    }));
+
   test(`numbers go to ${other} and back, each once and in order`, () =>
     withPool(async (pool) => {
       {
