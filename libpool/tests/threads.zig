@@ -2,10 +2,11 @@
 //! (ThreadSanitizer, `zig build test-tsan`) sees all of them touch the same memory. What an array holds is written and read
 //! plainly, and the descriptors go through cells without any order of their own. So all that orders the bytes of one member's
 //! array before another's reads is what the pool promises: attach() sees what was written before share(), and alloc() comes
-//! after whatever others did with that memory.
+//! after whatever others did with that memory. The same for what is found by its name, and made once.
 
 const std = @import("std");
 const s = @import("support.zig");
+const names = @import("../names.zig");
 const Pool = s.Pool;
 
 const capacity = 1 << 20;
@@ -58,11 +59,14 @@ const Worker = struct {
             _ = member.close(false);
         }
         var worker: Worker = .{ .member = member, .shared = shared, .random = prng.random() };
-        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 16)) {
+        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 20)) {
             0...5 => try worker.send(),
             6...9 => try worker.receive(),
             10...13 => try worker.keep(),
             14 => _ = try member.reap(),
+            16, 17 => try worker.setName(),
+            18 => try worker.getName(),
+            19 => try worker.once(),
             // Runs short, and takes what the others have cached, while they take it out of their caches themselves.
             else => try s.expectError(error.Full, member.alloc(capacity, 1, false)),
         };
@@ -102,6 +106,56 @@ const Worker = struct {
         const box = &worker.shared.boxes[worker.random.uintLessThan(usize, boxes_count)];
         if (@cmpxchgStrong(u64, box, 0, @bitCast(message), .monotonic, .monotonic) != null)
             try member.dropClaim(index.int(), generation, claim, 1);
+    }
+
+    fn nameOne(worker: *Worker) names.Key {
+        const texts = [_][]const u8{ "one", "two", "three" };
+        return names.Key.of(texts[worker.random.uintLessThan(usize, texts.len)], worker.member.nonce) catch unreachable;
+    }
+
+    fn made(worker: *Worker) !s.BlockIndex {
+        const index = try s.alloc(worker.member, worker.random.intRangeAtMost(u64, 1, 3000), false);
+        const message: Message = .{ .block = @intCast(index.int()), .generation = @intCast(s.generationOf(worker.member, index)), .pin = 0, .serial = 0 };
+        for (try s.bytesOf(worker.member, index)) |*byte| byte.* = message.fill();
+        return index;
+    }
+
+    fn whole(worker: *Worker, index: s.BlockIndex) Pool.Named {
+        return .{ .block = index.int(), .offset = 0, .length_bytes = worker.member.view.holds[index.int()].lengthBytes(), .shape = .{} };
+    }
+
+    fn setName(worker: *Worker) !void {
+        const key = worker.nameOne();
+        if (worker.random.uintLessThan(u32, 4) == 0) {
+            _ = try worker.member.deleteName(&key);
+            return;
+        }
+        const index = try worker.made();
+        try worker.member.setName(&key, &worker.whole(index));
+        _ = try worker.member.release(index.int(), true);
+    }
+
+    fn getName(worker: *Worker) !void {
+        const key = worker.nameOne();
+        const found = try worker.member.getName(&key) orelse return;
+        const index = found.value.block;
+        const message: Message = .{ .block = @intCast(index.int()), .generation = @intCast(found.value.generation), .pin = 0, .serial = 0 };
+        for (try s.bytesOf(worker.member, index)) |byte| try s.expectEqual(message.fill(), byte);
+        _ = try worker.member.release(index.int(), true);
+    }
+
+    fn once(worker: *Worker) !void {
+        const key = worker.nameOne();
+        switch (try worker.member.beginOnce(&key, 1000)) {
+            .there => try worker.getName(),
+            .make => {
+                const index = try worker.made();
+                _ = try worker.member.endOnce(&key, &worker.whole(index));
+                _ = try worker.member.release(index.int(), true);
+            },
+            .others => {},
+            .own => return error.TestUnexpectedResult,
+        }
     }
 
     fn receive(worker: *Worker) !void {
