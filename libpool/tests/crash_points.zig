@@ -18,6 +18,7 @@ const operations = @import("operations.zig");
 const channel_operations = @import("channel_operations.zig");
 const watch = @import("watch.zig");
 const crash = @import("../crash.zig");
+const waiting = @import("../waiting.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
@@ -103,6 +104,21 @@ const Ground = struct {
         _ = linux.munmap(copy.bytes.ptr, copy.bytes.len);
     }
 
+    /// Each wait of the survivor ends once: it was notified already, or it is with the next notify; and that rings, whether
+    /// or not the dead one had time to.
+    fn expectAllWoken(ground: *const Ground) !void {
+        const pool = ground.pool;
+        if (ground.plan.waits == 0) return;
+        const doorbell = &pool.view.waiting.doorbells[pool.self.slot];
+        try s.expect(doorbell.state.get() == .parked or doorbell.state.get() == .called);
+        _ = try waiting.notify(pool.caller(), try pool.placeIn(ground.plan.blocks[0], 0), waiting.everybody);
+        try s.expectEqual(.called, doorbell.state.get());
+        waiting.unpark(pool.caller());
+        var woken: [16]u32 = undefined;
+        try s.expectEqual(ground.plan.waits, try waiting.take(pool.caller(), &woken));
+        for (&pool.view.waiting.buckets) |*bucket| try s.expectEqual(0, bucket.waiters.get());
+    }
+
     fn survive(ground: *const Ground, operation: *const Operation) !void {
         const pool = ground.pool;
         _ = try pool.reap();
@@ -114,6 +130,7 @@ const Ground = struct {
         const left = stats.arrays - ground.arrays;
         try s.expect(left >= operation.arrays_left[0] and left <= operation.arrays_left[1]);
         try s.expectEqual(1, stats.members);
+        try ground.expectAllWoken();
         // Nobody waits for a maker that is dead.
         for (pool.view.names[0..pool.view.namesUsed()]) |*name| try s.expect(name.word.get().state != .making);
         for ([_]u64{ 64, 1000, operations.large }) |bytes| {
@@ -218,7 +235,7 @@ fn expectAllOrNothing(operation: *const Operation) !void {
     };
 }
 
-/// What recovery believes: the chain, words, holders, pins, names, members, `touching`.
+/// What recovery believes: the chain, words, holders, pins, names, waiters, members, `touching`.
 fn truthOf(pool: *Pool) u64 {
     const view = &pool.view;
     var hash = std.hash.Wyhash.init(3);
@@ -244,6 +261,12 @@ fn truthOf(pool: *Pool) u64 {
         hash.update(std.mem.asBytes(&pin.generation));
         hash.update(std.mem.asBytes(&pin.block));
     }
+    var waiters: layout.WaiterIndex = .ofMember(0);
+    while (view.waiter(waiters)) |waiter| : (waiters = @enumFromInt(@intFromEnum(waiters) + 1)) {
+        if (@intFromEnum(waiters) > layout.members_max + view.waitersUsed()) break;
+        hash.update(std.mem.asBytes(&waiter.word));
+        if (waiter.word.get().state != .vacant) hash.update(std.mem.asBytes(&waiter.place));
+    } else |_| {}
     hash.update(std.mem.asBytes(&view.header.names_used));
     hash.update(std.mem.asBytes(&view.header.renaming));
     for (view.names[0..view.namesUsed()]) |*name| {

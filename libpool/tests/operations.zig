@@ -5,6 +5,7 @@ const std = @import("std");
 const s = @import("support.zig");
 const blocks = @import("../blocks.zig");
 const names = @import("names.zig");
+const waiting = @import("../waiting.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
@@ -24,6 +25,8 @@ pub const Plan = struct {
     /// The survivor's channel; generation 0: there is none.
     channel: u32,
     channel_generation: u64,
+    /// How many waits the survivor has begun, for the first word of the first block.
+    waits: u32,
 
     pub fn join(plan: *const Plan) !*Pool {
         var report: s.segment.Report = .{};
@@ -58,6 +61,45 @@ fn written(member: *Pool, bytes: u64) !u32 {
     const index = try s.alloc(member, bytes, false);
     @memset(try s.bytesOf(member, index), 0xa5);
     return index.int();
+}
+
+/// The survivor waits three times for a word, parked.
+fn waits(pool: *Pool, plan: *Plan) anyerror!void {
+    plan.blocks[0] = try shared(pool, 64);
+    plan.generations[0] = s.generationOf(pool, .of(plan.blocks[0]));
+    @memset(try s.bytesOf(pool, .of(plan.blocks[0])), 0);
+    while (plan.waits < 3) : (plan.waits += 1) _ = try pool.beginWait(try pool.placeIn(plan.blocks[0], 0), 0);
+    if (!try waiting.park(pool.caller())) return error.TestUnexpectedResult;
+}
+
+/// The victim holds that array, too.
+fn holds(member: *Pool, plan: *Plan) anyerror!void {
+    _ = try member.attach(plan.blocks[0], plan.generations[0], 0);
+}
+
+/// And waits twice itself, behind the survivor.
+fn holdsAndWaits(member: *Pool, plan: *Plan) anyerror!void {
+    try holds(member, plan);
+    for (0..2) |_| _ = try member.beginWait(try member.placeIn(plan.blocks[0], 0), 0);
+}
+
+fn blocksFor(comptime expected: u32, comptime timeout_ns: u64, comptime outcome: waiting.Outcome) Run {
+    return struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            const place = try member.?.placeIn(plan.blocks[0], 0);
+            const got = try waiting.wait(member.?.caller(), &member.?.blocking, place, expected, timeout_ns);
+            if (got != outcome) return error.TestUnexpectedResult;
+        }
+    }.f;
+}
+
+fn notifies(comptime count: u32, comptime woken: u32) Run {
+    return struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            const got = try waiting.notify(member.?.caller(), try member.?.placeIn(plan.blocks[0], 0), count);
+            if (got != woken) return error.TestUnexpectedResult;
+        }
+    }.f;
 }
 
 const SetUp = *const fn (member: *Pool, plan: *Plan) anyerror!void;
@@ -460,6 +502,59 @@ pub const all = [_]Operation{
             _ = member.?.close(false);
         }
     }.f },
+    .{ .name = "wait, for a word that is another", .prepare = waits, .set_up = holds, .run = blocksFor(1, 1, .not_equal), .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait, until its time is over", .prepare = waits, .set_up = holds, .run = blocksFor(0, 0, .timed_out), .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait without blocking, given up", .prepare = waits, .set_up = holds, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            const waiter = try member.?.beginWait(try member.?.placeIn(plan.blocks[0], 0), 0);
+            if (!waiting.cancel(member.?.caller(), waiter.?)) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait without blocking, with growth of the waiter table", .set_up = row(1, 64, &.{}), .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            @memset(try s.bytesOf(member.?, .of(plan.blocks[0])), 0);
+            if (try member.?.beginWait(try member.?.placeIn(plan.blocks[0], 0), 0) == null) return error.TestUnexpectedResult;
+        }
+    }.f },
+    .{ .name = "notify, of some of those who wait", .prepare = waits, .set_up = holds, .run = notifies(2, 2), .arrays_left = .{ 1, 1 } },
+    .{ .name = "notify, of all who wait, itself too", .prepare = waits, .set_up = holdsAndWaits, .run = notifies(waiting.everybody, 5), .arrays_left = .{ 1, 1 } },
+    .{ .name = "seeing who was notified, and parking", .prepare = waits, .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try holdsAndWaits(member, plan);
+            try notifies(4, 4)(member, plan);
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            const caller = member.?.caller();
+            waiting.useSocket(caller, .{ .fd = -1, .number = 1 << 20, .cookie = 5, .network = 0 });
+            var taken: [4]u32 = undefined;
+            if (try waiting.take(caller, &taken) != 1) return error.TestUnexpectedResult;
+            if (!try waiting.park(caller)) return error.TestUnexpectedResult;
+            waiting.unpark(caller);
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "reap, of a member that was killed while it waited", .prepare = waits, .set_up = struct {
+        fn f(_: *Pool, plan: *Plan) anyerror!void {
+            const child = try s.Child.start(struct {
+                fn body(at: *Plan) !void {
+                    const other = try at.join();
+                    try holdsAndWaits(other, at);
+                    try notifies(4, 4)(other, at);
+                    s.die();
+                }
+            }.body, plan);
+            _ = try child.wait();
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            if ((try member.?.reap()).members != 1) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "leave, while it waits", .prepare = waits, .set_up = holdsAndWaits, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = member.?.close(false);
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
     .{ .name = "leave, with arrays of its own and of others", .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             try row(7, large, &.{})(member, plan);
