@@ -40,6 +40,7 @@ const parts = {
   native: [() => measureNative(mark)],
   arrays: inBoth((_, command) => script(command, "arrays.ts")),
   joining: inBoth((_, command) => script(command, "joining.ts")),
+  wait: inBoth((_, command) => script(command, "wait.ts")),
   ipc: [
     ...inBoth((_, command) => script(command, "ipc.ts")),
     ...(hasTaskset() ? inBoth((_, command) => script(["taskset", "-c", "0", ...command], "ipc.ts", "on one CPU")) : []),

@@ -95,6 +95,8 @@ const symbols = {
   ap_word_unwatch: { args: ["ptr", "u32"], returns: "i32" },
   // int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
   ap_doorbell_take: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // int32_t ap_doorbell_look(ap_pool *pool);
+  ap_doorbell_look: { args: ["ptr"], returns: "i32" },
   // int32_t ap_doorbell_park(ap_pool *pool);
   ap_doorbell_park: { args: ["ptr"], returns: "i32" },
   // int32_t ap_doorbell_unpark(ap_pool *pool);

@@ -428,7 +428,9 @@ export class Member {
 
   /** Wakes `count` who wait for the word at `offset` of the block of `hold`. */
   notify(hold: Hold, offset: number, count: number): number {
-    const result = this.#library.ap_word_notify(this.#ready(), hold.block, offset, count);
+    // What is owed is done by calls that take longer than this one.
+    const pool = this.closed ? this.#ready() : this.#pool!;
+    const result = this.#library.ap_word_notify(pool, hold.block, offset, count);
     if (result < 0) throw this.failed(result);
     return result;
   }

@@ -47,6 +47,7 @@ export interface Library {
   ap_word_watch(pool: Pointer, block: number, offset: number, expected: number): number;
   ap_word_unwatch(pool: Pointer, waiter: number): number;
   ap_doorbell_take(pool: Pointer, waiters: Uint32Array, max: number): number;
+  ap_doorbell_look(pool: Pointer): number;
   ap_doorbell_park(pool: Pointer): number;
   ap_doorbell_unpark(pool: Pointer): number;
   ap_doorbell_open(pool: Pointer): number;

@@ -116,8 +116,13 @@ export function waitBlocking(
   return WAIT_RESULTS[result]!;
 }
 
-/** Wakes. @throws {PoolError} */
+/** Wakes. @throws {TypeError | RangeError | PoolError} */
 export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
-  const place = checkWord(member, array, index);
-  return member.notify(place.hold, offsetOf(place.hold, array, index), checkCount(count));
+  let place = wordPlaceOf(array);
+  // The usual case by as few looks as possible: a call of the library takes no longer than what is checked here.
+  const usual = place !== undefined && place.hold.member === member && !place.hold.released && index >>> 0 === index &&
+    index < array.length;
+  if (!usual) place = checkWord(member, array, index);
+  const { hold } = place!;
+  return member.notify(hold, offsetOf(hold, array, index), count === undefined ? AP_NOTIFY_ALL : checkCount(count));
 }

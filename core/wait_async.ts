@@ -35,10 +35,12 @@ export interface WaitAsyncOptions extends WaitOptions {
   ref?: boolean;
 }
 
-/** Milliseconds of looking before parking: more where it helped. */
-const LOOK_FIRST_MS = 0.05;
+/**
+ * Milliseconds of looking before parking: about as long as it takes to be woken, so it never costs more than that again; less
+ * where it does not help, but for a try now and then.
+ */
+const LOOK_MS = 0.1;
 const LOOK_LEAST_MS = 0.01;
-const LOOK_MOST_MS = 0.2;
 /** Between two looks where there is no doorbell. */
 const POLL_MS = 5;
 const TIMER_MOST_MS = 2 ** 31 - 1;
@@ -89,8 +91,9 @@ export class Waits {
   readonly #taken = new Uint32Array(TAKEN_AT_ONCE);
 
   #state: "idle" | "looking" | "parked" = "idle";
-  #lookMs = LOOK_FIRST_MS;
   #lookUntil = 0;
+  /** Times in a row that looking was in vain. */
+  #vain = 0;
   #doorbell: Doorbell | undefined;
   #timerAt = Infinity;
   #refs = 0;
@@ -190,24 +193,32 @@ export class Waits {
   // ------------------------------------------------------------------ looking and being woken
 
   #look(): void {
-    this.#lookUntil = performance.now() + this.#lookMs;
+    this.#lookLonger();
     if (this.#state === "looking") return;
     if (this.#state === "parked") this.#call((library, pool) => library.ap_doorbell_unpark(pool));
     this.#state = "looking";
     native().nextTurn(() => this.#turn());
   }
 
+  #lookLonger(): void {
+    this.#lookUntil = performance.now() + (this.#looksLong ? LOOK_MS : LOOK_LEAST_MS);
+  }
+
+  get #looksLong(): boolean {
+    return this.#vain < 8 || this.#vain % 16 === 0;
+  }
+
   #turn(): void {
     if (this.#member.closed || this.#state !== "looking") return;
-    const came = this.#take();
+    const mayTake = !this.#looksLong || this.#call((library, pool) => library.ap_doorbell_look(pool)) === 1;
+    if (mayTake && this.#take()) this.#vain = 0;
     if (this.#pending.size === 0) this.#state = "idle";
     else if (performance.now() < this.#lookUntil) native().nextTurn(() => this.#turn());
     else this.#park();
-    if (came) this.#lookMs = Math.min(2 * this.#lookMs, LOOK_MOST_MS);
   }
 
   #park(): void {
-    this.#lookMs = Math.max(this.#lookMs / 2, LOOK_LEAST_MS);
+    this.#vain++;
     // Before: who finds the member parked must know how to wake it.
     const doorbell = this.#doorbell ??= this.#open();
     if (this.#call((library, pool) => library.ap_doorbell_park(pool)) === 1) {
@@ -236,7 +247,7 @@ export class Waits {
     if (this.#pending.size === 0) this.#state = "idle";
     else {
       this.#state = "looking";
-      this.#lookUntil = performance.now() + this.#lookMs;
+      this.#lookLonger();
       native().nextTurn(() => this.#turn());
     }
   }

@@ -90,6 +90,8 @@ const symbols = {
   ap_word_unwatch: { parameters: ["pointer", "u32"], result: "i32" },
   // int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
   ap_doorbell_take: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
+  // int32_t ap_doorbell_look(ap_pool *pool);
+  ap_doorbell_look: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_doorbell_park(ap_pool *pool);
   ap_doorbell_park: { parameters: ["pointer"], result: "i32" },
   // int32_t ap_doorbell_unpark(ap_pool *pool);

@@ -264,7 +264,7 @@ enum {
   AP_WAIT_TIMED_OUT = 2,
   AP_WAIT_GOES_ON = 3 /* not over after 100 ms: call ap_word_wait_on */
 };
-#define AP_NOTIFY_ALL 4294967295u
+#define AP_NOTIFY_ALL 2147483647u /* what a runtime passes as an integer without a detour */
 
 /* Blocks while the word is `expected`, until it is notified. `timeout_ms`: INFINITY for no limit. Returns AP_WAIT_*. A wait
  * that goes on must be gone on with, or is replaced by the next one. On AP_ERR_BUSY it has not begun. */
@@ -283,6 +283,10 @@ int32_t ap_word_unwatch(ap_pool *pool, uint32_t waiter);
 
 /* Writes the numbers of notified waiters, at most `max`. Returns how many. */
 int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
+
+/* For one who looks again and again before it parks: returns 1 if there is something to take, else 0, having let others run on
+ * this processor. */
+int32_t ap_doorbell_look(ap_pool *pool);
 
 /* How a member that waits for notified waiters is woken: once after each ap_doorbell_park that returned 0 (1: there is
  * something to take first), and ap_doorbell_unpark when it looks by itself again.

@@ -381,6 +381,10 @@ pub export fn ap_doorbell_take(pool: *Pool, waiters: [*]u32, max: u32) i32 {
     return @intCast(count);
 }
 
+pub export fn ap_doorbell_look(pool: *Pool) i32 {
+    return @intFromBool(waiting.look(pool.caller()));
+}
+
 pub export fn ap_doorbell_park(pool: *Pool) i32 {
     const parked = waiting.park(pool.caller()) catch |err| return failed(pool, err);
     return @intFromBool(!parked);

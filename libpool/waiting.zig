@@ -91,13 +91,18 @@ pub const Blocking = struct {
     /// Nanoseconds on the monotonic clock.
     deadline_ns: u64 = 0,
     place: Place = @enumFromInt(0),
-    /// How often to look before sleeping: more where that helped.
-    looks: u32 = looks_first,
-};
+    /// Waits in a row for which looking was in vain.
+    vain: u32 = 0,
 
-const looks_first = 200;
-const looks_least = 20;
-const looks_most = 4000;
+    /// How long to look before sleeping: as long as somebody who sleeps takes to wake and to answer, or else two who sleep
+    /// would never find each other awake again. Less where it does not help, but for a try now and then.
+    fn lookNs(blocking: *const Blocking) u64 {
+        return if (blocking.looksLong()) 60_000 else 3_000;
+    }
+    fn looksLong(blocking: *const Blocking) bool {
+        return blocking.vain < 8 or blocking.vain % 16 == 0;
+    }
+};
 
 /// Waits while the word is `expected`, until it is notified or the time is over. `timeout_ns` null: for ever.
 pub fn wait(caller: Caller, blocking: *Blocking, place: Place, expected: u32, timeout_ns: ?u64) lock.Error!Outcome {
@@ -111,15 +116,22 @@ pub fn wait(caller: Caller, blocking: *Blocking, place: Place, expected: u32, ti
 /// Waiting begins after that: whoever finds the word changed has not begun.
 fn changesSoon(caller: Caller, blocking: *Blocking, place: Place, expected: u32) bool {
     const word = place.word(caller.view);
-    const looks = if (caller.patience.spins == 0) 1 else blocking.looks; // on one processor nobody else runs meanwhile
-    for (0..looks) |_| {
-        if (@atomicLoad(u32, word, .acquire) != expected) {
-            blocking.looks = @min(blocking.looks * 2, looks_most);
-            return true;
+    if (@atomicLoad(u32, word, .acquire) != expected) return true;
+    if (caller.patience.spins == 0) return false; // on one processor nobody else runs meanwhile
+    const until_ns = system.monotonicNs() + blocking.lookNs();
+    while (true) {
+        for (0..64) |_| {
+            if (@atomicLoad(u32, word, .acquire) != expected) {
+                blocking.vain = 0;
+                return true;
+            }
+            std.atomic.spinLoopHint();
         }
-        std.atomic.spinLoopHint();
+        if (system.monotonicNs() >= until_ns) break;
+        // Whoever is to answer may be on this very processor.
+        if (blocking.looksLong()) system.yield();
     }
-    blocking.looks = @max(blocking.looks / 2, looks_least);
+    blocking.vain +%= 1;
     return false;
 }
 
@@ -179,7 +191,7 @@ fn giveUp(caller: Caller, index: WaiterIndex) bool {
 
 // ---------------------------------------------------------------- notifying
 
-pub const everybody = std.math.maxInt(u32);
+pub const everybody = std.math.maxInt(i32); // AP_NOTIFY_ALL
 
 /// Wakes the first `count` who wait for that word. Returns how many.
 pub inline fn notify(caller: Caller, place: Place, count: u32) lock.Error!u32 {
@@ -341,6 +353,14 @@ pub fn take(caller: Caller, into: []u32) lock.Error!u32 {
         into[found] = @intFromEnum(index);
     }
     return found;
+}
+
+/// Whether there is something to take; if not, others may run first, since whoever is to notify may be on this processor.
+pub fn look(caller: Caller) bool {
+    const doorbell = &caller.view.waiting.doorbells[caller.self.slot];
+    if (doorbell.first_ready.get() != .none) return true;
+    system.yield();
+    return doorbell.first_ready.get() != .none;
 }
 
 /// From here on the member has to be woken. False if there is something to take first.

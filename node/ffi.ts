@@ -99,6 +99,8 @@ const symbols = {
   ap_word_unwatch: { arguments: ["pointer", "u32"], return: "i32" },
   // int32_t ap_doorbell_take(ap_pool *pool, uint32_t *waiters, uint32_t max);
   ap_doorbell_take: { arguments: ["pointer", "buffer", "u32"], return: "i32" },
+  // int32_t ap_doorbell_look(ap_pool *pool);
+  ap_doorbell_look: { arguments: ["pointer"], return: "i32" },
   // int32_t ap_doorbell_park(ap_pool *pool);
   ap_doorbell_park: { arguments: ["pointer"], return: "i32" },
   // int32_t ap_doorbell_unpark(ap_pool *pool);

@@ -763,6 +763,11 @@ pub fn wakeAll(word: *const u32) void {
     _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, std.math.maxInt(i32));
 }
 
+/// Lets others run on this processor.
+pub fn yield() void {
+    _ = linux.syscall0(.sched_yield);
+}
+
 pub fn sleep(ms: u64) void {
     const time: linux.timespec = .{ .sec = 0, .nsec = @intCast(ms * 1_000_000) };
     _ = linux.nanosleep(&time, null);

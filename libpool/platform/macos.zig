@@ -529,6 +529,12 @@ pub fn wakeAll(word: *const u32) void {
     _ = __ulock_wake(compare_and_wait_shared | wake_all, word, 0);
 }
 
+extern "c" fn sched_yield() c_int;
+
+pub fn yield() void {
+    _ = sched_yield();
+}
+
 pub fn sleep(ms: u64) void {
     const time: c.timespec = .{ .sec = @intCast(ms / 1000), .nsec = @intCast(ms % 1000 * 1_000_000) };
     _ = c.nanosleep(&time, null);

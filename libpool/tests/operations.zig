@@ -502,7 +502,7 @@ pub const all = [_]Operation{
             _ = member.?.close(false);
         }
     }.f },
-    .{ .name = "wait, for a word that is another", .prepare = waits, .set_up = holds, .run = blocksFor(1, 1, .not_equal), .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait, for a word that is another", .prepare = waits, .set_up = holds, .run = blocksFor(1, 0, .not_equal), .arrays_left = .{ 1, 1 } },
     .{ .name = "wait, until its time is over", .prepare = waits, .set_up = holds, .run = blocksFor(0, 0, .timed_out), .arrays_left = .{ 1, 1 } },
     .{ .name = "wait without blocking, given up", .prepare = waits, .set_up = holds, .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
