@@ -19,7 +19,8 @@ export function tracing(): boolean {
 /** The calls by which the program asked for the array that is being made, the innermost first; undefined without tracing. */
 export function traceStack(): string[] | undefined {
   if (!(enabled ?? tracing())) return undefined;
-  const folder = new URL(".", import.meta.url).href;
+  // In a bundle, the library's calls and the program's are in one file: then it says nothing.
+  const folder = new URL(".", import.meta.url ?? "bundle:/").href;
   const path = decodeURIComponent(new URL(folder).pathname);
   const lines = (new Error().stack ?? "").split("\n").slice(1).map((line) => line.trim());
   return lines.filter((line) => !line.includes(folder) && !line.includes(path));

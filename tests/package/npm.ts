@@ -66,6 +66,22 @@ test("the libraries for Linux need no libc, of any kind and version", async () =
   }
 });
 
+test("the libraries for macOS are signed where they must be, and run from macOS 13 on", () => {
+  const [CODE_SIGNATURE, BUILD_VERSION] = [0x1d, 0x32];
+  for (const platform of ["darwin-arm64", "darwin-x64"]) {
+    const { buffer, byteOffset } = readFileSync(join(npmFolder, "lib", platform, "libarraypool.dylib"));
+    const file = new DataView(buffer, byteOffset);
+    assert.equal(file.getUint32(0, true), 0xfeedfacf);
+    // From 32 on, the load commands: what it is, its size, and more.
+    const commands = new Map<number, number>();
+    for (let i = 0, at = 32; i < file.getUint32(16, true); i++, at += file.getUint32(at + 4, true)) {
+      commands.set(file.getUint32(at, true), at);
+    }
+    assert.ok(commands.has(CODE_SIGNATURE) || platform !== "darwin-arm64", "macOS on arm64 loads nothing unsigned");
+    assert.equal(file.getUint32(commands.get(BUILD_VERSION)! + 12, true) >> 16, 13);
+  }
+});
+
 test("npm install --ignore-scripts, and it runs in every runtime", () =>
   withProject(async (folder) => {
     write(folder, { "package.json": { private: true, type: "module" }, "main.ts": twoProcesses, "one.ts": oneProcess });
