@@ -180,7 +180,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   /**
    * Sends a message; waits while the channel is full.
    *
-   * @throws {TypeError} for what is no data. @throws {RangeError} for more than `maxMessageBytes`.
+   * @throws {TypeError} for what is no data.
+   * @throws {RangeError} for more than `maxMessageBytes`.
    * @throws {PoolError} `ERR_TIMEOUT`, `ERR_CLOSED`, `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
    *
    * @example
@@ -228,7 +229,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * As `send`, without blocking: a promise. What is sent so is sent in the order of the calls. The message is encoded at once; its arrays
    * have to be held until it is sent. Waiting keeps the process alive.
    *
-   * @throws {TypeError | RangeError | PoolError} As `send`. @throws The reason of `signal` when it is aborted.
+   * @throws {TypeError | RangeError | PoolError} As `send`.
+   * @throws The reason of `signal` when it is aborted.
    *
    * @example
    * ```ts
@@ -345,7 +347,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   /**
    * As `receive`, without blocking: a promise. Who asks first is served first. Waiting keeps the process alive.
    *
-   * @throws {PoolError} As `receive`. @throws The reason of `signal` when it is aborted.
+   * @throws {PoolError} As `receive`.
+   * @throws The reason of `signal` when it is aborted.
    *
    * @example
    * ```ts

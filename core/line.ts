@@ -13,7 +13,9 @@ import type { Member } from "./member.ts";
 import { native } from "./native.ts";
 import { Waits } from "./wait_async.ts";
 
+/** Who waits for a message. */
 export const RECEIVERS: 0 = AP_CHANNEL_RECEIVERS;
+/** Who waits for room. */
 export const SENDERS: 1 = AP_CHANNEL_SENDERS;
 
 /** Milliseconds of looking before sleeping: more where it helped. */
