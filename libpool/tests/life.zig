@@ -378,13 +378,18 @@ test "one who takes the slot of a dead member while that one is reaped is not ta
     const shared = try s.sharedPage(Shared);
     shared.* = .{ .pool = pool, .end = 0 };
     const Work = struct {
-        fn reap(at: *Shared) !void {
+        fn patient(at: *Shared) !*Pool {
             const member = try s.join(at.pool);
+            member.patience.timeout_ms = 60_000; // on a busy machine, one of many who want the lock may wait long
+            return member;
+        }
+        fn reap(at: *Shared) !void {
+            const member = try patient(at);
             while (@atomicLoad(u32, &at.end, .acquire) == 0) _ = try member.reap();
             _ = member.close(false);
         }
         fn wait(at: *Shared) !void {
-            const member = try s.join(at.pool);
+            const member = try patient(at);
             while (@atomicLoad(u32, &at.end, .acquire) == 0) {
                 const index = try s.alloc(member, 10_000, false);
                 _ = try member.release(index.int(), true);
