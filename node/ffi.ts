@@ -223,7 +223,7 @@ function ffi(): NodeFfi {
   const ffi = getBuiltinModule("node:ffi");
   if (ffi !== undefined) return ffi;
   throw new Error(
-    `there is no node:ffi here: it needs Node 26.1 or later, and this is ${versions.node}; up to 26.9 it needs --experimental-ffi`,
+    `there is no node:ffi here: it needs Node 26.1 or later, and this is ${versions.node}; the first versions of 26 need --experimental-ffi, too`,
   );
 }
 

@@ -1,6 +1,7 @@
 /** How arrays end: by release(), by `using`, by the collector, and while somebody else still uses the memory. */
 
-import { closeSync, openSync, readFileSync, rmSync, write } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, openSync, read, readFileSync, rmSync, write, writeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { attach, pack, Pool, release, type SharedArray, unpack } from "arraypool";
@@ -277,6 +278,35 @@ test("fs.write() with a callback is safe under holdUntil()", () =>
       assert.equal(pool.stats().arrays, 0);
     })
   ));
+
+if (runtime === "node") {
+  test("a native call that does not end keeps what is released meanwhile only until the collector has been there", () =>
+    withPool((pool) =>
+      withFile(async (path) => {
+        execFileSync("mkfifo", [path]);
+        const fd = openSync(path, "r+");
+        const ended = Promise.withResolvers<void>();
+        // In a function of its own, so that nothing on this one's stack has an array.
+        (() => {
+          const into = pool.alloc(Uint8Array, 10);
+          read(fd, into, 0, 10, null, () => ended.resolve());
+          for (let i = 0; i < 10; i++) pool.alloc(Uint8Array, MIB).release();
+          into.release();
+        })();
+        try {
+          assert.equal(pool.stats().arrays, 11);
+          assert.ok(pool.stats().lentBytes > 10 * MIB);
+          await untilCollected(() => pool.stats().arrays === 1, "the others are free");
+          overwriteFreeMemory(pool);
+        } finally {
+          writeSync(fd, new Uint8Array(10)); // the call goes on, with what it was given
+          await ended.promise;
+          closeSync(fd);
+        }
+        await until(() => pool.stats().arrays === 0, "the call has ended");
+      })
+    ));
+}
 
 test("bytes that are taken at the call survive a release right after it", () =>
   withPool(async (pool) => {

@@ -80,7 +80,7 @@ interface Seat {
   stoppedAt: number | undefined;
   timers: NodeJS.Timeout[];
   /** Of the process and its Workers: id, progress, and since when it is so. */
-  progress: { id: number; value: number; since: number }[];
+  progress: { id: number; value: number; since: number; seenAt: number }[];
 }
 
 /** The machine slept. */
@@ -235,7 +235,13 @@ export class Round {
       cwd: root,
       stdio: ["ignore", "ignore", this.#errors],
       // The very library that the scripts load.
-      env: { ...process.env, NO_COLOR: "1", LD_LIBRARY_PATH: join(root, `lib/${process.platform}-${process.arch}`) },
+      env: {
+        ...process.env,
+        NO_COLOR: "1",
+        // Node need not compile all files for each process anew.
+        NODE_COMPILE_CACHE: join(root, "node_modules/.cache/node"),
+        LD_LIBRARY_PATH: join(root, `lib/${process.platform}-${process.arch}`),
+      },
     });
     child.on("error", (error) => this.#fail(`${program}: ${error.message}`));
     return child;
@@ -403,8 +409,10 @@ export class Round {
       const record = i === 0 ? own : this.#board.read(seat.record + i);
       const value = record[RECORD.id] === expected && record[RECORD.leaves] !== 1 ? record[RECORD.progress]! : -1;
       const known = seat.progress[i];
-      const isSame = known?.id === expected && known.value === value && expected !== 0;
-      return { id: expected, value, since: isSame ? known.since : this.#now() };
+      const isKnown = known?.id === expected && expected !== 0;
+      const isSame = isKnown && known.value === value;
+      const now = this.#now();
+      return { id: expected, value, since: isSame ? known.since : now, seenAt: isKnown ? known.seenAt : now };
     });
   }
 
@@ -414,10 +422,13 @@ export class Round {
     return Math.max(0, ...seat.progress.map(({ since }) => this.#now() - since));
   }
 
+  /** A Worker that has begun since then has nothing to prove: hosts start and terminate them all the time. */
   #movedSince(seat: Seat, time: number): boolean {
     if (seat.child === undefined || seat.killed) return true;
     return seat.progress.length > 0 &&
-      seat.progress.every(({ id, value, since }) => id === 0 || value > 0 && since >= time);
+      seat.progress.every(({ id, value, since, seenAt }, i) =>
+        id === 0 || i > 0 && seenAt > time || value > 0 && since >= time
+      );
   }
 
   #readEvents(): void {
