@@ -658,15 +658,16 @@ export function createChannel(member: Member, options: ChannelOptions): Channel 
 /** Attaches the channel that a checked descriptor names. */
 export function attachChannel(descriptor: ChannelDescriptor): Channel {
   const member = memberFor(descriptor);
-  return entered(member.attachChannel(descriptor.block, descriptor.generation, descriptor.claim));
+  return enteredChannel(member.attachChannel(descriptor.block, descriptor.generation, descriptor.claim));
 }
 
 /** The channel that a message has brought. */
 export function receivedChannel(member: Member, block: number, generation: number): Channel {
-  return entered(member.showReceivedChannel(block, generation));
+  return enteredChannel(member.showReceivedChannel(block, generation));
 }
 
-function entered(hold: Hold): Channel {
+/** The channel that was held a moment ago: the record says what it is like. */
+export function enteredChannel(hold: Hold): Channel {
   const { record } = hold.member;
   return make(hold, record[AP_RECORD_CAPACITY]!, record[AP_RECORD_MESSAGE_BYTES]!);
 }

@@ -308,21 +308,24 @@ export class Member {
     key: Uint8Array,
     keyBytes: number,
     value: Uint8Array,
-    accept: () => { offset: number; byteLength: number },
+    accept: () => { offset: number; byteLength: number } | "channel",
   ): Hold | undefined {
     const pool = this.#ready();
     const result = this.#library.ap_name_get(pool, key, keyBytes, value);
     if (result === AP_ERR_NOT_FOUND) return undefined;
     if (result < 0) throw this.failed(result);
     const block = new DataView(value.buffer).getUint32(AP_NAME_VALUE.block, true);
-    let part: { offset: number; byteLength: number };
+    const generation = this.record[AP_RECORD_GENERATION]!;
+    let part: { offset: number; byteLength: number } | "channel";
     try {
       part = accept();
-      assertShowable(part.byteLength);
+      if (part === "channel") this.#enterChannel(block);
+      else assertShowable(part.byteLength);
     } catch (error) {
       this.#library.ap_block_release(pool, block, 0);
       throw error;
     }
+    if (part === "channel") return this.#showAt(block, generation, 0, 0, 0);
     return this.#show(block, part.offset, part.byteLength);
   }
 

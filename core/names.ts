@@ -16,8 +16,10 @@ import {
   AP_ONCE_THERE,
   AP_RECORD_DTYPE,
 } from "./abi.ts";
+import { Channel, claimedChannel, enteredChannel, holdOfChannel } from "./channel.ts";
 import { type ElementType, elementTypeCoded } from "./dtype.ts";
 import { quote } from "./errors.ts";
+import type { Hold } from "./hold.ts";
 import type { Making, Member } from "./member.ts";
 import { type AsyncContext, native } from "./native.ts";
 import type { Pool } from "./pool.ts";
@@ -29,6 +31,7 @@ import {
   makeOwner,
   ownHoldOf,
   type SharedArray,
+  type SharedView,
 } from "./shared_array.ts";
 import { Waits } from "./wait_async.ts";
 
@@ -57,44 +60,60 @@ function encodeKey(name: unknown): number {
 
 // ------------------------------------------------------------------ named arrays
 
-/** Gives a name to an array, or a slice. */
-export function setName(member: Member, name: string, array: unknown): void {
+/** Gives a name to an array, a slice, or a channel. */
+export function setName(member: Member, name: string, named: unknown): void {
   const length = encodeKey(name);
-  if (!isSharedArray(array)) {
+  const hold = named instanceof Channel
+    ? holdOfChannel(named)
+    : isSharedArray(named)
+    ? ownHoldOf(named.base)!
+    : undefined;
+  if (hold === undefined) {
     throw new TypeError(
-      `a name is for an array of the pool, or a slice of one, not for ${quote(array)}: copy it in with pool.from()`,
+      `a name is for an array of the pool, a slice of one, or a channel, not for ${
+        quote(named)
+      }: copy an array in with pool.from()`,
     );
   }
-  assertNotReleased(array);
-  if (!isOf(member, array)) {
+  if (!(named instanceof Channel)) assertNotReleased(named as SharedView);
+  if (hold.member !== member) {
     throw new TypeError(
-      `the array is in pool "${array.pool.name}", not in "${member.name}": copy it in with pool.from()`,
+      named instanceof Channel
+        ? `the channel is one of pool "${hold.member.name}", not of "${member.name}"`
+        : `the array is in pool "${hold.member.name}", not in "${member.name}": copy it in with pool.from()`,
     );
   }
-  writeValue(array);
+  writeValue(named as SharedView | Channel);
   member.call((library, pool) => library.ap_name_set(pool, keyBytes, length, valueBytes));
 }
 
-/** Holds what a name names; undefined if it names nothing. `wanted` undefined: of any type. */
-export function getName(member: Member, name: string, wanted: ElementType | undefined): SharedArray | undefined {
+/** Holds what a name names; undefined if it names nothing. `wanted` undefined: of any type, also a channel. */
+export function getName(
+  member: Member,
+  name: string,
+  wanted: ElementType | undefined,
+): SharedArray | Channel | undefined {
   const length = encodeKey(name);
   let type: ElementType | undefined;
   let shape: readonly number[] | undefined;
   const hold = member.attachNamed(keyBytes, length, valueBytes, () => {
     type = elementTypeCoded(member.record[AP_RECORD_DTYPE]!);
-    if (type === undefined) throw member.failed(AP_ERR_CORRUPT);
     if (wanted !== undefined && wanted !== type) {
-      throw new TypeError(
-        `${JSON.stringify(name)} names an array of ${type.dtype}, not of ${wanted.dtype}: get it as ${type.className}`,
-      );
+      const what = type === undefined
+        ? `a channel, not an array of ${wanted.dtype}: get it without a type`
+        : `an array of ${type.dtype}, not of ${wanted.dtype}: get it as ${type.className}`;
+      throw new TypeError(`${JSON.stringify(name)} names ${what}`);
     }
+    if (type === undefined) return "channel";
     shape = readShape(member, type);
     return {
       offset: value.getFloat64(AP_NAME_VALUE.offset, true),
       byteLength: value.getFloat64(AP_NAME_VALUE.length_bytes, true),
     };
   });
-  return hold === undefined ? undefined : makeOwner(type!, hold, hold.byteLength / type!.bytes, shape);
+  if (hold === undefined) return undefined;
+  if (type === undefined) return enteredChannel(hold);
+  return makeOwner(type, hold, hold.byteLength / type.bytes, shape);
 }
 
 /** Whether a name names something. */
@@ -128,11 +147,9 @@ export function listNames(member: Member): { name: string; block: number; genera
   return found;
 }
 
-function isOf(member: Member, array: SharedArray | { readonly base: SharedArray }): boolean {
-  return ownHoldOf(array.base)!.member === member;
-}
-
-function writeValue(array: Parameters<typeof describeView>[0]): void {
+function writeValue(named: SharedView | Channel): void {
+  if (named instanceof Channel) return writeChannel(named);
+  const array = named;
   const { block, offset, length, shape } = describeView(array, () => 0);
   value.setUint32(AP_NAME_VALUE.block, block, true);
   value.setFloat64(AP_NAME_VALUE.offset, offset, true);
@@ -141,6 +158,14 @@ function writeValue(array: Parameters<typeof describeView>[0]): void {
   if (shape === undefined) return;
   if (length === 0) checkEmptyShape(shape);
   shape.forEach((axis, i) => value.setFloat64(AP_NAME_VALUE.shape + 8 * i, axis, true));
+}
+
+function writeChannel(channel: Channel): void {
+  const { block } = claimedChannel(channel, () => 0);
+  value.setUint32(AP_NAME_VALUE.block, block, true);
+  value.setFloat64(AP_NAME_VALUE.offset, 0, true);
+  value.setFloat64(AP_NAME_VALUE.length_bytes, 0, true);
+  value.setUint32(AP_NAME_VALUE.axes, AP_NO_SHAPE, true);
 }
 
 /** The record of a name has 72 bytes for its shape, 7 bits in each. No array that is not empty needs more. */
@@ -170,7 +195,7 @@ function readShape(member: Member, type: ElementType): readonly number[] | undef
 const WAIT_MS = 100;
 
 /** What a name names; made by `make` where it names nothing, by one member of all. Blocks while another one makes it. */
-export function once(member: Member, name: string, make: (pool: Pool) => unknown): SharedArray {
+export function once(member: Member, name: string, make: (pool: Pool) => unknown): SharedArray | Channel {
   checkMake(make);
   while (true) {
     switch (begin(member, name, WAIT_MS)) {
@@ -186,7 +211,7 @@ export function once(member: Member, name: string, make: (pool: Pool) => unknown
         try {
           const made = make(member.pool!);
           if (isThenable(made)) throw new TypeError("make() returned a promise: use onceAsync()");
-          if (finish(member, name, made)) return made as SharedArray;
+          if (finish(member, name, made)) return made as SharedArray | Channel;
         } catch (error) {
           member.giveUpMaking(name);
           throw error;
@@ -207,7 +232,7 @@ export async function onceAsync(
   name: string,
   make: (pool: Pool) => unknown,
   signal: AbortSignal | undefined,
-): Promise<SharedArray> {
+): Promise<SharedArray | Channel> {
   checkMake(make);
   while (true) {
     signal?.throwIfAborted();
@@ -245,7 +270,7 @@ async function makeAsync(
   name: string,
   make: (pool: Pool) => unknown,
   signal: AbortSignal | undefined,
-): Promise<SharedArray | undefined> {
+): Promise<SharedArray | Channel | undefined> {
   const making = startMaking(member, name);
   const outer = contexts().getStore();
   let made: unknown;
@@ -254,10 +279,10 @@ async function makeAsync(
     // What it awaits, and calls later, knows that it is part of this making.
     const inner = contexts().run(new Set(outer).add(making), async () => await make(member.pool!));
     inner.then((late) => {
-      if (aborted) ownHoldOf(late)?.release();
+      if (aborted) holdOfMade(late)?.release();
     }, () => {});
     made = await unlessAborted(inner, signal, () => aborted = true);
-    return finish(member, name, made) ? made as SharedArray : undefined;
+    return finish(member, name, made) ? made as SharedArray | Channel : undefined;
   } catch (error) {
     member.giveUpMaking(name);
     throw error;
@@ -274,12 +299,11 @@ function begin(member: Member, name: string, timeoutMs: number): number {
 /** Says what was made; false if others have set the name meanwhile, and what was made is not needed. */
 function finish(member: Member, name: string, made: unknown): boolean {
   checkMade(member, made);
-  const array = made as SharedArray;
-  writeValue(array);
+  writeValue(made);
   const length = encodeKey(name);
   const result = member.call((library, pool) => library.ap_once_end(pool, keyBytes, length, valueBytes));
   if (result === AP_ONCE_THERE) return true;
-  array.release();
+  made.release();
   return false;
 }
 
@@ -289,17 +313,23 @@ function checkMake(make: unknown): void {
   }
 }
 
-function checkMade(member: Member, made: unknown): void {
-  const wanted = `make() must return an array of pool "${member.name}"`;
-  if (!isSharedArray(made)) throw new TypeError(`${wanted}, not ${quote(made)}: pool.from() makes one of any array`);
-  const hold = ownHoldOf(made);
+function checkMade(member: Member, made: unknown): asserts made is SharedArray | Channel {
+  const wanted = `make() must return an array of pool "${member.name}", or a channel`;
+  if (!(made instanceof Channel) && !isSharedArray(made)) {
+    throw new TypeError(`${wanted}, not ${quote(made)}: pool.from() makes one of any array`);
+  }
+  const hold = holdOfMade(made);
   if (hold === undefined) throw new TypeError(`${wanted}, and this is a slice of one: return slice.retain()`);
   if (hold.member !== member) {
     throw new TypeError(`${wanted}, and this is one of pool "${hold.member.name}": copy it in with pool.from()`);
   }
-  if (made.released || made.buffer.detached) {
+  if (hold.released || !(made instanceof Channel) && made.buffer.detached) {
     throw new TypeError(`${wanted}, and this one was released, or its buffer transferred`);
   }
+}
+
+function holdOfMade(made: unknown): Hold | undefined {
+  return made instanceof Channel ? holdOfChannel(made) : ownHoldOf(made);
 }
 
 function startMaking(member: Member, name: string): Making {

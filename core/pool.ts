@@ -395,11 +395,12 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Gives a name to an array, or a slice, for every process to `get`. The name takes a hold of its own, the caller keeps
+   * Gives a name to an array, a slice, or a channel, for every process to `get`. The name takes a hold of its own, the caller keeps
    * his: so the array stays when all who held it have let go, left or died, until the name is deleted, set again, or the
    * last member leaves the pool. Whoever gets a name that is set again finds the old array or the new one.
    *
    * @param name 1 to 128 bytes of UTF-8.
+   * @param array What is to have it.
    * @throws {TypeError | RangeError} for what is no name, and no array of this pool.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
@@ -416,12 +417,12 @@ export class Pool implements Disposable {
    * console.log(row); // Float64Array(2) [ 5, 6 ] in pool …
    * ```
    */
-  set(name: string, array: SharedView): void {
+  set(name: string, array: SharedView | Channel): void {
     setName(this.#member, name, array);
   }
 
   /**
-   * Holds the array, or the slice, that was set under a name; undefined if there is none.
+   * Holds the array, the slice, or the channel, that was set under a name; undefined if there is none.
    *
    * @param type If given, the class that it must have.
    * @throws {TypeError} if its elements are of another type.
@@ -441,8 +442,8 @@ export class Pool implements Disposable {
    * ```
    */
   get<T extends TypedArray>(name: string, type: TypedArrayClass<T>): SharedArray<T> | undefined;
-  get(name: string): SharedArray | undefined;
-  get(name: string, type?: TypedArrayClass<TypedArray>): SharedArray | undefined {
+  get<T extends SharedArray | Channel = SharedArray>(name: string): T | undefined;
+  get(name: string, type?: TypedArrayClass<TypedArray>): SharedArray | Channel | undefined {
     return getName(this.#member, name, type === undefined ? undefined : elementTypeOfClass(type));
   }
 
@@ -517,8 +518,10 @@ export class Pool implements Disposable {
    * console.log(squares[30]); // 900
    * ```
    */
-  once<T extends TypedArray>(name: string, make: (pool: Pool) => SharedArray<T>): SharedArray<T> {
-    return once(this.#member, name, make) as SharedArray<T>;
+  once<T extends TypedArray>(name: string, make: (pool: Pool) => SharedArray<T>): SharedArray<T>;
+  once<T>(name: string, make: (pool: Pool) => Channel<T>): Channel<T>;
+  once(name: string, make: (pool: Pool) => SharedArray | Channel): SharedArray | Channel {
+    return once(this.#member, name, make);
   }
 
   /**
@@ -539,11 +542,21 @@ export class Pool implements Disposable {
    * console.log(bytes[0]); // 123
    * ```
    */
-  async onceAsync<T extends TypedArray>(
+  onceAsync<T extends TypedArray>(
     name: string,
     make: (pool: Pool) => PromiseLike<SharedArray<T>>,
+    options?: { signal?: AbortSignal },
+  ): Promise<SharedArray<T>>;
+  onceAsync<T>(
+    name: string,
+    make: (pool: Pool) => PromiseLike<Channel<T>>,
+    options?: { signal?: AbortSignal },
+  ): Promise<Channel<T>>;
+  async onceAsync(
+    name: string,
+    make: (pool: Pool) => PromiseLike<SharedArray | Channel>,
     options: { signal?: AbortSignal } = {},
-  ): Promise<SharedArray<T>> {
+  ): Promise<SharedArray | Channel> {
     if (typeof options !== "object" || options === null) {
       throw new TypeError(`options must be an object, not ${quote(options)}`);
     }
@@ -551,7 +564,7 @@ export class Pool implements Disposable {
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
     }
-    return await onceAsync(this.#member, name, make, signal) as SharedArray<T>;
+    return await onceAsync(this.#member, name, make, signal);
   }
 
   /**
