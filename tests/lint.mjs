@@ -11,6 +11,7 @@ const checks = [
   ["types, Deno", "deno", "check", "mod.ts", "cli", "examples", "tests"],
   ["no slow types (JSR)", "deno", "publish", "--dry-run", "--allow-dirty", "--quiet", "--set-version", "0.0.0"],
   ["core/abi.ts is current", "node", "scripts/abi.mjs", "--check"],
+  ["docs/api.md is current", "node", "scripts/docs.mjs", "--check"],
 ];
 
 /** Runs every check; returns the names of those that failed. */

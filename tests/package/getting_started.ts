@@ -7,6 +7,7 @@ import { bun, deno, node, published, succeed, tarball, withProject, withRegistry
 
 const blocks = blocksOf("docs/getting-started.md");
 const files = Object.fromEntries(blocks.filter(nameOf).map((block) => [nameOf(block)!, block.code]));
+const manifest = blocks.find(({ language }) => language === "json")!.code;
 const commands = blocks.filter(({ language }) => language === "sh").flatMap(commandsIn);
 
 const LIMIT_MS = 120_000;
@@ -39,7 +40,7 @@ test("getting started with the file of the package, in Bun", () =>
   withProject(async (folder) => {
     const file = await tarball();
     saysToRun("bun", "add", `../arraypool/${basename(file)}`);
-    write(folder, { "package.json": {} });
+    write(folder, { "package.json": manifest });
     await succeed([bun, "add", file], { cwd: folder });
     await follow(folder, "bun", bun);
   }), LIMIT_MS);
@@ -48,7 +49,7 @@ test("getting started with the file of the package, in Deno and in Node", () =>
   withProject(async (folder) => {
     const file = await tarball();
     saysToRun("npm", "install", `../arraypool/${basename(file)}`);
-    write(folder, { "package.json": {} });
+    write(folder, { "package.json": manifest });
     await succeed(["npm", "install", file, "--offline", "--no-audit", "--no-fund"], { cwd: folder });
     await follow(folder, "deno", deno);
     await follow(folder, "node", node);
@@ -60,7 +61,7 @@ test("getting started with the package from a registry", async () => {
   await withRegistry([await published(await tarball())], async (registry) => {
     const env = { NPM_CONFIG_REGISTRY: registry };
     await withProject(async (folder) => {
-      write(folder, { "package.json": {} });
+      write(folder, { "package.json": manifest });
       await succeed([bun, "add", "arraypool"], {
         cwd: folder,
         env: { ...env, BUN_INSTALL_CACHE_DIR: `${folder}/cache` },
