@@ -18,6 +18,17 @@ function environment(name: string): string | undefined {
     : undefined;
 }
 
+/** Lets Node not say that its FFI is experimental: that is for those who write programs. */
+export function quietNode(): void {
+  const { emitWarning } = process;
+  const quiet = (warning: string | Error, ...rest: unknown[]) => {
+    if (!String(warning).startsWith("FFI is an experimental feature")) {
+      (emitWarning as (...all: unknown[]) => void).call(process, warning, ...rest);
+    }
+  };
+  process.emitWarning = quiet as typeof emitWarning;
+}
+
 /** Whether to colour: what FORCE_COLOR says, or else NO_COLOR, or else on terminals. */
 export function wantsColor(): boolean {
   const forced = environment("FORCE_COLOR");

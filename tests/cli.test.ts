@@ -1,4 +1,4 @@
-/** The command line, as a program of its own in the same runtime; in Deno with nothing but --allow-ffi. */
+/** The command line: in this process, or as a program of its own in the same runtime; in Deno with nothing but --allow-ffi. */
 
 import { spawn, spawnSync } from "node:child_process";
 import {
@@ -14,6 +14,7 @@ import {
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { pack, Pool, release } from "arraypool";
+import { run } from "../cli/run.ts";
 import { readTraceLog } from "../core/trace_log.ts";
 import {
   assert,
@@ -50,23 +51,40 @@ function runWith(env: Record<string, string>, ...args: string[]): Output {
 // deno-lint-ignore no-explicit-any -- what was parsed from JSON
 type Json = any;
 
+/** Those that may join a pool, in which this process may be, or draw. */
+const APART = ["check", "reap", "trim", "top"];
+
+/** Runs it in this process, where that makes no difference: most of the time it takes is a runtime's start. */
+async function arraypool(...args: string[]): Promise<Output> {
+  if (APART.includes(args[0]!)) return runWith({}, ...args);
+  const written = { stdout: "", stderr: "" };
+  const status = await run(args, {
+    out: (text) => written.stdout += text,
+    err: (text) => written.stderr += text,
+    color: false,
+    columns: 0,
+  });
+  return { status, ...written };
+}
+
 /** What a command prints as JSON; fails unless it ends with that exit code. */
-function json(expected: number | number[], ...args: string[]): Json {
-  const { status, stdout, stderr } = runWith({}, ...args, "--json");
+async function json(expected: number | number[], ...args: string[]): Promise<Json> {
+  const { status, stdout, stderr } = await arraypool(...args, "--json");
   assert.ok([expected].flat().includes(status!), `${args.join(" ")} ended with ${status}: ${stdout}${stderr}`);
   assert.equal(stderr, "");
   return JSON.parse(stdout);
 }
 
 /** What a command prints for people; fails unless it ends with that exit code and says each of `patterns`. */
-function says(expected: number, args: string[], ...patterns: RegExp[]): string {
-  const { status, stdout, stderr } = runWith({}, ...args);
+async function says(expected: number, args: string[], ...patterns: RegExp[]): Promise<string> {
+  const { status, stdout, stderr } = await arraypool(...args);
   assert.equal(status, expected, `${args.join(" ")} ended with ${status}: ${stdout}${stderr}`);
   for (const pattern of patterns) assert.match(stdout + stderr, pattern);
   return stdout;
 }
 
-const listed = (name: string): Json => json(0, "ls").pools.find((pool: Json) => pool.name === name);
+const listed = async (name: string): Promise<Json> =>
+  (await json(0, "ls")).pools.find((pool: Json) => pool.name === name);
 
 /** Runs `use` while a process of its own is in a pool, which then is killed. */
 async function withMember(
@@ -89,18 +107,18 @@ function withDeadPool(what: string[], use: (name: string) => unknown): Promise<v
   return withName(async (name) => {
     await withMember(name, what, () => {});
     // The kernel lets go of the slot a moment after the process is gone.
-    await until(() => listed(name).life !== "live", "the killed process is gone");
+    await until(async () => (await listed(name)).life !== "live", "the killed process is gone");
     await use(name);
   });
 }
 
 test("ls shows every pool with its size, memory, arrays, members, age and creator; inspect shows what is in one", () =>
-  withPool((pool) => {
+  withPool(async (pool) => {
     using cube = pool.alloc(Float64Array, [10, 20, 30]);
     const sent = pool.from(Int16Array.of(1, 2, 3));
     const message = pack({ sent });
     sent.release();
-    const row = listed(pool.name);
+    const row = await listed(pool.name);
     assert.deepEqual([row.state, row.life, row.still, row.moving, row.lock], ["pool", "live", true, 0, "free"]);
     assert.deepEqual([row.capacityBytes, row.usedBytes, row.claimedBytes], [2 ** 26, pool.stats().usedBytes, 64]);
     assert.deepEqual([row.backedBytes, row.largestFreeBytes], [
@@ -111,14 +129,14 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
     assert.deepEqual([row.creatorPid, row.creatorRuntime], [process.pid, runtime]);
     assert.ok(row.creatorCommand.length > 0);
     assert.ok(row.ageMs >= 0 && row.ageMs < 600_000);
-    says(
+    await says(
       0,
       ["ls"],
       /^NAME .*SIZE .*BACKED .*USED .*ARRAYS .*MEMBERS .*AGE .*CREATOR$/m,
       new RegExp(`^${pool.name} +64 MiB .* ${process.pid} `, "m"),
     );
 
-    const seen = json(0, "inspect", pool.name);
+    const seen = await json(0, "inspect", pool.name);
     assert.deepEqual(Object.keys(seen.pool), Object.keys(row).filter((key) => key !== "creatorCommand"));
     const [member] = seen.members;
     assert.deepEqual([seen.members.length, member.pid, member.state, member.arrays], [1, process.pid, "live", 1]);
@@ -129,8 +147,8 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
     );
     assert.deepEqual([seen.claims.length, seen.claims[0].attaches], [1, 1]);
     assert.ok(seen.claims[0].leftMs > 0);
-    assert.equal(json(0, "inspect", pool.name, "--arrays", "1").arrays.length, 1);
-    says(
+    assert.equal((await json(0, "inspect", pool.name, "--arrays", "1")).arrays.length, 1);
+    await says(
       0,
       ["inspect", pool.name],
       /float64\[6000\] +0 +\d+$/m,
@@ -143,14 +161,14 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
   }));
 
 test("names are shown, with the shapes that they say, and what nobody but they hold", () =>
-  withPool((pool) => {
+  withPool(async (pool) => {
     using table = pool.alloc(Float64Array, [20, 50]);
     pool.set("prices", table);
     const frame = pool.alloc(Uint8Array, [4, 6]);
     pool.set("frame \u001b[31m", frame);
     pool.set("a row", frame.slab(1));
     frame.release();
-    const { arrays, names } = json(0, "inspect", pool.name);
+    const { arrays, names } = await json(0, "inspect", pool.name);
     assert.deepEqual(
       arrays.map(({ shape, names, holders }: Json) => [shape, names, holders.length]),
       [[[20, 50], ["prices"], 1], [[4, 6], ["a row", "frame \u001b[31m"], 0]],
@@ -159,15 +177,20 @@ test("names are shown, with the shapes that they say, and what nobody but they h
       names.map(({ name, offset, bytes }: Json) => [name, offset, bytes]),
       [["a row", 6, 6], ["frame \u001b[31m", 0, 24], ["prices", 0, 8000]],
     );
-    says(0, ["inspect", pool.name], /float64\[20 x 50\] +0 +prices/, /uint8\[4 x 6\] +0 +a row, frame \?\[31m +nobody/);
-    assert.equal(json(0, "leaks", pool.name).holders.find(({ state }: Json) => state === "names").bytes, 24);
-    says(0, ["leaks", pool.name], /kept by names, held by nobody: 1 array, 24 B/);
-    assert.equal(json(0, "check", pool.name).result, "sound");
+    await says(
+      0,
+      ["inspect", pool.name],
+      /float64\[20 x 50\] +0 +prices/,
+      /uint8\[4 x 6\] +0 +a row, frame \?\[31m +nobody/,
+    );
+    assert.equal((await json(0, "leaks", pool.name)).holders.find(({ state }: Json) => state === "names").bytes, 24);
+    await says(0, ["leaks", pool.name], /kept by names, held by nobody: 1 array, 24 B/);
+    assert.equal((await json(0, "check", pool.name)).result, "sound");
     for (const name of pool.names()) pool.delete(name);
   }));
 
 test("looking changes nothing: not a byte, not a time, not the memory that the pool takes", () =>
-  withPool((pool) => {
+  withPool(async (pool) => {
     using _array = pool.alloc(Float64Array, 1000);
     const fingerprint = () => {
       const bytes = readFileSync(fileOf(pool.name)).subarray(0, 2 ** 17);
@@ -176,7 +199,7 @@ test("looking changes nothing: not a byte, not a time, not the memory that the p
     };
     const before = fingerprint();
     for (const args of [["ls"], ["inspect", pool.name], ["check", pool.name], ["check", pool.name, "--no-join"]]) {
-      says(0, args);
+      await says(0, args);
     }
     assert.equal(statSync(fileOf(pool.name)).atimeMs, before.atimeMs);
     assert.deepEqual(fingerprint(), { ...before, atimeMs: statSync(fileOf(pool.name)).atimeMs });
@@ -184,70 +207,74 @@ test("looking changes nothing: not a byte, not a time, not the memory that the p
 
 test("a pool in use is read while its members work on", () =>
   withPool((pool) =>
-    withMember(pool.name, ["churn"], () => {
-      const first = json(0, "inspect", pool.name);
+    withMember(pool.name, ["churn"], async () => {
+      const first = await json(0, "inspect", pool.name);
       assert.equal(first.pool.members, 2);
       assert.ok(first.arrays.some((array: Json) => array.dtype === "float32" && array.length === 1000));
-      assert.ok(listed(pool.name).blocksMade > first.pool.blocksMade, "they work on");
-      assert.equal(json(0, "check", pool.name).result, "sound");
-      const outside = json([0, 5], "check", pool.name, "--no-join");
+      await until(async () => (await listed(pool.name)).blocksMade > first.pool.blocksMade, "they work on");
+      assert.equal((await json(0, "check", pool.name)).result, "sound");
+      const outside = await json([0, 5], "check", pool.name, "--no-join");
       assert.ok(outside.result === "sound" || outside.result === "unsure", outside.result);
       assert.equal(outside.joined, false);
     })
   ));
 
 test("a dead pool is marked, is nothing to reap or trim, and gc removes it and says so", () =>
-  withDeadPool([], (name) => {
-    assert.deepEqual([listed(name).life, listed(name).members, listed(name).deadMembers], ["dead", 0, 1]);
-    says(0, ["ls"], new RegExp(`^${name} .* dead `, "m"), /arraypool gc/);
-    assert.equal(json(0, "inspect", name).members[0].state, "dead");
-    says(1, ["reap", name], /nobody is in pool .* arraypool gc/);
-    says(1, ["trim", name], /nobody is in pool/);
-    assert.match(json(1, "trim", name).refused, /nobody/);
-    assert.equal(json(0, "check", name).result, "sound");
+  withDeadPool([], async (name) => {
+    assert.deepEqual([(await listed(name)).life, (await listed(name)).members, (await listed(name)).deadMembers], [
+      "dead",
+      0,
+      1,
+    ]);
+    await says(0, ["ls"], new RegExp(`^${name} .* dead `, "m"), /arraypool gc/);
+    assert.equal((await json(0, "inspect", name)).members[0].state, "dead");
+    await says(1, ["reap", name], /nobody is in pool .* arraypool gc/);
+    await says(1, ["trim", name], /nobody is in pool/);
+    assert.match((await json(1, "trim", name)).refused, /nobody/);
+    assert.equal((await json(0, "check", name)).result, "sound");
     assert.ok(existsSync(fileOf(name)));
-    assert.ok(json(0, "gc").removed.some((pool: Json) => pool.name === name && pool.takenBytes > 0));
+    assert.ok((await json(0, "gc")).removed.some((pool: Json) => pool.name === name && pool.takenBytes > 0));
     assert.ok(!existsSync(fileOf(name)));
-    says(0, ["gc"], /no dead pools|removed/);
+    await says(0, ["gc"], /no dead pools|removed/);
   }));
 
 test("a pool in which something sent waits is neither dead nor removed, unless it is forced", () =>
-  withDeadPool(["sends"], (name) => {
-    const row = listed(name);
+  withDeadPool(["sends"], async (name) => {
+    const row = await listed(name);
     assert.deepEqual([row.life, row.claims], ["waiting", 1]);
     assert.ok(row.waitsMs > 60_000);
-    says(0, ["ls"], new RegExp(`^${name} .* waits `, "m"));
-    assert.ok(!json(0, "gc").removed.some((pool: Json) => pool.name === name));
-    says(1, ["reap", name], /something that was sent waits/);
-    says(1, ["rm", name], /not removed: something that was sent waits .* --force/);
+    await says(0, ["ls"], new RegExp(`^${name} .* waits `, "m"));
+    assert.ok(!(await json(0, "gc")).removed.some((pool: Json) => pool.name === name));
+    await says(1, ["reap", name], /something that was sent waits/);
+    await says(1, ["rm", name], /not removed: something that was sent waits .* --force/);
     assert.ok(existsSync(fileOf(name)));
-    assert.deepEqual([json(0, "rm", name, "--force").removed, existsSync(fileOf(name))], [true, false]);
+    assert.deepEqual([(await json(0, "rm", name, "--force")).removed, existsSync(fileOf(name))], [true, false]);
   }));
 
 test("rm refuses while members live, unless it is forced; then they keep what they have", () =>
-  withName((name) => {
+  withName(async (name) => {
     using pool = Pool.create({ name, capacity: "16M" });
     using array = pool.from(Float64Array.of(1, 2, 3));
-    says(1, ["rm", name], /not removed: 1 member lives in it/);
-    assert.equal(json(1, "rm", name).removed, false);
+    await says(1, ["rm", name], /not removed: 1 member lives in it/);
+    assert.equal((await json(1, "rm", name)).removed, false);
     assert.ok(existsSync(fileOf(name)));
-    says(0, ["rm", name, "--force"], /come back when its members end/);
+    await says(0, ["rm", name, "--force"], /come back when its members end/);
     assert.ok(!existsSync(fileOf(name)));
     assert.equal(array[2], 3);
-    says(3, ["rm", name], /there is no pool/);
+    await says(3, ["rm", name], /there is no pool/);
   }));
 
 test("reap takes back what a killed member held, and trim what is free", () =>
   withPool(async (pool) => {
-    await withMember(pool.name, [], () => assert.equal(listed(pool.name).arrays, 1));
-    await until(() => listed(pool.name).deadMembers === 1, "it is seen to be dead");
-    assert.deepEqual([listed(pool.name).members, listed(pool.name).arrays], [1, 1]);
-    const { reaped } = json(0, "reap", pool.name);
+    await withMember(pool.name, [], async () => assert.equal((await listed(pool.name)).arrays, 1));
+    await until(async () => (await listed(pool.name)).deadMembers === 1, "it is seen to be dead");
+    assert.deepEqual([(await listed(pool.name)).members, (await listed(pool.name)).arrays], [1, 1]);
+    const { reaped } = await json(0, "reap", pool.name);
     assert.deepEqual([reaped.members, reaped.arrays, reaped.bytes], [1, 1, 4032]);
-    says(0, ["reap", pool.name], /nothing to reap/);
-    const { trimmedBytes } = json(0, "trim", pool.name);
+    await says(0, ["reap", pool.name], /nothing to reap/);
+    const { trimmedBytes } = await json(0, "trim", pool.name);
     assert.ok(trimmedBytes > 0);
-    says(0, ["trim", pool.name], /gave 0 B back/);
+    await says(0, ["trim", pool.name], /gave 0 B back/);
     assert.equal(pool.stats().members, 1);
   }));
 
@@ -256,94 +283,98 @@ test("check says what is broken and what to do; a lock that a dead member left i
     using _array = pool.alloc(Float64Array, 1000);
     const pinsOfBlock = BLOCKS_AT + 24;
     writeU32(pool.name, pinsOfBlock, 5);
-    const { finding, advice, result } = json(1, "check", pool.name);
+    const { finding, advice, result } = await json(1, "check", pool.name);
     assert.deepEqual([result, finding], ["damaged", "the blocks' counts of pins do not add up to the pins (5)"]);
     assert.match(advice, /end the programs that use the pool/);
-    says(1, ["check", pool.name], /is damaged: the blocks' counts/, /create it anew/);
+    await says(1, ["check", pool.name], /is damaged: the blocks' counts/, /create it anew/);
     writeU32(pool.name, pinsOfBlock, 0);
-    says(0, ["check", pool.name], /is sound/);
+    await says(0, ["check", pool.name], /is sound/);
 
     const undo = holdLock(pool.name, 0);
-    says(5, ["check", pool.name, "--no-join"], /is unsure/);
-    says(5, ["check", pool.name], new RegExp(`kill -CONT ${process.pid}`));
-    says(0, ["inspect", pool.name], new RegExp(`process ${process.pid} keeps the lock`));
+    await says(5, ["check", pool.name, "--no-join"], /is unsure/);
+    await says(5, ["check", pool.name], new RegExp(`kill -CONT ${process.pid}`));
+    await says(0, ["inspect", pool.name], new RegExp(`process ${process.pid} keeps the lock`));
     undo();
 
     await withMember(pool.name, [], () => holdLock(pool.name, 1));
-    await until(() => listed(pool.name).lock === "orphaned", "its owner is seen to be dead");
-    says(0, ["check", pool.name], /is repairable/, /takes the lock over/);
-    says(0, ["inspect", pool.name], /a member died at work/);
-    assert.equal(listed(pool.name).lock, "orphaned");
+    await until(async () => (await listed(pool.name)).lock === "orphaned", "its owner is seen to be dead");
+    await says(0, ["check", pool.name], /is repairable/, /takes the lock over/);
+    await says(0, ["inspect", pool.name], /a member died at work/);
+    assert.equal((await listed(pool.name)).lock, "orphaned");
     pool.reap();
-    assert.deepEqual([listed(pool.name).lock, listed(pool.name).recoveries], ["free", 1]);
+    assert.deepEqual([(await listed(pool.name)).lock, (await listed(pool.name)).recoveries], ["free", 1]);
   }));
 
 test("files that are damaged, cut short, of another version or not ours are told apart, and left alone", async () => {
-  await withName((name, file) => {
+  await withName(async (name, file) => {
     for (const bytes of [0, 5000, 200_000]) {
       writeFileSync(file, new Uint8Array(bytes).fill(7), { mode: 0o600 });
-      assert.deepEqual([listed(name).state, listed(name).life, listed(name).fileBytes], ["damaged", "dead", bytes]);
+      assert.deepEqual([(await listed(name)).state, (await listed(name)).life, (await listed(name)).fileBytes], [
+        "damaged",
+        "dead",
+        bytes,
+      ]);
     }
-    says(0, ["ls"], new RegExp(`^${name} .*damaged, dead`, "m"));
-    says(1, ["inspect", name], /is damaged/, /arraypool rm/);
-    says(1, ["check", name], /is damaged/, /arraypool rm/);
-    says(1, ["reap", name], /is damaged/);
-    says(0, ["gc"]);
+    await says(0, ["ls"], new RegExp(`^${name} .*damaged, dead`, "m"));
+    await says(1, ["inspect", name], /is damaged/, /arraypool rm/);
+    await says(1, ["check", name], /is damaged/, /arraypool rm/);
+    await says(1, ["reap", name], /is damaged/);
+    await says(0, ["gc"]);
     assert.ok(existsSync(file));
     chmodSync(file, 0o644);
-    for (const command of ["inspect", "check", "rm", "trim"]) says(4, [command, name], /not ours to open/);
-    assert.equal(json(4, "inspect", name).error.code, "ERR_PERMISSION");
-    assert.deepEqual(json(0, "ls").unreadable, [{ name, error: "ERR_PERMISSION" }]);
+    for (const command of ["inspect", "check", "rm", "trim"]) await says(4, [command, name], /not ours to open/);
+    assert.equal((await json(4, "inspect", name)).error.code, "ERR_PERMISSION");
+    assert.deepEqual((await json(0, "ls")).unreadable, [{ name, error: "ERR_PERMISSION" }]);
     chmodSync(file, 0o600);
-    says(0, ["rm", name], /removed pool/);
+    await says(0, ["rm", name], /removed pool/);
     symlinkSync("/etc/passwd", file);
-    says(4, ["inspect", name], /symlink/);
-    says(4, ["rm", name, "--force"], /symlink/);
+    await says(4, ["inspect", name], /symlink/);
+    await says(4, ["rm", name, "--force"], /symlink/);
     rmSync(file);
   });
-  await withPool((pool) => {
+  await withPool(async (pool) => {
     const version = readU32(pool.name, VERSION_AT);
     writeU32(pool.name, VERSION_AT, 77);
-    says(0, ["ls"], new RegExp(`^${pool.name} .*layout 77`, "m"));
-    says(4, ["inspect", pool.name], /another version of arraypool \(layout 77\)/);
-    says(4, ["check", pool.name], /layout 77/);
-    says(4, ["trim", pool.name], /layout 77/);
+    await says(0, ["ls"], new RegExp(`^${pool.name} .*layout 77`, "m"));
+    await says(4, ["inspect", pool.name], /another version of arraypool \(layout 77\)/);
+    await says(4, ["check", pool.name], /layout 77/);
+    await says(4, ["trim", pool.name], /layout 77/);
     writeU32(pool.name, VERSION_AT, version);
   });
-  await withName((name, file) => {
+  await withName(async (name, file) => {
     Pool.create({ name, capacity: "1M" });
     truncateSync(file, 70_000);
-    assert.equal(listed(name).state, "damaged");
-    says(0, ["rm", name, "--force"]);
+    assert.equal((await listed(name)).state, "damaged");
+    await says(0, ["rm", name, "--force"]);
   });
 });
 
-test("a pool that is not there is exit code 3, and wrong usage 2 with what is wrong", () => {
+test("a pool that is not there is exit code 3, and wrong usage 2 with what is wrong", async () => {
   const name = newName();
   for (const command of ["inspect", "top", "leaks", "check", "reap", "trim", "rm"]) {
-    says(3, [command, name], /there is no pool/);
-    assert.equal(json(3, command, name).error.code, "ERR_NOT_FOUND");
+    await says(3, [command, name], /there is no pool/);
+    assert.equal((await json(3, command, name)).error.code, "ERR_NOT_FOUND");
   }
-  says(2, [], /usage: arraypool COMMAND/);
-  says(2, ["lss"], /no command "lss"; did you mean ls\?/);
-  says(2, ["frobnicate"], /no command "frobnicate"/);
-  says(2, ["inspect"], /inspect needs the name of a pool/);
-  says(2, ["ls", "a"], /ls takes no name/);
-  says(2, ["check", "a", "b"], /check takes one name/);
-  says(2, ["ls", "--wrong"], /Unknown option '--wrong'/);
-  says(2, ["inspect", "a", "--arrays", "many"], /--arrays needs a whole number/);
-  says(2, ["leaks", "a", "--for", "0"], /--for needs a number of seconds above 0/);
-  says(2, ["rm", "../../etc/passwd"], /a pool's name is/);
-  assert.equal(json(2, "inspect").error.code, "USAGE");
+  await says(2, [], /usage: arraypool COMMAND/);
+  await says(2, ["lss"], /no command "lss"; did you mean ls\?/);
+  await says(2, ["frobnicate"], /no command "frobnicate"/);
+  await says(2, ["inspect"], /inspect needs the name of a pool/);
+  await says(2, ["ls", "a"], /ls takes no name/);
+  await says(2, ["check", "a", "b"], /check takes one name/);
+  await says(2, ["ls", "--wrong"], /Unknown option '--wrong'/);
+  await says(2, ["inspect", "a", "--arrays", "many"], /--arrays needs a whole number/);
+  await says(2, ["leaks", "a", "--for", "0"], /--for needs a number of seconds above 0/);
+  await says(2, ["rm", "../../etc/passwd"], /a pool's name is/);
+  assert.equal((await json(2, "inspect")).error.code, "USAGE");
 });
 
-test("each command has help, which is no error", () => {
-  const overview = says(0, ["--help"], /Exit codes/);
+test("each command has help, which is no error", async () => {
+  const overview = await says(0, ["--help"], /Exit codes/);
   for (const command of ["ls", "inspect", "top", "leaks", "check", "reap", "trim", "rm", "gc"]) {
     assert.match(overview, new RegExp(`^  ${command}\\b`, "m"));
-    says(0, [command, "--help"], new RegExp(`^usage: arraypool ${command}`), /--json/);
+    await says(0, [command, "--help"], new RegExp(`^usage: arraypool ${command}`), /--json/);
   }
-  says(0, ["help", "rm"], /--force/);
+  await says(0, ["help", "rm"], /--force/);
 });
 
 test("colours appear on terminals, and otherwise only where they are forced", () =>
@@ -356,7 +387,7 @@ test("colours appear on terminals, and otherwise only where they are forced", ()
     assert.doesNotMatch(runWith({ FORCE_COLOR: "1" }, "ls", "--json").stdout, colour);
     if (process.platform === "linux") {
       const ls = (env: Record<string, string>) => {
-        const flags = runtime === "bun" ? "" : "run -A --no-check";
+        const flags = runtime !== "deno" ? "" : "run -A --no-check";
         const command = `${programOf(runtime)} ${flags} ${main} ls`;
         const { NO_COLOR: _, FORCE_COLOR: __, ...plain } = process.env;
         const options = { encoding: "utf8", env: { ...plain, TERM: "xterm", ...env } } as const;
@@ -372,8 +403,8 @@ test("colours appear on terminals, and otherwise only where they are forced", ()
 test("leaks shows who holds how much; of traced programs, from where and since when", () =>
   withPool(async (pool) => {
     using mine = pool.alloc(Float64Array, 100);
-    await withMember(pool.name, [], (child) => {
-      const { holders } = json(0, "leaks", pool.name);
+    await withMember(pool.name, [], async (child) => {
+      const { holders } = await json(0, "leaks", pool.name);
       const theirs = holders.find(({ pid }: Json) => pid === child.process.pid);
       const ours = holders.find(({ pid }: Json) => pid === process.pid);
       assert.deepEqual([theirs.arrays, theirs.bytes, theirs.traced, theirs.state], [1, 4000, true, "live"]);
@@ -381,17 +412,17 @@ test("leaks shows who holds how much; of traced programs, from where and since w
       assert.ok(theirs.groups[0].oldestMs >= 0 && theirs.groups[0].oldestMs < 600_000);
       assert.deepEqual([ours.arrays, ours.traced, ours.groups[0].type], [1, false, `float64[${mine.length}]`]);
       assert.deepEqual([ours.groups[0].stack, ours.groups[0].oldestMs], [null, null]);
-      says(
+      await says(
         0,
         ["leaks", pool.name],
         new RegExp(`process ${child.process.pid} \\(${runtime}\\): 1 array, 3.9 KiB`),
         /1 array, 3.9 KiB, the oldest for \d+ s\n +at .*cli_member\.ts:\d+/,
         /start programs with ARRAYPOOL_TRACE=1/,
       );
-      assert.deepEqual(json(0, "leaks", pool.name, "--older-than", "3600").holders, []);
-      says(0, ["leaks", pool.name, "--older-than", "3600"], /nobody holds anything/);
+      assert.deepEqual((await json(0, "leaks", pool.name, "--older-than", "3600")).holders, []);
+      await says(0, ["leaks", pool.name, "--older-than", "3600"], /nobody holds anything/);
       // What is written for it is no array.
-      assert.equal(json(0, "inspect", pool.name).arrays.length, 2);
+      assert.equal((await json(0, "inspect", pool.name)).arrays.length, 2);
       assert.equal(pool.stats().arrays, 2);
       assert.equal(pool.blocks().length, 2);
     }, { ARRAYPOOL_TRACE: "1" });
@@ -399,19 +430,19 @@ test("leaks shows who holds how much; of traced programs, from where and since w
 
 test("leaks --for shows what was there all the time, and what grows", () =>
   withPool((pool) =>
-    withMember(pool.name, ["grows"], (child) => {
-      const { holders, watchedMs } = json(0, "leaks", pool.name, "--for", "0.5");
+    withMember(pool.name, ["grows"], async (child) => {
+      const { holders, watchedMs } = await json(0, "leaks", pool.name, "--for", "0.5");
       const { groups, arrays } = holders.find(({ pid }: Json) => pid === child.process.pid);
       assert.equal(watchedMs, 500);
       assert.ok(groups[0].grew > 0 && groups[0].arrays === arrays, JSON.stringify(groups));
-      says(0, ["leaks", pool.name, "--for", "0.5"], /of float32\[1000\].*, \+\d+ in 0 s/);
+      await says(0, ["leaks", pool.name, "--for", "0.5"], /of float32\[1000\].*, \+\d+ in 0 s/);
     })
   ));
 
 test("a trace is bounded, and gone with its member", () =>
   withPool(async (pool) => {
-    await withMember(pool.name, ["many"], (child) => {
-      const { holders } = json(0, "leaks", pool.name);
+    await withMember(pool.name, ["many"], async (child) => {
+      const { holders } = await json(0, "leaks", pool.name);
       const theirs = holders.find(({ pid }: Json) => pid === child.process.pid);
       assert.equal(theirs.arrays, 10_001);
       const traced = theirs.groups.filter(({ stack }: Json) => stack !== null)
@@ -439,8 +470,8 @@ test("a trace that says anything names nothing that is not there", () => {
 // ---------------------------------------------------------------- top
 
 test("top tells rates: allocations, frees, attaches, claims", () =>
-  withPool((pool) =>
-    withMember(pool.name, ["shares"], (child) => {
+  withPool(async (pool) =>
+    withMember(pool.name, ["shares"], async (child) => {
       const { stdout, status } = runWith({}, "top", pool.name, "--json", "--count", "2", "--interval", "0.4");
       assert.equal(status, 0);
       const samples = stdout.trim().split("\n").map((line) => JSON.parse(line) as Json);
@@ -455,14 +486,14 @@ test("top tells rates: allocations, frees, attaches, claims", () =>
       }
       const all = runWith({}, "top", "--json", "--interval", "0.1").stdout;
       assert.ok(JSON.parse(all).pools.some(({ name }: Json) => name === pool.name));
-      says(0, ["top", "--interval", "0.1"], /ALLOC\/s/, new RegExp(`^${pool.name} `, "m"));
-      says(0, ["top", pool.name, "--interval", "0.1"], /alloc .*\/s {2}free/, /ATTACH\/s/);
+      await says(0, ["top", "--interval", "0.1"], /ALLOC\/s/, new RegExp(`^${pool.name} `, "m"));
+      await says(0, ["top", pool.name, "--interval", "0.1"], /alloc .*\/s {2}free/, /ATTACH\/s/);
     })
   ));
 
 /** Runs `top` in a terminal of 80 x 24, does something to it, and returns what was written and the terminal's state. */
 async function inTerminal(args: string[], act: (write: (keys: string) => void, pid: number) => unknown) {
-  const flags = runtime === "bun" ? "" : "run --allow-ffi --no-prompt --no-check";
+  const flags = runtime !== "deno" ? "" : "run --allow-ffi --no-prompt --no-check";
   const shell = `stty rows 24 cols 80; stty -g; sh -c 'echo PID=$$; exec ${programOf(runtime)} ${flags} ${main} ${
     args.join(" ")
   }'; echo CODE=$?; stty -g`;

@@ -16,7 +16,7 @@ const text = readFileSync(page, "utf8");
 const writes = process.env.ARRAYPOOL_WRITE_DOCS === "1";
 
 function arraypool(...args: string[]): string {
-  const flags = runtime === "bun" ? [] : ["run", "--allow-ffi", "--no-prompt", "--no-check"];
+  const flags = runtime !== "deno" ? [] : ["run", "--allow-ffi", "--no-prompt", "--no-check"];
   const { FORCE_COLOR: _, ...env } = process.env;
   return spawnSync(programOf(runtime), [...flags, join(root, "cli/main.ts"), ...args], { encoding: "utf8", env })
     .stdout;
