@@ -175,6 +175,8 @@ const symbols = {
   ap_look_claims: { args: ["ptr", "u32", "ptr", "u32", "ptr"], returns: "i32" },
   // int32_t ap_look_names(ap_look *look, uint32_t from, ap_look_name *names, uint32_t max, double *next);
   ap_look_names: { args: ["ptr", "u32", "ptr", "u32", "ptr"], returns: "i32" },
+  // int32_t ap_look_channels(ap_look *look, uint32_t from, ap_look_channel *channels, uint32_t max, double *next);
+  ap_look_channels: { args: ["ptr", "u32", "ptr", "u32", "ptr"], returns: "i32" },
   // int32_t ap_look_picture(ap_look *look, double first_bytes, double *cells, uint32_t count);
   ap_look_picture: { args: ["ptr", "f64", "ptr", "u32"], returns: "i32" },
   // int32_t ap_look_check(ap_look *look, uint32_t tries, char *text);

@@ -2,8 +2,17 @@
 
 import { type Command, type Context, EXIT, wholeNumber } from "./command.ts";
 import { commandOf, conditionOf, holderNames, namesByBlock, shapeOf, typeOf } from "./describe.ts";
-import { formatAge, formatBytes, plural, printable, table } from "./format.ts";
-import { type Block, type Claim, type Facts, type Look, lookAt, type Member, type Name } from "./look.ts";
+import { formatAge, formatBytes, formatCount, plural, printable, table } from "./format.ts";
+import {
+  type Block,
+  type ChannelOf,
+  type Claim,
+  type Facts,
+  type Look,
+  lookAt,
+  type Member,
+  type Name,
+} from "./look.ts";
 import { drawHeap } from "./picture.ts";
 import { poolJson } from "./ls.ts";
 
@@ -33,7 +42,14 @@ of its tables changed while they were read.`,
         return facts.state === "damaged" ? EXIT.no : EXIT.notOurs;
       }
       const blocks = look.arrays().sort((a, b) => b.bytes - a.bytes);
-      const found = { facts, blocks, members: look.members(), claims: look.claims(), names: look.names() };
+      const found = {
+        facts,
+        blocks,
+        members: look.members(),
+        claims: look.claims(),
+        names: look.names(),
+        channels: look.channels(),
+      };
       if (context.json) printAsJson(context, found, count);
       else printForPeople(context, look, found, count);
       return facts.corrupt ? EXIT.no : EXIT.done;
@@ -47,15 +63,21 @@ interface Found {
   members: Member[];
   claims: Claim[];
   names: Name[];
+  channels: ChannelOf[];
 }
 
-function printAsJson({ printJson }: Context, { facts, blocks, members, claims, names }: Found, count: number): void {
+function printAsJson(
+  { printJson }: Context,
+  { facts, blocks, members, claims, names, channels }: Found,
+  count: number,
+): void {
   const named = namesByBlock(names, blocks);
   printJson({
     pool: poolJson(facts),
     members: members.map(memberJson),
     arrays: blocks.slice(0, count).map((block) => arrayJson(block, named.get(block))),
     names: names.map(({ madeBy, shape, ...name }) => ({ ...name, shape: shape ?? null, madeBy: madeBy ?? null })),
+    channels,
     claims: claims.map((claim) => ({ ...claim })),
   });
 }
@@ -73,7 +95,7 @@ export function arrayJson(block: Block, names: readonly Name[] = []): Record<str
 }
 
 function printForPeople({ print, paint, width, lineWidth }: Context, look: Look, found: Found, count: number): void {
-  const { facts, blocks, members, claims, names } = found;
+  const { facts, blocks, members, claims, names, channels } = found;
   const named = namesByBlock(names, blocks);
   const condition = conditionOf(facts);
   print(
@@ -118,7 +140,33 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
         typeOf(block, shapeOf(block, named.get(block))),
         String(block.claims),
         (named.get(block) ?? []).map(({ name }) => printable(name)).join(", "),
-        holderNames(block.holders, members) || (named.has(block) ? "nobody" : "only claims"),
+        holderNames(block.holders, members) || (named.has(block) ? "nobody" : "only claims or messages"),
+      ]),
+      lineWidth,
+      paint,
+    ));
+  }
+
+  if (channels.length > 0) {
+    print(
+      "",
+      paint.bold(channels.length > count ? `The fullest of ${plural(channels.length, "channel")}` : "Channels"),
+    );
+    print(...table(
+      [
+        { title: "BLOCK", right: true },
+        { title: "MESSAGES", right: true },
+        { title: "CAPACITY", right: true },
+        { title: "SENT", right: true },
+        { title: "STATE" },
+      ],
+      [...channels].sort((a, b) => b.depth - a.depth).slice(0, count).map((channel) => [
+        String(channel.block),
+        String(channel.depth),
+        String(channel.capacity),
+        formatCount(channel.sent),
+        (channel.closed ? "closed" : "open") +
+        (channel.unacknowledged > 0 ? `, ${channel.unacknowledged} not acknowledged` : ""),
       ]),
       lineWidth,
       paint,

@@ -89,7 +89,7 @@ interface Group {
 
 interface Holder {
   /** Or what holds it where no member does. */
-  slot: number | "names" | "claims";
+  slot: number | "names" | "claims" | "messages";
   groups: Group[];
   arrays: number;
   bytes: number;
@@ -110,13 +110,19 @@ function* holdings(seen: Seen): Generator<{ array: Block; slot: Holder["slot"]; 
     }
     traced.set(slot, byBlock);
   }
+  const claimed = new Set(seen.claims.map(keyOf));
   for (const array of seen.arrays) {
-    if (array.holders.length === 0) yield { array, slot: seen.named.has(array) ? "names" : "claims" };
+    if (array.holders.length === 0) yield { array, slot: heldBy(seen, claimed, array) };
     for (const slot of array.holders) {
       const hold = traced.get(slot)?.get(keyOf(array));
       yield hold === undefined ? { array, slot } : { array, slot, stack: hold.stack, since: hold.since };
     }
   }
+}
+
+/** What holds an array that no member holds. */
+function heldBy(seen: Seen, claimed: ReadonlySet<string>, array: Block): Holder["slot"] {
+  return seen.named.has(array) ? "names" : claimed.has(keyOf(array)) ? "claims" : "messages";
 }
 
 function group(seen: Seen, before: Seen | undefined, olderThanMs: number): Holder[] {
@@ -206,6 +212,8 @@ function printForPeople(context: Context, seen: Seen, holders: Holder[], limit: 
       ? "in flight, held by nothing but claims"
       : slot === "names"
       ? "kept by names, held by nobody"
+      : slot === "messages"
+      ? "in messages of channels, held by nobody"
       : member === undefined
       ? `slot ${slot}`
       : `process ${member.pid}` + (member.threadId === member.pid ? "" : ` thread ${member.threadId}`) +

@@ -9,6 +9,7 @@ import {
   AP_ERR_NOT_FOUND,
   AP_KIND_ARRAY,
   AP_KIND_CHANNEL,
+  AP_KIND_MESSAGE,
   AP_KIND_TRACE,
   AP_LOCK_FREE,
   AP_LOCK_HELD,
@@ -16,6 +17,7 @@ import {
   AP_LOOK_BLOCKS,
   AP_LOOK_BLOCKS_MADE,
   AP_LOOK_CAPACITY,
+  AP_LOOK_CHANNEL,
   AP_LOOK_CLAIM,
   AP_LOOK_CLAIM_TTL_MS,
   AP_LOOK_CLAIMED,
@@ -123,7 +125,7 @@ export interface Facts {
 }
 
 /** What a block in use is for. */
-export type Kind = "array" | "channel" | "trace" | "other";
+export type Kind = "array" | "channel" | "message" | "trace" | "other";
 
 /** A block in use. */
 export interface Block {
@@ -179,6 +181,18 @@ export interface Name {
   madeBy: number | undefined;
 }
 
+/** A channel. */
+export interface ChannelOf {
+  block: number;
+  generation: number;
+  /** Messages: how many there may be, how many wait, and how many were ever sent. */
+  capacity: number;
+  depth: number;
+  sent: number;
+  unacknowledged: number;
+  closed: boolean;
+}
+
 /** Bytes of a part of the heap. What is left of it is free and takes no memory. */
 export interface Cell {
   used: number;
@@ -200,6 +214,7 @@ const TRACE_BYTES_MAX = 2 ** 20;
 const kindNames: Record<number, Kind> = {
   [AP_KIND_ARRAY]: "array",
   [AP_KIND_CHANNEL]: "channel",
+  [AP_KIND_MESSAGE]: "message",
   [AP_KIND_TRACE]: "trace",
 };
 
@@ -390,9 +405,26 @@ export class Look {
     return found.sort((a, b) => a.name < b.name ? -1 : 1);
   }
 
+  /** Every channel. */
+  channels(): ChannelOf[] {
+    const found: ChannelOf[] = [];
+    this.#list(AP_LOOK_CHANNEL.BYTES, "ap_look_channels", (view, at) => {
+      found.push({
+        block: view.getUint32(at + AP_LOOK_CHANNEL.block, true),
+        generation: view.getFloat64(at + AP_LOOK_CHANNEL.generation, true),
+        capacity: view.getUint32(at + AP_LOOK_CHANNEL.capacity, true),
+        depth: view.getFloat64(at + AP_LOOK_CHANNEL.depth, true),
+        sent: view.getFloat64(at + AP_LOOK_CHANNEL.messages, true),
+        unacknowledged: view.getUint32(at + AP_LOOK_CHANNEL.unacknowledged, true),
+        closed: view.getUint32(at + AP_LOOK_CHANNEL.closed, true) !== 0,
+      });
+    });
+    return found;
+  }
+
   #list(
     entryBytes: number,
-    call: "ap_look_blocks" | "ap_look_claims" | "ap_look_names",
+    call: "ap_look_blocks" | "ap_look_claims" | "ap_look_names" | "ap_look_channels",
     take: (view: DataView, at: number) => void,
   ) {
     const max = 1024;

@@ -263,7 +263,7 @@ function poolFrame(sample: Sample, { width, lineWidth, height }: Room, paint: Pa
     arrays.slice(0, Number.isFinite(height) ? height : 10).map((block) => [
       formatBytes(block.bytes),
       typeOf(block),
-      holderNames(block.holders, members) || "only claims",
+      holderNames(block.holders, members) || "only claims or messages",
     ]),
     lineWidth,
     paint,

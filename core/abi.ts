@@ -285,3 +285,15 @@ export const AP_LOOK_NAME = {
   key: 552,
   BYTES: 680,
 } as const;
+
+/** Byte offsets of the fields of one, and its size. */
+export const AP_LOOK_CHANNEL = {
+  block: 0,
+  capacity: 4,
+  generation: 8,
+  depth: 16,
+  messages: 24,
+  closed: 32,
+  unacknowledged: 36,
+  BYTES: 40,
+} as const;

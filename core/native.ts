@@ -108,6 +108,7 @@ export interface Library {
   ap_look_command(look: Pointer, slot: number, text: Uint8Array, bytes: number): number;
   ap_look_claims(look: Pointer, from: number, claims: Uint8Array, max: number, next: Float64Array): number;
   ap_look_names(look: Pointer, from: number, names: Uint8Array, max: number, next: Float64Array): number;
+  ap_look_channels(look: Pointer, from: number, channels: Uint8Array, max: number, next: Float64Array): number;
   ap_look_picture(look: Pointer, firstBytes: number, cells: Float64Array, count: number): number;
   ap_look_check(look: Pointer, tries: number, text: Uint8Array): number;
 }

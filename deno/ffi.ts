@@ -172,6 +172,8 @@ const symbols = {
   ap_look_claims: { parameters: ["pointer", "u32", "buffer", "u32", "buffer"], result: "i32" },
   // int32_t ap_look_names(ap_look *look, uint32_t from, ap_look_name *names, uint32_t max, double *next);
   ap_look_names: { parameters: ["pointer", "u32", "buffer", "u32", "buffer"], result: "i32" },
+  // int32_t ap_look_channels(ap_look *look, uint32_t from, ap_look_channel *channels, uint32_t max, double *next);
+  ap_look_channels: { parameters: ["pointer", "u32", "buffer", "u32", "buffer"], result: "i32" },
   // int32_t ap_look_picture(ap_look *look, double first_bytes, double *cells, uint32_t count);
   ap_look_picture: { parameters: ["pointer", "f64", "buffer", "u32"], result: "i32" },
   // int32_t ap_look_check(ap_look *look, uint32_t tries, char *text);

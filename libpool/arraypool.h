@@ -601,6 +601,18 @@ typedef struct {
 
 int32_t ap_look_names(ap_look *look, uint32_t from, ap_look_name *names, uint32_t max, double *next);
 
+typedef struct {
+  uint32_t block;
+  uint32_t capacity; /* messages */
+  double generation;
+  double depth;      /* messages that wait */
+  double messages;   /* that were ever sent */
+  uint32_t closed;
+  uint32_t unacknowledged;
+} ap_look_channel; /* 40 bytes */
+
+int32_t ap_look_channels(ap_look *look, uint32_t from, ap_look_channel *channels, uint32_t max, double *next);
+
 /* The first bytes of the heap, cut into `count` equal cells. Three doubles each: bytes in use, bytes held by nothing but
  * claims, bytes that are free and take memory. The rest of a cell is free and takes none. */
 int32_t ap_look_picture(ap_look *look, double first_bytes, double *cells, uint32_t count);

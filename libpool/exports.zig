@@ -910,6 +910,41 @@ fn describeName(view: *const View, name: *const layout.Name, info: *LookName) bo
     return true;
 }
 
+pub const LookChannel = extern struct {
+    block: u32,
+    capacity: u32,
+    generation: f64,
+    depth: f64,
+    messages: f64,
+    closed: u32,
+    unacknowledged: u32,
+};
+
+pub export fn ap_look_channels(look: *Look, from: u32, infos: [*]LookChannel, max: u32, next: *f64) i32 {
+    var count: u32 = 0;
+    var number = from;
+    const used = look.blocksUsed();
+    while (number < used and count < max) : (number += 1) {
+        const block = &look.view.blocks[number];
+        if (block.word.get().state != .used) continue;
+        const found = queue.queueIn(&look.view, block) orelse continue;
+        const header = found.header;
+        const returned = header.returned.get();
+        infos[count] = .{
+            .block = number,
+            .capacity = found.shape.capacity,
+            .generation = @floatFromInt(block.word.get().generation),
+            .depth = @floatFromInt(@min(header.tail.get() -% header.head.get(), found.shape.slots) +| returned),
+            .messages = @floatFromInt(header.tail.get()),
+            .closed = @intFromBool(header.closed.get() != 0),
+            .unacknowledged = header.unacknowledged.get() -| returned,
+        };
+        count += 1;
+    }
+    next.* = if (number < used) @floatFromInt(number) else -1;
+    return @intCast(count);
+}
+
 pub export fn ap_look_picture(look: *Look, first_bytes: f64, cells: [*][3]f64, count: u32) i32 {
     look.picture(wholeNumber(first_bytes) catch return @intFromEnum(Code.argument), cells[0..count]);
     return 0;
@@ -932,6 +967,7 @@ comptime {
     layout.assert(@sizeOf(LookMember) == 64);
     layout.assert(@sizeOf(LookClaim) == 24);
     layout.assert(@sizeOf(LookName) == 680);
+    layout.assert(@sizeOf(LookChannel) == 40);
     layout.assert(@sizeOf(BlockInfo) == 72);
     layout.assert(@sizeOf(MemberInfo) == 32);
     layout.assert(@sizeOf(NameValue) == 536);

@@ -399,10 +399,9 @@ pub const Kind = struct {
     pub const channel: u8 = 1;
     /// What a message carries that is too large for its cell.
     pub const message: u8 = 2;
+    /// In which a traced member writes where its arrays were made, for those who look (core/trace_log.ts).
+    pub const trace: u8 = 15;
 };
-
-/// A block in which a traced member writes where its arrays were made, for those who look (core/trace_log.ts).
-pub const kind_trace: u8 = 15;
 
 pub const Block = extern struct {
     next: Cell(BlockIndex),

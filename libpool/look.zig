@@ -252,7 +252,7 @@ pub const Look = struct {
                 const block = &view.blocks[inner.number];
                 inner.number += 1;
                 const kind = block.content.get().kind;
-                if (block.word.get().state != .used or kind == array_kind or kind == layout.kind_trace) continue;
+                if (block.word.get().state != .used or kind == layout.Kind.array or kind == layout.Kind.trace) continue;
                 const extent = view.extent(block) catch continue;
                 if (extent.bytes() > inner.left_bytes) return null;
                 inner.left_bytes -= extent.bytes();
@@ -349,7 +349,7 @@ pub const Look = struct {
                 .used => {
                     result.used_bytes +|= bytes;
                     result.blocks += 1;
-                    if (block.content.get().kind == array_kind) result.arrays += 1;
+                    if (block.content.get().kind == layout.Kind.array) result.arrays += 1;
                     if (Holders.of(block).isEmpty() and block.names.get() == 0) result.claimed_bytes +|= bytes;
                 },
                 .reserved => result.reserved_bytes +|= bytes,
@@ -362,8 +362,6 @@ pub const Look = struct {
         look.sumRuns(&result);
         return result;
     }
-
-    const array_kind = 0;
 
     /// Neighbouring free blocks are one run: an allocation that needs them joined joins them.
     fn sumRuns(look: *const Look, result: *Sums) void {
@@ -463,7 +461,7 @@ pub const Look = struct {
     pub fn held(look: *const Look, by: *[layout.members_max]Held) void {
         by.* = @splat(.{});
         for (look.view.blocks[0..look.view.blocks_known]) |*block| {
-            if (block.word.get().state != .used or block.content.get().kind != array_kind) continue;
+            if (block.word.get().state != .used or block.content.get().kind != layout.Kind.array) continue;
             const extent = look.view.extent(block) catch continue;
             for (Holders.of(block).words, 0..) |word, i| {
                 var bits = word;

@@ -829,7 +829,7 @@ pub const Pool = struct {
     /// that is counted.
     pub fn openTrace(pool: *Pool, length_bytes: u64) Error!Array {
         const array = try pool.alloc(length_bytes, 0, true);
-        pool.view.blocks[array.index.int()].content.set(.{ .kind = layout.kind_trace });
+        pool.view.blocks[array.index.int()].content.set(.{ .kind = layout.Kind.trace });
         try pool.showNothing(array.index.int());
         return array;
     }
@@ -1553,7 +1553,7 @@ pub const Pool = struct {
                 switch (block.content.get().kind) {
                     layout.Kind.channel => result.channels += 1,
                     layout.Kind.message => result.messages += 1,
-                    layout.kind_trace => {},
+                    layout.Kind.trace => {},
                     else => result.arrays += 1,
                 }
                 result.used_bytes += bytes;

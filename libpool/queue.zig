@@ -401,7 +401,8 @@ pub fn contentOf(view: *const View, block: *const layout.Block) ?[]u8 {
     const extent = view.extent(block) catch return null;
     const length = View.lengthIn(block, extent) catch return null;
     var failure: system.Failure = .{};
-    system.back(view.fd, view.geometry.heap_start + extent.offsetBytes(), extent.bytes(), &failure) catch return null;
+    // A copy (look.zig) has no descriptor, and where it has nothing, it has zeros.
+    if (view.fd >= 0) system.back(view.fd, view.geometry.heap_start + extent.offsetBytes(), extent.bytes(), &failure) catch return null;
     return (view.heap + extent.offsetBytes())[0..length];
 }
 

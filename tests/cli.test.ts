@@ -152,7 +152,7 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
       0,
       ["inspect", pool.name],
       /float64\[6000\] +0 +\d+$/m,
-      /int16\[3\] +1 +only claims/,
+      /int16\[3\] +1 +only claims or messages/,
       /█/,
       /▒|▄/,
       /SLOT +PROCESS/,
@@ -187,6 +187,37 @@ test("names are shown, with the shapes that they say, and what nobody but they h
     await says(0, ["leaks", pool.name], /kept by names, held by nobody: 1 array, 24 B/);
     assert.equal((await json(0, "check", pool.name)).result, "sound");
     for (const name of pool.names()) pool.delete(name);
+  }));
+
+test("channels are shown, with what waits in them", () =>
+  withPool(async (pool) => {
+    const jobs = pool.channel<unknown>({ capacity: 8 });
+    using frame = pool.alloc(Uint8Array, 1000);
+    jobs.send({ frame });
+    jobs.send("x".repeat(100_000));
+    frame.release();
+    const { arrays, channels, pool: { arrays: count } } = await json(0, "inspect", pool.name);
+    assert.deepEqual(
+      channels.map(({ depth, capacity, sent, closed }: Json) => [depth, capacity, sent, closed]),
+      [[2, 8, 2, false]],
+    );
+    assert.deepEqual(arrays.map(({ dtype, holders }: Json) => [dtype, holders.length]), [["uint8", 0]]);
+    assert.equal(count, 1);
+    await says(
+      0,
+      ["inspect", pool.name],
+      /MESSAGES +CAPACITY +SENT +STATE\n +\d+ +2 +8 +2 +open/,
+      /only claims or messages/,
+    );
+    await says(0, ["leaks", pool.name], /in messages of channels, held by nobody: 1 array, 1000 B/);
+    for (const command of [["check", pool.name], ["check", pool.name, "--no-join"]]) {
+      await says(0, command, /is sound/);
+    }
+    release(jobs.tryReceive());
+    jobs.tryReceive();
+    jobs.close();
+    assert.equal((await json(0, "inspect", pool.name)).channels[0].closed, true);
+    jobs[Symbol.dispose]();
   }));
 
 test("looking changes nothing: not a byte, not a time, not the memory that the pool takes", () =>
@@ -470,7 +501,7 @@ test("a trace that says anything names nothing that is not there", () => {
 // ---------------------------------------------------------------- top
 
 test("top tells rates: allocations, frees, attaches, claims", () =>
-  withPool(async (pool) =>
+  withPool((pool) =>
     withMember(pool.name, ["shares"], async (child) => {
       const { stdout, status } = runWith({}, "top", pool.name, "--json", "--count", "2", "--interval", "0.4");
       assert.equal(status, 0);

@@ -53,6 +53,7 @@ test "structs and constants of the header have the library's sizes and values" {
     }
     try expectEqual(@sizeOf(exports.LookMember), @sizeOf(c.ap_look_member));
     try expectEqual(@offsetOf(exports.LookMember, "arrays"), @offsetOf(c.ap_look_member, "arrays"));
+    try expectEqual(@sizeOf(exports.LookChannel), @sizeOf(c.ap_look_channel));
     try expectEqual(@sizeOf(exports.LookName), @sizeOf(c.ap_look_name));
     try expectEqual(@sizeOf(exports.LookClaim), @sizeOf(c.ap_look_claim));
     try expectEqual(40, c.AP_LOOK_LENGTH);

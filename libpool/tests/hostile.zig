@@ -800,6 +800,12 @@ const Run = struct {
             run.beat();
             _ = exports.ap_look_names(look, @intFromFloat(next), &infos, infos.len, &next);
         }
+        next = 0;
+        while (next >= 0) {
+            var infos: [8]exports.LookChannel = undefined;
+            run.beat();
+            _ = exports.ap_look_channels(look, @intFromFloat(next), &infos, infos.len, &next);
+        }
         var members: [256]exports.LookMember = undefined;
         run.beat();
         _ = exports.ap_look_members(look, &members, members.len);
