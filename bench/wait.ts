@@ -99,7 +99,7 @@ async function roundTrips(pool: Pool, child: ChildProcess, way: Order["way"]): P
   const listener = (answer: unknown) => answers.shift()!(answer);
   child.on("message", listener);
   const next = () => new Promise((resolve) => answers.push(resolve));
-  const turns = 200;
+  const turns = 500;
   const ready = next();
   child.send(pack({ words, way, turns: ROUNDS * turns }));
   await ready;
@@ -155,7 +155,7 @@ async function idle(pool: Pool): Promise<void> {
       work: `CPU time that a waitAsync takes in ${seconds} s`,
       against: "these seconds",
       kind: "cost",
-      goal: 0.0001,
+      goal: 0.001,
       notes: { waitingNs: waiting, idleNs: without },
     },
     [Math.max(0, waiting - without)],

@@ -143,6 +143,7 @@ const Run = struct {
     alone: bool,
     /// Uses names, too, and corrupts them.
     named: bool,
+    waits: bool,
     corruptions: u32 = 0,
     /// Who has done something since the first wild field.
     actors: [members_max]bool = @splat(false),
@@ -528,6 +529,60 @@ const Run = struct {
         return run.fail("the list of names does not end", .{});
     }
 
+    fn waitOrNotify(run: *Run) !void {
+        const member = run.some() orelse return;
+        const held = run.someHeld(member) orelse return;
+        const pool = member.pool;
+        const offset: f64 = @floatFromInt(4 * @as(u32, run.in.byte() % 4));
+        const number: u32 = run.in.byte() % 8;
+        var taken: [4]u32 = undefined;
+        run.beat();
+        const result = switch (run.in.byte() % 10) {
+            0, 1, 2 => exports.ap_word_watch(pool, held.block, offset, number & 1),
+            3, 4 => exports.ap_word_notify(pool, held.block, offset, number),
+            5 => exports.ap_word_wait(pool, held.block, offset, number & 1, 0),
+            6 => exports.ap_word_unwatch(pool, if (number < 7) layout.members_max + number else run.wild()),
+            7 => exports.ap_doorbell_take(pool, &taken, number % 4),
+            8 => exports.ap_doorbell_park(pool),
+            else => exports.ap_doorbell_unpark(pool) + exports.ap_doorbell_look(pool),
+        };
+        // An offset beyond the end is this caller's fault.
+        if (result >= 0 or result == -10 or (held.holds == 0 and result == -12)) return;
+        try run.expectCode(result, "wait or notify");
+    }
+
+    fn corruptWaiting(run: *Run) void {
+        const view = &run.members[0].?.pool.view;
+        const all = view.waiting;
+        // One that somebody waits in, if there is any.
+        var bucket = &all.buckets[run.in.byte()];
+        for (&all.buckets) |*other| if (other.waiters.get() != 0) {
+            bucket = other;
+        };
+        const entry = run.in.byte() % 12;
+        const waiter = if (entry < 4 or entry - 4 >= view.waiters_known) &all.own[entry % 4] else &view.waiters[entry - 4];
+        const doorbell = &all.doorbells[run.in.byte() % 4];
+        switch (run.in.byte() % 16) {
+            0, 1 => waiter.word.set(@bitCast(run.wild())),
+            2 => waiter.word.set(.{ .state = @enumFromInt(run.in.byte() % 5), .slot = run.in.byte() % 4 }),
+            3 => waiter.next.set(@enumFromInt(run.wild())),
+            4 => waiter.prev.set(@enumFromInt(run.wild())),
+            5 => waiter.next_ready.set(@enumFromInt(layout.members_max + @as(u32, run.in.byte() % 8))),
+            6 => waiter.place.set(run.wild64()),
+            7 => bucket.waiters.set(run.wild()),
+            8 => bucket.first.set(@enumFromInt(layout.members_max + @as(u32, run.in.byte() % 8))),
+            9 => bucket.last.set(@enumFromInt(run.wild())),
+            10 => doorbell.state.set(@enumFromInt(run.in.byte() % 4)),
+            11 => doorbell.first_ready.set(@enumFromInt(layout.members_max + @as(u32, run.in.byte() % 8))),
+            12 => doorbell.socket.set(run.wild()),
+            13 => all.ready[0].set(run.wild64()),
+            14 => all.unused_waiters.set(@enumFromInt(layout.members_max + @as(u32, run.in.byte() % 8))),
+            else => if (run.in.byte() & 1 == 0) all.waiters_used.set(run.wild()) else all.waiters_backed.set(run.wild()),
+        }
+        // As if its process had died with the lock, in the middle.
+        if (!run.single and run.in.byte() & 3 == 0) view.header.lock.set(.{ .slot = 9, .incarnation = 1 });
+    }
+
     fn corruptName(run: *Run) void {
         const view = &run.members[0].?.pool.view;
         const header = view.header;
@@ -636,6 +691,7 @@ const Run = struct {
         run.corruptions += 1;
         run.around.totals.corruptions += 1;
         if (run.named and run.in.byte() & 1 == 1) return run.corruptName();
+        if (run.waits and run.in.byte() & 3 != 0) return run.corruptWaiting();
         const view = &first.pool.view;
         const index = run.in.byte() % 64;
         const block = &view.blocks[index];
@@ -746,6 +802,7 @@ const Run = struct {
             7 => return run.listNames(),
             else => {},
         };
+        if (run.waits and run.in.byte() & 1 == 1) return run.waitOrNotify();
         const what = run.in.byte() % 32;
         if (run.othersRest() and (what == 28 or what == 29)) return;
         switch (what) {
@@ -827,9 +884,12 @@ pub const scribbled: u8 = 0x38;
 /// An input that begins with this byte uses names, too; then the next one says the rest.
 pub const named: u8 = 0xff;
 
+/// The same for waiting and notifying.
+pub const waiting: u8 = 0xfe;
+
 /// Where the byte with these bits is.
 pub fn howAt(input: []const u8) usize {
-    return if (input.len > 1 and input[0] == named) 1 else 0;
+    return if (input.len > 1 and (input[0] == named or input[0] == waiting)) 1 else 0;
 }
 
 /// Whether that byte asks for a writer at the same time.
@@ -844,7 +904,8 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
     const how: u8 = if (input.len > 0) input[at] else 0;
     var it: Run = .{
         .in = .{ .bytes = input, .at = at + 1 },
-        .named = at == 1,
+        .named = at == 1 and input[0] == named,
+        .waits = at == 1 and input[0] == waiting,
         .around = around,
         .single = how & single != 0,
         .alone = how & alone != 0,
