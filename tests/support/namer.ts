@@ -94,7 +94,6 @@ switch (order.do) {
     break;
   }
   case "read": {
-    say({ reading: true });
     let last = 0;
     let reads = 0;
     while (true) {
@@ -103,7 +102,7 @@ switch (order.do) {
       const value = valueOf(found);
       if (value < last) throw new Error(`${value} after ${last}`);
       last = value;
-      reads++;
+      if (reads++ === 0) say({ reading: true });
     }
     say({ last, reads });
     break;
