@@ -28,22 +28,23 @@ pub fn build(b: *std.Build) void {
     for (platforms) |platform| {
         const native = platform.arch == b.graph.host.result.cpu.arch and platform.os == b.graph.host.result.os.tag;
         if (only_native and !native) continue;
-        const library = b.addLibrary(.{
-            .name = "arraypool",
-            .linkage = .dynamic,
-            .root_module = b.createModule(.{
-                .root_source_file = b.path("libpool/exports.zig"),
-                .target = b.resolveTargetQuery(.{ .cpu_arch = platform.arch, .os_tag = platform.os }),
-                // Pages of 16 KiB would round the macOS library up beyond 100 KB.
-                .optimize = if (platform.os == .macos and optimize == .ReleaseFast) .ReleaseSmall else optimize,
-                .strip = optimize != .Debug,
-                // Not single-threaded, though no thread is started here: other processes are threads too.
-                .single_threaded = false,
-                .link_libc = platform.os == .macos,
-                .unwind_tables = .none,
-            }),
-        });
-        library.root_module.addOptions("options", options);
+        var module: std.Build.Module.CreateOptions = .{
+            .root_source_file = b.path("libpool/exports.zig"),
+            .target = b.resolveTargetQuery(.{ .cpu_arch = platform.arch, .os_tag = platform.os }),
+            // But for what stands in library.zig.
+            .optimize = if (optimize == .ReleaseFast) .ReleaseSmall else optimize,
+            .strip = optimize != .Debug,
+            // Not single-threaded, though no thread is started here: other processes are threads too.
+            .single_threaded = false,
+            .link_libc = platform.os == .macos,
+            .unwind_tables = .none,
+        };
+        const exports = b.createModule(module);
+        exports.addOptions("options", options);
+        module.root_source_file = b.path("libpool/library.zig");
+        module.optimize = optimize;
+        const library = b.addLibrary(.{ .name = "arraypool", .linkage = .dynamic, .root_module = b.createModule(module) });
+        library.root_module.addImport("exports", exports);
         library.linker_allow_shlib_undefined = true; // Node-API is the host's
         const install = b.addInstallArtifact(library, .{
             .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },

@@ -14,7 +14,7 @@ const Broken = @import("recovery.zig").Broken;
 const Look = @import("look.zig").Look;
 const View = @import("view.zig").View;
 const name_file = @import("names.zig");
-const Pool = pool_file.Pool;
+pub const Pool = pool_file.Pool;
 
 pub const abi_version: u32 = 5;
 
@@ -236,7 +236,7 @@ fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
 
 // ---------------------------------------------------------------- blocks
 
-pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
+pub inline fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
     const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
     if (dtype > 255 or how > 1) return failed(pool, error.Argument);
     const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
@@ -283,7 +283,7 @@ fn describe(pool: *Pool, number: u32) void {
     };
 }
 
-pub export fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
+pub inline fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
     const released = pool.release(block, shown != 0) catch |err| return failed(pool, err);
     return @intFromEnum(released);
 }
