@@ -10,7 +10,7 @@ import { once } from "node:events";
 import process from "node:process";
 import { promisify } from "node:util";
 import { Pool } from "../mod.ts";
-import { compare, poolName, print, runtime } from "./rows.ts";
+import { compare, median, poolName, print, type Row, runtime } from "./rows.ts";
 
 const ROUNDS = 11;
 const OPENS = 50;
@@ -35,6 +35,7 @@ try {
   const openNs: number[] = [];
   const processNs: number[] = [];
   const joiningProcessNs: number[] = [];
+  const importNs: number[] = [];
   for (let round = -1; round < ROUNDS; round++) {
     const opening = timeOpens();
     const empty = await timeProcess("");
@@ -43,8 +44,11 @@ try {
     openNs.push(opening);
     processNs.push(empty);
     joiningProcessNs.push(joining);
+    importNs.push(await timeImport());
   }
   print(compare({ work: "Pool.open and close", against: "an empty process", kind: "cost" }, openNs, processNs));
+  print(atMost("Pool.open and close", openNs, 1e6));
+  print(atMost("import of the package", importNs, 20e6));
   print(compare(
     { work: "a process: import, Pool.open, close", against: "an empty process", kind: "cost" },
     joiningProcessNs,
@@ -62,6 +66,20 @@ function timeOpens(): number {
   const startedAt = performance.now();
   for (let i = 0; i < OPENS; i++) Pool.open(name).close();
   return (performance.now() - startedAt) * 1e6 / OPENS;
+}
+
+/** As a fresh process sees it. */
+async function timeImport(): Promise<number> {
+  const code = `const at = performance.now(); await import(${
+    JSON.stringify(module)
+  }); console.log((performance.now() - at) * 1e6);`;
+  const { stdout } = await promisify(execFile)(process.execPath, evaluate(code));
+  return Number(stdout);
+}
+
+function atMost(work: string, ns: readonly number[], goal: number): Row {
+  const figure = median(ns);
+  return { where: runtime, work, against: "", ours: figure, unit: "ns", kind: "most", figure, goal };
 }
 
 async function timeProcess(code: string): Promise<number> {

@@ -15,8 +15,8 @@ export interface Row {
   ours: number;
   theirs?: number;
   unit: "ns" | "bytes";
-  /** "faster": `figure` is how often ours fits into theirs. "cost": the other way round. "size": `ours` itself. */
-  kind: "faster" | "cost" | "size";
+  /** "faster": `figure` is how often ours fits into theirs. "cost": the other way round. "size", "most": `ours` itself. */
+  kind: "faster" | "cost" | "size" | "most";
   /** Median of the rounds' ratios. */
   figure: number;
   /** At least for "faster", at most for the others. */
