@@ -99,7 +99,7 @@ async function raceWith(bytes: number, name: string): Promise<void> {
   };
   const kind = "faster";
   for (const against of new Set(bytes === 8 * MIB ? [best, bestMessage] : [best])) {
-    const goal = isGoal ? { goal: 300, notes } : { notes };
+    const goal = isGoal ? { goal: 50, notes } : { notes };
     print(compare({ work, against: against.contender.name, kind, ...goal }, ours.medians, against.medians));
   }
   if (bytes === 8) return;

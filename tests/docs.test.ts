@@ -308,3 +308,11 @@ test("every public name has a documentation comment", () => {
   }
   assert.deepEqual(bare, []);
 });
+
+test("the figures of docs/performance.md are those of docs/plots/figures.json", async () => {
+  const { withFigures } = await import(new URL("../bench/report.mjs", import.meta.url).href);
+  const page = textOf("docs/performance.md");
+  // Columns may be aligned by the formatter.
+  const plain = (text: string) => text.replaceAll(/ +/g, " ").replaceAll(/-+/g, "-");
+  assert.equal(plain(page), plain(withFigures(page, JSON.parse(textOf("docs/plots/figures.json")))));
+});
