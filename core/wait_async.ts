@@ -197,7 +197,7 @@ export class Waits {
     if (this.#state === "looking") return;
     if (this.#state === "parked") this.#call((library, pool) => library.ap_doorbell_unpark(pool));
     this.#state = "looking";
-    native().nextTurn(() => this.#turn());
+    this.#turnSoon();
   }
 
   #lookLonger(): void {
@@ -208,12 +208,34 @@ export class Waits {
     return this.#vain < 8 || this.#vain % 16 === 0;
   }
 
+  #turnSoon(): void {
+    native().nextTurn(() => this.#guard(() => this.#turn()));
+  }
+
+  /** What is called by the event loop has nobody to throw to but those who wait. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (this.#member.closed) return;
+      this.#state = "looking";
+      if (error instanceof PoolError && error.code === "ERR_POOL_BUSY") {
+        return native().later(() => this.#guard(() => this.#turn()), POLL_MS);
+      }
+      this.#state = "idle";
+      for (const wait of [...this.#pending.values()]) {
+        this.#remove(wait);
+        wait.reject(error);
+      }
+    }
+  }
+
   #turn(): void {
     if (this.#member.closed || this.#state !== "looking") return;
     const mayTake = !this.#looksLong || this.#call((library, pool) => library.ap_doorbell_look(pool)) === 1;
     if (mayTake && this.#take()) this.#vain = 0;
     if (this.#pending.size === 0) this.#state = "idle";
-    else if (performance.now() < this.#lookUntil) native().nextTurn(() => this.#turn());
+    else if (performance.now() < this.#lookUntil) this.#turnSoon();
     else this.#park();
   }
 
@@ -231,7 +253,7 @@ export class Waits {
   }
 
   #open(): Doorbell {
-    const onRing = () => this.#rung();
+    const onRing = () => this.#guard(() => this.#rung());
     return this.#member.openDoorbell(onRing) ?? { sleep: () => native().later(onRing, POLL_MS), close: () => {} };
   }
 
@@ -248,7 +270,7 @@ export class Waits {
     else {
       this.#state = "looking";
       this.#lookLonger();
-      native().nextTurn(() => this.#turn());
+      this.#turnSoon();
     }
   }
 
@@ -303,7 +325,9 @@ export class Waits {
 
   /** Ends all waits: the member closes. */
   close(atExit: boolean): void {
-    this.#take();
+    try {
+      this.#take();
+    } catch { /* whatever the segment says: the waits end */ }
     for (const wait of [...this.#pending.values()]) {
       this.#unwatch(wait.waiter);
       this.#remove(wait);

@@ -27,6 +27,8 @@ function of<T>(list: readonly T[]): T {
 
 // As libpool/layout.zig has it; a header of 4 KiB, members, lists, blocks, and behind them pins, waiters and names.
 const TOUCHING = 192, HEADER_END = 240, MEMBERS = 4096, LISTS = 20480, LISTS_END = 20480 + 9300, BLOCKS = 65536;
+// Buckets, then the members' own waiters, then doorbells.
+const WAITING = 32768, WAITING_OWN = 8192;
 const CAPACITY = 1 << 20;
 const PINS = BLOCKS + CAPACITY / 256 * 64;
 const NAMES_IN_HEADER = 320, NAMES = PINS + 2 * 4096 * 32;
@@ -37,7 +39,11 @@ function wild(): number {
 
 /** A place where a wild field hurts. */
 function place(): number {
-  switch (below(10)) {
+  switch (below(12)) {
+    case 10:
+      return WAITING + 4 * below(6148); // all of it
+    case 11:
+      return WAITING + WAITING_OWN + 4 * below(16);
     case 8:
       return NAMES_IN_HEADER + 4 * below(7);
     case 9:
@@ -105,6 +111,7 @@ function onePool(poolName: string): void {
     );
     writeSync(fd, word, 0, 4, at);
   };
+  const words = pool.alloc(Int32Array, 4);
   const held: SharedArray[] = [];
   const sent: unknown[] = [];
   const keep = (array: SharedArray | undefined) => {
@@ -118,7 +125,20 @@ function onePool(poolName: string): void {
     if (step > 10 && below(8) === 0) corrupt();
     const array = some();
     const name = `name ${below(8)}`;
-    switch (below(24)) {
+    switch (below(27)) {
+      case 24:
+        tried("wait", () => pool.wait(words, below(4), 0, { timeoutMs: 0 }));
+        break;
+      case 25:
+        pool.waitAsync(words, below(4), 0).catch((error) =>
+          tried("waitAsync", () => {
+            throw error;
+          })
+        );
+        break;
+      case 26:
+        tried("notify", () => pool.notify(words, below(4)));
+        break;
       case 0:
       case 1:
       case 2:
