@@ -283,6 +283,22 @@ test("the page of limits has the numbers of the source", () => {
   assert.match(rows["capacity"]!, /^1 MiB to 256 GiB/);
 });
 
+test("the speed that the README states is that of the page of figures", () => {
+  const rows = textOf("docs/performance.md").split("\n").filter((line) =>
+    line.includes("| 8 MiB to a child and an answer ")
+  );
+  const ratio = (runtime: string, against: string) =>
+    rows.find((row) => row.startsWith(`| ${runtime}`) && row.includes(`| ${against} `))?.match(/\| (\d+) × faster/)
+      ?.[1];
+  const stated = textOf("README.md").replaceAll(/\s+/g, " ");
+  const [ipc, bytes] = [
+    [ratio("Bun", "Bun.spawn ipc, advanced"), ratio("Deno", "fork, advanced")],
+    [ratio("Bun", "Bun.spawn stdin, bytes"), ratio("Deno", "Unix socket, bytes")],
+  ];
+  assert.ok(stated.includes(`took ${ipc[0]} times as long in Bun and ${ipc[1]} times in Deno`), `${ipc}`);
+  assert.ok(stated.includes(`pipe or socket ${bytes[0]} and ${bytes[1]} times`), `${bytes}`);
+});
+
 test("the list of examples has every example", () => {
   const listed = textOf("examples/README.md");
   const helpers = /-(worker|draw)\.ts$|\.test\.ts$|\/runtime\.ts$/;
