@@ -45,6 +45,12 @@ const parts = {
     ...inBoth((_, command) => script(command, "ipc.ts")),
     ...(hasTaskset() ? inBoth((_, command) => script(["taskset", "-c", "0", ...command], "ipc.ts", "on one CPU")) : []),
   ],
+  messages: [
+    ...inBoth((_, command) => script(command, "messages.ts")),
+    ...inBoth((runtime, command) =>
+      script(command, "messages.ts", "mixed", runtimes[runtime === "Bun" ? "Deno" : "Bun"])
+    ),
+  ],
   demo: inBoth(measureDemo),
 };
 

@@ -19,14 +19,18 @@ import { openReference, Pool } from "./pool.ts";
 import { assertNotReleased, isOfAnotherVersion, makeOwner, placeOf, type SharedView } from "./shared_array.ts";
 import { shapeLength } from "./shape.ts";
 
+const NO_HOLDS: Hold[] = [];
+const NO_PLACES: Place[] = [];
+
 /** At the sender. */
 export class Parcel implements Outgoing {
   /** How many go along. */
   count = 0;
   readonly #channel: Channel;
   readonly #member: Member;
-  readonly #holds: Hold[] = [];
-  readonly #places: Place[] = [];
+  // Made when there is something: most messages have nothing.
+  #holds = NO_HOLDS;
+  #places = NO_PLACES;
   #known: Map<object, Shared> | undefined;
   /** Of arrays of other pools, which no message here can hold: they travel as claims. */
   #references: object[] | undefined;
@@ -45,6 +49,7 @@ export class Parcel implements Outgoing {
       assertNotReleased(view);
       const { hold, length, shape } = place.place;
       if (hold.member !== this.#member) return this.#refer(view);
+      if (this.#places === NO_PLACES) this.#places = [];
       this.#places.push(place.place);
       return this.#add(value, hold, [place.type.code, hold.offset + view.byteOffset, length, shape ?? null]);
     }
@@ -60,6 +65,7 @@ export class Parcel implements Outgoing {
 
   #add(value: object, hold: Hold, as: readonly unknown[] | null): Shared {
     const shared = { index: this.count++, as };
+    if (this.#holds === NO_HOLDS) this.#holds = [];
     this.#holds.push(hold);
     (this.#known ??= new Map()).set(value, shared);
     return shared;
@@ -99,7 +105,7 @@ export class Parcel implements Outgoing {
 
   /** It was not sent. */
   undo(): void {
-    for (const reference of this.#references ?? []) release(reference);
+    if (this.#references !== undefined) { for (const reference of this.#references) release(reference); }
   }
 }
 

@@ -572,20 +572,28 @@ pub fn stopWaiting(pool: *Pool, number: u32, side: Side) Error!void {
     if (looksReady(&queue, side)) ring(pool, &queue, side);
 }
 
-/// What comes within microseconds is worth waiting for awake; whether it did lately tells for how long.
+/// What comes within microseconds is worth waiting for awake; whether it did lately tells for how long. A sender waits until there
+/// is room for several, if that comes soon: or the two sides would go step by step, and take the memory from each other each time.
 fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
     if (pool.patience.spins == 0) return looksReady(queue, side); // one processor
     pool.waits +%= 1;
     const most = if (pool.waits % try_every == 0) spins_max else pool.channel_spins;
-    for (0..most) |_| {
-        if (looksReady(queue, side)) {
+    const room: u64 = if (side == .senders) @max(1, queue.shape.capacity / 4) else 1;
+    for (0..most) |i| {
+        if (if (room == 1) looksReady(queue, side) else hasRoom(queue, room)) {
             pool.channel_spins = spins_max;
             return true;
         }
-        std.atomic.spinLoopHint();
+        // To look takes the memory from who makes room.
+        for (0..if (room == 1) 1 else @min(64, i + 1)) |_| std.atomic.spinLoopHint();
     }
     pool.channel_spins = @max(spins_min, pool.channel_spins / 2);
-    return false;
+    return looksReady(queue, side);
+}
+
+fn hasRoom(queue: *const Queue, room: u64) bool {
+    const header = queue.header;
+    return header.closed.get() != 0 or header.tail.get() -% header.head.get() +| room <= queue.shape.capacity;
 }
 
 /// No longer asleep. Others may be, and the bell was rung for us.

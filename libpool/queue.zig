@@ -1,6 +1,6 @@
 //! What is in the block of a channel: a ring of messages, and the messages that were received and not yet acknowledged.
 //!
-//!     0      shape       how many cells, how large; written before anybody knows the block, and never again
+//!     0      shape       how many cells, how large; written before anybody knows the block. And whether it was closed
 //!     64     senders     their lock, where the next message goes
 //!     128    receivers   their lock, which message is the next
 //!     192    bells       on which who finds the ring empty, or full, sleeps
@@ -44,11 +44,13 @@ pub const Header = extern struct {
     capacity: Cell(u32),
     cell_bytes: Cell(u32),
     message_bytes_max: Cell(u32),
-    _line0: [40]u8,
+    /// Not 0: nothing is sent any more. Changed once, by who has the senders' lock; read by everybody each time, so it lies
+    /// with what does not change.
+    closed: Cell(u32),
+    _line0: [36]u8,
 
     send_lock: Cell(LockWord),
-    /// Not 0: nothing is sent any more. Changed by who has the senders' lock.
-    closed: Cell(u32),
+    _pad1: u32,
     /// Where the next message goes (derived: the first cell, from head on, without its stamp).
     tail: Cell(u64),
     /// Head, when a sender last looked (derived; safe when it is too low).

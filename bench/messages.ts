@@ -1,0 +1,241 @@
+/**
+ * Small messages between processes: over channels of a pool, and over the fastest way that the runtime has built in. There and
+ * back (blocking and not), and in one direction (one to one, four to four). With `mixed`, the other side is of the other runtime.
+ */
+
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { once } from "node:events";
+import { availableParallelism } from "node:os";
+import process from "node:process";
+import { type Channel, pack, Pool } from "../mod.ts";
+import { compare, poolName, print, runtime } from "./rows.ts";
+
+const script = new URL("messages_child.ts", import.meta.url).pathname;
+const flags = (program: string) => program.includes("deno") ? ["run", "-A", "--quiet", "--no-check"] : [];
+const [mode = "same", other = process.execPath] = process.argv.slice(2);
+const sides = mode === "same" ? "" : `, ${runtime} and ${runtime === "Bun" ? "Deno" : "Bun"}`;
+
+const ROUNDS = 5;
+const message = (id: number) => ({ id, kind: "job" });
+
+/** Nanoseconds of each. */
+interface Sample {
+  median: number;
+  p99: number;
+}
+
+function sample(times: Float64Array): Sample {
+  const sorted = times.slice().sort();
+  return { median: sorted[sorted.length >> 1]!, p99: sorted[Math.floor(sorted.length * 0.99)]! };
+}
+
+// ------------------------------------------------------------------ the built-in ways
+
+class Ipc implements AsyncDisposable {
+  readonly child: ChildProcess;
+  constructor(serialization: "json" | "advanced") {
+    this.child = fork(script, ["ipc"], { serialization });
+  }
+  async ready(): Promise<this> {
+    await this.#ask({ kind: "ready" });
+    return this;
+  }
+  async #ask(question: object): Promise<void> {
+    const answer = once(this.child, "message");
+    this.child.send(question);
+    await answer;
+  }
+  async thereAndBack(count: number): Promise<Sample> {
+    const times = new Float64Array(count);
+    let resolve: () => void;
+    const listener = () => resolve();
+    this.child.on("message", listener);
+    for (let i = 0; i < count; i++) {
+      const begun = performance.now();
+      const answer = new Promise<void>((done) => resolve = done);
+      this.child.send({ kind: "back", id: i });
+      await answer;
+      times[i] = (performance.now() - begun) * 1e6;
+    }
+    this.child.off("message", listener);
+    return sample(times);
+  }
+  /** Nanoseconds of a message. */
+  async stream(count: number): Promise<number> {
+    const begun = performance.now();
+    const done = once(this.child, "message");
+    for (let i = 0; i < count; i++) this.child.send(message(i));
+    this.child.send({ kind: "end" });
+    await done;
+    return (performance.now() - begun) * 1e6 / count;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    const end = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await end;
+  }
+}
+
+// ------------------------------------------------------------------ channels
+
+function start(program: string, ...args: string[]): ChildProcess {
+  return spawn(program, [...flags(program), script, ...args], { stdio: ["ignore", "inherit", "inherit"] });
+}
+
+async function withEcho<R>(
+  pool: Pool,
+  how: string,
+  use: (there: Channel, back: Channel) => Promise<R> | R,
+): Promise<R> {
+  using there = pool.channel();
+  using back = pool.channel();
+  const child = start(other, how, JSON.stringify(pack({ there, back })));
+  const end = once(child, "exit");
+  await there.sendAsync(message(0));
+  await back.receiveAsync();
+  try {
+    return await use(there, back);
+  } finally {
+    there.close();
+    await end;
+  }
+}
+
+function thereAndBack(there: Channel, back: Channel, count: number): Sample {
+  const times = new Float64Array(count);
+  for (let i = 0; i < count; i++) {
+    const begun = performance.now();
+    there.send(message(i));
+    back.receive();
+    times[i] = (performance.now() - begun) * 1e6;
+  }
+  return sample(times);
+}
+
+async function thereAndBackAsync(there: Channel, back: Channel, count: number): Promise<Sample> {
+  const times = new Float64Array(count);
+  for (let i = 0; i < count; i++) {
+    const begun = performance.now();
+    await there.sendAsync(message(i));
+    await back.receiveAsync();
+    times[i] = (performance.now() - begun) * 1e6;
+  }
+  return sample(times);
+}
+
+/** Nanoseconds of a message, from `senders` processes (this one, if it is one) to `receivers`. */
+async function stream(pool: Pool, senders: number, receivers: number, count: number): Promise<number> {
+  using messages = pool.channel({ capacity: 1024 });
+  using signals = pool.channel<string>();
+  const packed = () => JSON.stringify(pack({ messages, signals }));
+  const children = [
+    ...Array.from({ length: receivers }, () => start(other, "receive", packed())),
+    ...(senders === 1
+      ? []
+      : Array.from({ length: senders }, () => start(process.execPath, "send", packed(), String(count / senders)))),
+  ];
+  const ends = children.map((child) => once(child, "exit"));
+  for (const _ of children) await signals.receiveAsync();
+  const begun = performance.now();
+  if (senders === 1) { for (let i = 0; i < count; i++) messages.send(message(i)); }
+  else {
+    messages.send("go");
+    await Promise.all(ends.slice(receivers));
+  }
+  messages.close();
+  for (let i = 0; i < receivers; i++) await signals.receiveAsync();
+  const ns = (performance.now() - begun) * 1e6 / count;
+  await Promise.all(ends);
+  return ns;
+}
+
+// ------------------------------------------------------------------ the rows
+
+using pool = Pool.create({ name: poolName(`messages-${process.pid}`), capacity: "64M" });
+const json = await new Ipc("json").ready();
+const advanced = await new Ipc("advanced").ready();
+const ways = { json, advanced };
+
+async function fastest<R>(measure: (way: Ipc) => Promise<R>, ns: (result: R) => number): Promise<[string, R]> {
+  let best: [string, R] | undefined;
+  for (const [name, way] of Object.entries(ways)) {
+    const result = await measure(way);
+    if (best === undefined || ns(result) < ns(best[1])) best = [name, result];
+  }
+  return best!;
+}
+
+for (const [work, how, goal] of [["blocking", "echo", 10], ["not blocking", "echo async", 3]] as const) {
+  const ours: Sample[] = [];
+  const theirs: Sample[] = [];
+  let against = "";
+  await withEcho(pool, how, async (there, back) => {
+    for (let round = 0; round < ROUNDS; round++) {
+      ours.push(how === "echo" ? thereAndBack(there, back, 20_000) : await thereAndBackAsync(there, back, 4000));
+      const [name, result] = await fastest((way) => way.thereAndBack(2000), ({ median }) => median);
+      theirs.push(result);
+      against = name;
+    }
+  });
+  for (const part of ["median", "p99"] as const) {
+    print(compare(
+      {
+        work: `a message there and back, ${work}, ${part}${sides}`,
+        against: `fork, ${against}`,
+        kind: "faster",
+        ...(part === "median" ? { goal } : {}),
+      },
+      ours.map((sample) => sample[part]),
+      theirs.map((sample) => sample[part]),
+    ));
+  }
+}
+
+for (const [senders, receivers, goal] of [[1, 1, 20], [4, 4, 10]] as const) {
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  let against = "";
+  for (let round = 0; round < ROUNDS; round++) {
+    ours.push(await stream(pool, senders, receivers, 400_000));
+    const [name, result] = await fastest((way) => way.stream(100_000), (ns) => ns);
+    theirs.push(result);
+    against = name;
+  }
+  print(compare(
+    {
+      work: `messages from ${senders} to ${receivers}, ${availableParallelism()} cores${sides}`,
+      against: `fork, ${against}, from 1 to 1`,
+      kind: "faster",
+      goal,
+    },
+    ours,
+    theirs,
+  ));
+}
+
+if (mode === "same") {
+  for (const [work, how] of [["blocking", "idle"], ["not blocking", "idle async"]] as const) {
+    using messages = pool.channel();
+    using signals = pool.channel<number>();
+    const child = start(other, how, JSON.stringify(pack({ messages, signals })));
+    const end = once(child, "exit");
+    await signals.receiveAsync();
+    await new Promise((resolve) => setTimeout(resolve, 10_000));
+    messages.send(0);
+    const usedNs = await signals.receiveAsync();
+    await end;
+    print(compare(
+      {
+        work: `processor time of who waits for a message, ${work}, 10 s`,
+        against: "the time that passed",
+        kind: "cost",
+        goal: 0.005,
+      },
+      [usedNs],
+      [1e10],
+    ));
+  }
+}
+
+await json[Symbol.asyncDispose]();
+await advanced[Symbol.asyncDispose]();
