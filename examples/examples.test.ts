@@ -26,7 +26,7 @@ const examples: Example[] = [
     args: ["--smoke", "--workers", "2"],
     bun: true,
     deno: ["-A"],
-    prints: /JFK +New York +31,270 +12\.3 min[^]*All 4 results are the same to the last bit/,
+    prints: /JFK +New York +31,270 +12\.3 min[^]*All 5 results are the same to the last bit/,
   },
   { file: "slabs.ts", bun: true, deno: ["-A"], prints: /times as fast; both results are equal/ },
   {
@@ -51,6 +51,12 @@ const examples: Example[] = [
     bun: true,
     deno: ["-A"],
     prints: /160 answers of 8 processes, from one table of 4 MB\n.* × as fast\nall together take .* × as much/,
+  },
+  {
+    file: "jobs.ts",
+    bun: true,
+    deno: ["-A"],
+    prints: /20 jobs sent, one worker killed: 20 results, none missing/,
   },
   { file: "two-runtimes.ts", bun: true, deno: ["-A"], prints: /together to 10000000/ },
   {

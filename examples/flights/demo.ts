@@ -19,7 +19,7 @@ import { estimate, type Flights } from "./bootstrap.ts";
 import type { Loaded } from "./load.ts";
 import { measure, type Measurement } from "./measure.ts";
 import { printMeasurements, printWorst } from "./report.ts";
-import { alone, overPlainIpc, overPool, receive, type Team } from "./teams.ts";
+import { alone, overChannel, overPlainIpc, overPool, receive, type Team } from "./teams.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -74,7 +74,8 @@ async function withPool(): Promise<{ measurements: Measurement[]; flights: Fligh
 
   const [mine, other] = [title(runtime), title(otherRuntime)];
   const teams: [label: string, makeTeam: () => Team][] = [
-    [`${workers} × ${mine}, pool`, () => overPool(arrays, workers)],
+    [`${workers} × ${mine}, pool, jobs by tinypool`, () => overPool(arrays, workers)],
+    [`${workers} × ${mine}, pool, jobs by a channel`, () => overChannel(pool, arrays, workers)],
     [`${workers - 1} × ${mine} + 1 × ${other}, pool`, () => overPool(arrays, workers - 1, [otherRuntime])],
   ];
   for (const [label, makeTeam] of teams) {

@@ -7,10 +7,10 @@ import { type ChildProcess, fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
 import { Tinypool } from "tinypool";
-import { pack } from "../../mod.ts";
-import { command, type Runtime } from "../runtime.ts";
+import { pack, type Pool } from "../../mod.ts";
+import { command, type Runtime, runtime } from "../runtime.ts";
 import { type Arrays, fillRows, type Flights } from "./bootstrap.ts";
-import type { Task } from "./worker.ts";
+import type { Post, Task } from "./worker.ts";
 
 export type Batch = Omit<Task, "arrays">;
 export type Seat = (batch: Batch) => Promise<void>;
@@ -74,6 +74,56 @@ export function overPool(arrays: Arrays, size: number, guests: Runtime[] = []): 
     async [Symbol.asyncDispose]() {
       await tinypool?.destroy();
       await Promise.all(children.map(stop));
+    },
+  };
+}
+
+/** `size` processes of this runtime on the same arrays, which take their jobs from one channel of the pool. */
+export function overChannel(pool: Pool, arrays: Arrays, size: number): Team {
+  const jobs: Post["jobs"] = pool.channel();
+  const done: Post["done"] = pool.channel();
+  const packed = JSON.stringify(pack({ arrays, jobs, done }, { claims: size }));
+  const [program, ...args] = command(runtime);
+  const file = new URL("worker.ts", import.meta.url).pathname;
+  const children = Array.from(
+    { length: size },
+    () => spawn(program, [...args, file, packed], { stdio: ["ignore", "inherit", "inherit"] }),
+  );
+  const failed = Promise.race(children.map(async (child) => {
+    const [code, signal] = await once(child, "exit");
+    throw new Error(`a child process exited with ${signal ?? code}`);
+  }));
+  failed.catch(() => {}); // at the end they are to exit
+
+  const waiting = new Map<number, () => void>();
+  let ready = 0;
+  const allReady = Promise.withResolvers<void>();
+  const listening = (async () => {
+    for await (const id of done) {
+      if (id >= 0) waiting.get(id)!();
+      else if (++ready === size) allReady.resolve();
+    }
+  })();
+  let count = 0;
+  const seat: Seat = async ({ first, last }) => {
+    const id = count++;
+    const answer = new Promise<void>((resolve) => waiting.set(id, resolve));
+    await jobs.sendAsync({ id, first, last });
+    await Promise.race([answer, failed]);
+  };
+  return {
+    seats: children.map(() => seat),
+    started: Promise.race([allReady.promise, failed]),
+    pids: () => [process.pid, ...children.map(pidOf)],
+    sentBytes: () => jobs.stats().bytes + done.stats().bytes,
+    async [Symbol.asyncDispose]() {
+      const exits = children.map((child) => child.exitCode ?? child.signalCode ?? once(child, "exit"));
+      jobs.close();
+      await Promise.all(exits);
+      done.close();
+      await listening;
+      jobs.release();
+      done.release();
     },
   };
 }
