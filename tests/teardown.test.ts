@@ -13,6 +13,7 @@ import {
   fileOf,
   newName,
   poolsLeft,
+  rejectsPoolError,
   type Runtime,
   runtime,
   runtimes,
@@ -182,9 +183,10 @@ test("every way to end in docs/lifetimes.md was tried", () => {
 
 // ---------------------------------------------------------------- close()
 
-test("after close() every method of Pool, of its arrays and slices is ERR_CLOSED, and whatever ends them does nothing", () => {
+test("after close() every method of Pool, of its arrays and slices is ERR_CLOSED, and whatever ends them does nothing", async () => {
   const pool = Pool.create({ name: newName(), capacity: "1M" });
   const array = pool.from(Float64Array.of(1, 2, 3, 4), [2, 2]);
+  const words = pool.alloc(Int32Array, 1);
   const slice = array.slab(1);
   const own = slice.retain();
   const packed = pack({ array });
@@ -217,21 +219,42 @@ test("after close() every method of Pool, of its arrays and slices is ERR_CLOSED
     "alloc",
     "allocUnsafe",
     "blocks",
+    "channel",
     "check",
+    "delete",
     "from",
+    "get",
+    "has",
     "members",
+    "names",
+    "notify",
+    "once",
+    "onceAsync",
     "reap",
+    "set",
     "stats",
     "trim",
+    "wait",
+    "waitAsync",
   ]);
   const made: Record<string, unknown[]> = {
     alloc: [Uint8Array, 1],
     allocUnsafe: [Uint8Array, 1],
     from: [Uint8Array.of(1)],
+    get: ["name"],
+    has: ["name"],
+    delete: ["name"],
+    set: ["name", array],
+    once: ["name", () => array],
+    onceAsync: ["name", () => array],
+    wait: [words, 0, 0],
+    waitAsync: [words, 0, 0],
+    notify: [words, 0],
   };
   for (const name of methods) {
     const method = (pool as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
-    throwsPoolError(() => method.call(pool, ...(made[name] ?? [])), "ERR_CLOSED", /Pool\.open/);
+    // Some reject.
+    await rejectsPoolError(async () => await method.call(pool, ...(made[name] ?? [])), "ERR_CLOSED", /closed/);
   }
   assert.deepEqual([pool.closed, pool.capacityBytes, pool.toJSON().pool], [true, MIB, pool.name]);
   pool.close();
