@@ -353,3 +353,40 @@ test "ping-pong between two processes" {
     try s.expectEqual(0, try child.wait());
     std.debug.print("channels: {d} rounds in {d} ms, {d} ns each\n", .{ rounds, ms, ms * 1_000_000 / rounds });
 }
+
+test "whatever stands in a channel, every call ends, and nothing outside of it is touched" {
+    var prng = std.Random.DefaultPrng.init(5);
+    const random = prng.random();
+    for (0..if (s.brief) 20 else 300) |_| {
+        const pool = try s.create(1 << 20);
+        defer s.end(pool);
+        const block = try channel.create(pool, 4, 1000);
+        const kept = try s.alloc(pool, 3000, false);
+        @memset(try s.bytesOf(pool, kept), 0x5a);
+        for (0..3) |i| channel.send(pool, block, "text" ** 10, if (i == 1) &.{recordOf(pool, kept)} else &.{}, 0) catch {};
+        const bytes = try s.bytesOf(pool, .of(block));
+        for (0..12) |_| {
+            const at = if (random.boolean()) random.uintLessThan(usize, 320) else random.uintLessThan(usize, bytes.len);
+            switch (random.uintLessThan(u32, 3)) {
+                0 => bytes[at] ^= @as(u8, 1) << random.int(u3),
+                1 => bytes[at] = random.int(u8),
+                else => @memset(bytes[at & ~@as(usize, 7) ..][0..@min(8, bytes.len - (at & ~@as(usize, 7)))], random.int(u8)),
+            }
+            // A lock of nobody is waited for, and taken over or not: that is tests/living.zig's.
+            @memset(bytes[64..68], 0);
+            @memset(bytes[128..132], 0);
+            channel.send(pool, block, "more", &.{}, 0) catch {};
+            if (channel.receive(pool, block, &buffer, random.boolean(), 0)) |received| {
+                channel.acknowledge(pool, block, received.entry, received.position, random.boolean()) catch {};
+            } else |_| {}
+            _ = channel.stats(pool, block) catch {};
+            _ = channel.startWaiting(pool, block, .receivers) catch {};
+            channel.stopWaiting(pool, block, .receivers) catch {};
+            channel.close(pool, block) catch {};
+            _ = pool.check() catch {};
+            _ = pool.reap() catch {};
+        }
+        try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, kept), 0x5a));
+        _ = pool.release(block, true) catch {};
+    }
+}
