@@ -19,6 +19,7 @@ import {
   AP_CHANNEL_UNACKNOWLEDGED,
   AP_CHANNEL_WAITING_RECEIVERS,
   AP_CHANNEL_WAITING_SENDERS,
+  AP_ERR_BUSY,
   AP_ERR_CLOSED,
   AP_ERR_MORE,
   AP_ERR_WAIT,
@@ -103,7 +104,7 @@ export interface ChannelStats {
 export interface Delivery<T> extends Disposable {
   /** What was sent. */
   readonly message: Unpacked<T>;
-  /** The message is done with. @throws {PoolError} `ERR_RELEASED` if it is another receiver's by now. */
+  /** The message is done with. @throws {PoolError} `ERR_RELEASED` if it is another receiver's by now; `ERR_POOL_BUSY`, then it can be called again. */
   ack(): void;
 }
 
@@ -605,16 +606,16 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       message,
       ack: () => {
         if (done) return;
-        done = true;
         this.#live();
         const result = this.#acknowledge(entry, number, 0);
+        // Where the pool was busy it can be tried again, or given back.
         if (result < 0) throw this.#failed(result);
+        done = true;
       },
       [Symbol.dispose]: () => {
         release();
         if (done || this.#hold.released) return;
-        done = true;
-        this.#acknowledge(entry, number, 1);
+        done = this.#acknowledge(entry, number, 1) !== AP_ERR_BUSY;
       },
     };
   }
