@@ -6,6 +6,7 @@
  *     events     lines of JSON, appended: what must be looked at; a torn line is skipped
  *     mail/      places for messages. A sender puts one there by a rename, and what was there is lost; a receiver takes
  *                it by a rename. So each message is whole, and has one receiver at most
+ *     ledger     what happened to the letters that went through channels: see letters.ts
  *     errors     what the processes write to their standard error
  */
 
@@ -98,11 +99,11 @@ export type Event =
   /** The pool broke a promise: ends the run. */
   | { kind: "broken"; what: string }
   /** Somebody kept the lock, from one time to another. */
-  | { kind: "busy"; from: number; to: number; pid: number }
+  | { kind: "busy"; from: number; to: number; pid: number; waitsForTwo?: boolean }
   /** A call that took long. */
   | { kind: "slow"; from: number; to: number; what: string }
   /** From the keeper, at the end. */
-  | { kind: "end"; checks: number; arrays: number; claims: number; bytes: number };
+  | { kind: "end"; checks: number; arrays: number; claims: number; bytes: number; received: number; acked: number };
 
 export function report(folder: string, event: Event & { id: number }): void {
   appendFileSync(join(folder, "events"), JSON.stringify(event) + "\n");

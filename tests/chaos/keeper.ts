@@ -5,8 +5,10 @@
 
 import process from "node:process";
 import { readdirSync } from "node:fs";
-import { Pool, PoolError } from "arraypool";
+import { type Channel, Pool, PoolError } from "arraypool";
 import { Board, type Event, type Orders, RECORD, report, startClock } from "./folder.ts";
+import { audit, CHANNELS, enter, type Letter, LETTER_BYTES_MAX, wrongIn } from "./letters.ts";
+import { firstWrong, keyOf } from "./pattern.ts";
 import { Draws, roundOf, TTL_MAX_MS } from "./plan.ts";
 
 const orders = JSON.parse(process.argv[2]!) as Orders;
@@ -26,16 +28,23 @@ function broken(what: string): never {
 }
 
 /** Undefined when a stopped member keeps the lock. */
-function attempt<T>(what: string, call: () => T): T | undefined {
+function attempt<T>(what: string, call: () => T, mayBe?: string): T | undefined {
   const from = now();
   try {
     const result = call();
     record[RECORD.progress]!++;
     return result;
   } catch (error) {
+    if (error instanceof PoolError && error.code === mayBe) return undefined;
     if (!(error instanceof PoolError) || error.code !== "ERR_POOL_BUSY") broken(`${what}: ${error}`);
     record[RECORD.busy]!++;
-    say({ kind: "busy", from, to: now(), pid: Number(/process (\d+)/.exec(error.message)?.[1] ?? 0) });
+    say({
+      kind: "busy",
+      from,
+      to: now(),
+      pid: Number(/process (\d+)/.exec(error.message)?.[1] ?? 0),
+      waitsForTwo: board.phase === "finish",
+    });
     return undefined;
   } finally {
     const to = now();
@@ -79,7 +88,57 @@ function lookForLeaks(pool: Pool): void {
   }
 }
 
+/** Receives one letter, and checks it. Whether there was one. */
+function receive(channel: Channel<Letter>, index: number): boolean {
+  const check = (letter: Letter) => {
+    enter(folder, "received", letter);
+    const wrong = wrongIn(letter, index);
+    if (wrong !== undefined) broken(wrong);
+    letter.arrays.forEach(({ buffer, byteOffset, byteLength, length }, i) => {
+      const [block, generation, offset, expected] = letter.places[i]!;
+      const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+      const at = firstWrong(bytes, keyOf(pool.toJSON().nonce, block, generation), offset);
+      if (length !== expected || at >= 0) {
+        broken(`an array of a letter of ${letter.from} is wrong at ${at} of ${length}`);
+      }
+    });
+  };
+  if (!CHANNELS[index]!.acks) {
+    const letter = attempt("receive", () => channel.tryReceive(), "ERR_CLOSED");
+    if (letter === undefined) return false;
+    check(letter);
+    attempt("release", () => letter[Symbol.dispose]());
+    return true;
+  }
+  const delivery = attempt("receive", () => channel.tryReceive({ ack: true }), "ERR_CLOSED");
+  if (delivery === undefined) return false;
+  check(delivery.message);
+  enter(folder, "acking", delivery.message);
+  while (attempt("acknowledge", () => (delivery.ack(), true)) === undefined) { /* who has the lock is stopped */ }
+  enter(folder, "acked", delivery.message);
+  attempt("release", () => delivery[Symbol.dispose]());
+  return true;
+}
+
+/** Nobody sends any more, and nothing is in them: neither in their rings nor taken by somebody who died with it. */
+function areEmpty(channels: Channel<Letter>[]): boolean {
+  return channels.every((channel, index) => {
+    if (channel.released) return true;
+    attempt("close", () => channel.close());
+    // In every second round what is in those that nobody acknowledges from goes with them.
+    if (!CHANNELS[index]!.acks && seed % 2 === 0) return true;
+    while (receive(channel, index)) { /* the next */ }
+    const stats = attempt("stats of a channel", () => channel.stats());
+    return stats !== undefined && stats.depth + stats.unacknowledged === 0;
+  });
+}
+
 const pool = Pool.create({ name: orders.pool, capacity: capacityBytes, claimTtlMs });
+const channels = CHANNELS.map(({ name, capacity }) => {
+  const channel = pool.channel<Letter>({ capacity, maxMessageBytes: LETTER_BYTES_MAX });
+  pool.set(name, channel);
+  return channel;
+});
 board.write(orders.record, record);
 let checks = 0;
 for (let step = 0; board.phase === "run"; step++) {
@@ -100,6 +159,9 @@ for (;;) {
   const stats = attempt("stats", () => pool.stats());
   // Making any pool sweeps those that are dead.
   attempt("sweep", () => Pool.create({ capacity: "1M" }).close());
+  if (stats !== undefined && stats.members === 1 && areEmpty(channels)) {
+    for (const channel of channels) attempt("release", () => channel.release());
+  }
   if (stats !== undefined && stats.members === 1 && stats.arrays + stats.claims === 0 && sidePools().length === 0) {
     break;
   }
@@ -117,6 +179,8 @@ if (usedBytes > 0 || backedBytes > REST_BYTES || largestFreeBytes !== capacityBy
   broken(`bytes have leaked: ${JSON.stringify(pool.stats())}`);
 }
 pool.close();
-say({ kind: "end", checks, arrays, claims, bytes: usedBytes });
+const letters = audit(folder);
+if (letters.broken !== undefined) broken(`a letter was ${letters.broken}`);
+say({ kind: "end", checks, arrays, claims, bytes: usedBytes, received: letters.received, acked: letters.acked });
 record[RECORD.leaves] = 1;
 board.write(orders.record, record);

@@ -5,6 +5,8 @@
  */
 
 import {
+  type Channel,
+  type Delivery,
   type Descriptor,
   pack,
   Pool,
@@ -31,6 +33,7 @@ import {
   take,
 } from "./folder.ts";
 import { runtime } from "../support/programs.ts";
+import { CHANNELS, enter, type Letter, TEXT_MAX, textOf, wrongIn } from "./letters.ts";
 import { fill, firstNotZero, firstWrong, keyOf, type Plain } from "./pattern.ts";
 import { Draws, type Round, roundOf, TTL_MAX_MS } from "./plan.ts";
 
@@ -94,6 +97,11 @@ export class Life {
   #moved: Moved[] = [];
   // Of arrays that nobody held any more.
   #stale: Descriptor[] = [];
+  // As they are needed; anew in each pool.
+  #channels: (Channel<Letter> | undefined)[] = [];
+  #letters = 0;
+  // By channel and sender: the number of the last letter from there.
+  readonly #lastLetters = new Map<string, number>();
   #step = 0;
   /** The run is over. */
   isFinish = false;
@@ -126,6 +134,9 @@ export class Life {
       [6, () => this.#getName()],
       [2, () => this.#deleteName()],
       [4, () => this.#once()],
+      [12, () => this.#sendLetter()],
+      [14, () => this.#receiveLetter()],
+      [1, () => this.#lookAtChannel()],
       [1, () => this.#transfer()],
       [1, () => this.#care("trim", (pool) => pool.trim())],
       [1, () => this.#care("reap", (pool) => pool.reap())],
@@ -382,6 +393,160 @@ export class Life {
     else this.#release(held);
   }
 
+  // ------------------------------------------------------------------ letters
+
+  /** Undefined while it cannot be had: the keeper has not made it, or has taken it away in the end. */
+  #channel(index: number): Channel<Letter> | undefined {
+    const known = this.#channels[index];
+    if (known !== undefined && !known.released) return known;
+    const { name } = CHANNELS[index]!;
+    return this.#channels[index] = this.#try("get a channel", (pool) => pool.get<Channel<Letter>>(name));
+  }
+
+  /** What a call of a channel may end with: its time is over, or in the end the keeper has closed it. */
+  #mayEnd(timeoutMs: number): (code: PoolErrorCode) => boolean {
+    return (code) => code === "ERR_TIMEOUT" && timeoutMs > 0 || code === "ERR_CLOSED" && this.#board.phase === "finish";
+  }
+
+  #sendLetter(): void {
+    const { draws } = this;
+    const index = draws.below(CHANNELS.length);
+    const length = draws.chance(0.3) ? draws.below(100) : draws.size(TEXT_MAX);
+    const timeoutMs = draws.chance(0.7) ? 0 : 1 + draws.below(150);
+    const moves = draws.chance(0.4);
+    const chosen = Array.from({ length: draws.pick([0, 1, 1, 2, 3]) }, () => this.#choose()).filter((held) =>
+      held !== undefined
+    );
+    const arrays = chosen.map((held) => !moves && draws.chance(0.3) ? this.#slice(held.array) : held.array);
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    for (const { block } of chosen) block.shared = true;
+    const [from, number] = [this.#id, ++this.#letters];
+    const letter: Letter = {
+      channel: index,
+      from,
+      number,
+      length,
+      text: textOf(index, from, number, length),
+      arrays,
+      places: chosen.map(({ block, offset }, i) => {
+        const { byteOffset, length } = arrays[i]!;
+        return [block.block, block.generation, offset + byteOffset, length];
+      }),
+    };
+    const sent = this.#try(
+      "send a letter",
+      () =>
+        timeoutMs === 0
+          ? channel.trySend(letter, { move: moves })
+          : (channel.send(letter, { move: moves, timeoutMs }), true),
+      this.#mayEnd(timeoutMs),
+    );
+    if (sent === true) {
+      enter(this.#orders.folder, "sent", letter);
+      this.#add(RECORD.sent, 1);
+    }
+    if (!moves) return;
+    for (const held of new Set(chosen)) {
+      // Empty in its own right, or moved.
+      const isEmpty = letter.places[chosen.indexOf(held)]![3] === 0;
+      if (sent === true && held.array.length > 0) this.broken("an array is still there after it was moved");
+      if (sent === false && held.array.length === 0 && !isEmpty) {
+        this.broken("an array has gone with a letter that was not sent");
+      }
+      if (sent === true || held.array.length === 0 && !isEmpty) {
+        this.#held.splice(this.#held.indexOf(held), 1);
+        held.block.holds--;
+      } else this.#verify(held);
+    }
+  }
+
+  #receiveLetter(): void {
+    const { draws } = this;
+    const index = draws.below(CHANNELS.length);
+    const timeoutMs = draws.chance(0.7) ? 0 : 1 + draws.below(150);
+    const keeps = draws.chance(0.5);
+    const givesBack = draws.chance(0.25);
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    const mayEnd = this.#mayEnd(timeoutMs);
+    if (!CHANNELS[index]!.acks) {
+      const letter = this.#try(
+        "receive a letter",
+        () => timeoutMs === 0 ? channel.tryReceive() : channel.receive({ timeoutMs }),
+        mayEnd,
+      );
+      if (letter === undefined) return;
+      this.#read(letter, index);
+      const sender = `${index} ${letter.from}`;
+      const last = this.#lastLetters.get(sender) ?? 0;
+      if (letter.number <= last) this.broken(`letter ${letter.number} of ${letter.from} came after its letter ${last}`);
+      this.#lastLetters.set(sender, letter.number);
+      return this.#takeOut(letter, keeps);
+    }
+    const delivery: Delivery<Letter> | undefined = this.#try(
+      "receive a letter",
+      () => timeoutMs === 0 ? channel.tryReceive({ ack: true }) : channel.receive({ ack: true, timeoutMs }),
+      mayEnd,
+    );
+    if (delivery === undefined) return;
+    const letter = delivery.message;
+    this.#read(letter, index);
+    if (givesBack) {
+      for (const held of this.#inside(letter)) this.#verify(held);
+      return void this.#try("give a letter back", () => delivery[Symbol.dispose]());
+    }
+    enter(this.#orders.folder, "acking", letter);
+    while (this.#try("acknowledge", () => (delivery.ack(), true)) === undefined) { /* who has the lock is stopped */ }
+    enter(this.#orders.folder, "acked", letter);
+    this.#takeOut(letter, keeps);
+  }
+
+  #read(letter: Letter, index: number): void {
+    enter(this.#orders.folder, "received", letter);
+    const wrong = wrongIn(letter, index);
+    if (wrong !== undefined) this.broken(wrong);
+  }
+
+  /** What is in a letter; twice the same is one array. */
+  #inside(letter: Letter): Held[] {
+    const arrays = letter.arrays as SharedArray[];
+    return letter.places.flatMap(([block, generation, offset, length], i) => {
+      const array = arrays[i]!;
+      if (array.length !== length) this.broken(`a letter brought ${array.length} elements instead of ${length}`);
+      if (arrays.indexOf(array) < i) return [];
+      const known = this.#held.find((held) => held.block.block === block && held.block.generation === generation)
+        ?.block;
+      const key = keyOf(this.#nonce, block, generation);
+      return [{ array, offset, block: known ?? { block, generation, key, holds: 0, shared: true } }];
+    });
+  }
+
+  #takeOut(letter: Letter, keeps: boolean): void {
+    const inside = this.#inside(letter);
+    this.#add(RECORD.attached, inside.length);
+    for (const held of inside) {
+      held.block.holds++;
+      held.block.shared = true;
+      this.#verify(held);
+      if (keeps && this.#held.length < HELD_MAX) this.#held.push(held);
+      else this.#release(held);
+    }
+  }
+
+  #lookAtChannel(): void {
+    const index = this.draws.below(CHANNELS.length);
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    const { capacity } = CHANNELS[index]!;
+    if (channel.capacity !== capacity) this.broken(`a channel of ${channel.capacity} instead of ${capacity}`);
+    const stats = this.#try("stats of a channel", () => channel.stats());
+    if (stats !== undefined && stats.depth > 2 * capacity) {
+      this.broken(`${stats.depth} messages in a channel of ${capacity}`);
+    }
+    if (this.draws.chance(0.5)) this.#try("release a channel", () => channel.release());
+  }
+
   #transfer(): void {
     const held = this.#choose();
     if (held === undefined || held.offset !== 0 || held.array.length === 0) return;
@@ -436,6 +601,7 @@ export class Life {
     this.#held = [];
     this.#moved = [];
     this.#stale = [];
+    this.#channels = [];
     while (this.#pool === undefined) this.#join();
   }
 
@@ -563,8 +729,15 @@ export class Life {
       if (error.code === "ERR_POOL_FULL") this.#add(RECORD.full, 1);
       else if (error.code === "ERR_POOL_BUSY") {
         isBusy = true;
+        const ofChannel = / letter|acknowledge|channel/.test(what);
         this.#add(RECORD.busy, 1);
-        this.#report({ kind: "busy", from, to, pid: Number(/process (\d+)/.exec(error.message)?.[1] ?? 0) });
+        this.#report({
+          kind: "busy",
+          from,
+          to,
+          pid: Number(/process (\d+)/.exec(error.message)?.[1] ?? 0),
+          waitsForTwo: ofChannel,
+        });
       } else this.broken(`${what}: ${error.code} ${error.message}`);
       return undefined;
     } finally {

@@ -52,6 +52,9 @@ export class Tally {
   full = 0;
   busy = 0;
   expired = 0;
+  /** Letters, and those of them that were acknowledged. */
+  received = 0;
+  acked = 0;
   joins = 0;
   checks = 0;
   takeovers = 0;
@@ -196,12 +199,14 @@ export class Round {
     await this.#until(() => this.#keeperLeft, "the keeper sees that nothing is left", 100_000);
     this.#readEvents();
     if (this.#end === undefined) throw this.#fail("the keeper ended without a word");
-    const { checks, arrays, claims, bytes } = this.#end;
+    const { checks, arrays, claims, bytes, received, acked } = this.#end;
     if (arrays + claims + bytes > 0) {
       throw this.#fail(`left in the end: ${arrays} arrays, ${claims} claims, ${bytes} bytes`);
     }
     if (this.#segments().length > 0) throw this.#fail(`left in /dev/shm: ${this.#segments().join(", ")}`);
     this.#tally.checks += checks;
+    this.#tally.received += received;
+    this.#tally.acked += acked;
     this.#tally.rounds++;
   }
 
@@ -463,7 +468,9 @@ export class Round {
         return;
       case "busy": {
         const stopped = this.#stopped(event.to - BUSY_AFTER_MS * 1.01, event.to);
-        const isNamed = event.pid === 0 || stopped.some(({ pid }) => pid === event.pid || pid === EVERYBODY);
+        // Who has the lock of a channel may itself wait for the pool's lock, which somebody has who is stopped.
+        const isNamed = event.pid === 0 || event.waitsForTwo ||
+          stopped.some(({ pid }) => pid === event.pid || pid === EVERYBODY);
         if (isNamed && stopped.length > 0) return;
         const others = stopped.map(({ pid }) => pid).join(", ") || "nobody";
         return void this.#fail(

@@ -66,6 +66,7 @@ stopped          ${number(tally.stops)} times; ${number(tally.left)} left in goo
 calls            ${number(tally.calls)}: ${number(tally.allocated)} arrays allocated, ${number(tally.sent)} messages, ${
   number(tally.attached)
 } arrays attached, ${number(tally.checks)} checks
+letters          ${number(tally.received)} received from channels, ${number(tally.acked)} of them acknowledged
 verified         ${number(tally.verifiedBytes / 2 ** 20)} MiB
 refused          ${number(tally.full)} times full, ${number(tally.busy)} times busy, ${
   number(tally.expired)
@@ -78,11 +79,15 @@ time             ${number((Date.now() - begun) / 1000)} s
 `);
 
 // A run in which nothing happens proves nothing.
-const happened = tally.killed >= seconds && Object.values(kills).every((count) => count > 0) && tally.attached > 0;
+const happened = tally.killed >= seconds && Object.values(kills).every((count) => count > 0) && tally.attached > 0 &&
+  tally.acked > 0;
 let failed = 0;
 for (
   const [what, holds] of [
-    ["no wrong byte, no live claim stale, nobody hung, nothing left, /dev/shm clean", failure === undefined],
+    [
+      "no wrong byte, no live claim stale, no letter twice or lost, nobody hung, nothing left, /dev/shm clean",
+      failure === undefined,
+    ],
     ["at least a kill a second, Bun, Deno, Node and native", happened],
   ] as const
 ) {
