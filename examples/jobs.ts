@@ -8,7 +8,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
-import { type Channel, pack, Pool, unpack } from "../mod.ts";
+import { type Channel, pack, Pool, release, unpack } from "../mod.ts";
 import { command, runtime } from "./runtime.ts";
 
 interface Job {
@@ -28,8 +28,9 @@ async function lead(): Promise<void> {
   using jobs = pool.channel<Job>({ capacity: 20 });
   using results = pool.channel<{ id: number; sum: number }>();
   const [program, ...args] = command(runtime);
-  const workers = [1, 2, 3].map(() =>
-    spawn(program, [...args, new URL(import.meta.url).pathname, JSON.stringify(pack({ jobs, results }))], {
+  const tickets = [1, 2, 3].map(() => pack({ jobs, results }));
+  const workers = tickets.map((ticket) =>
+    spawn(program, [...args, new URL(import.meta.url).pathname, JSON.stringify(ticket)], {
       stdio: ["ignore", "inherit", "inherit"],
     })
   );
@@ -46,6 +47,7 @@ async function lead(): Promise<void> {
   }
   jobs.close();
   await Promise.all(workers.map((worker) => worker.exitCode ?? worker.signalCode ?? once(worker, "exit")));
+  release(tickets); // One that was killed before it came in would keep the pool until its claims expire.
   const missing = Array.from({ length: 20 }, (_, id) => id).filter((id) => sums.get(id) !== id * 100_000);
   console.log(
     `20 jobs sent, one worker killed: ${sums.size} results, ${missing.length === 0 ? "none" : missing} missing`,
