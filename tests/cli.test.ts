@@ -419,9 +419,10 @@ test("colours appear on terminals, and otherwise only where they are forced", ()
     if (process.platform === "linux") {
       const ls = (env: Record<string, string>) => {
         const flags = runtime !== "deno" ? "" : "run -A --no-check";
-        const command = `${programOf(runtime)} ${flags} ${main} ls`;
-        const { NO_COLOR: _, FORCE_COLOR: __, ...plain } = process.env;
-        const options = { encoding: "utf8", env: { ...plain, TERM: "xterm", ...env } } as const;
+        // By env: what is left out of the environment here, Deno hands on all the same.
+        const unset = ["NO_COLOR", "FORCE_COLOR"].map((name) => name in env ? "" : `-u ${name}`).join(" ");
+        const command = `env ${unset} ${programOf(runtime)} ${flags} ${main} ls`;
+        const options = { encoding: "utf8", env: { ...process.env, TERM: "xterm", ...env } } as const;
         return spawnSync("script", ["-qec", command, "/dev/null"], options).stdout;
       };
       assert.match(ls({}), colour);
