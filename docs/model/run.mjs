@@ -35,6 +35,10 @@ const models = [
   { file: "leftovers", size: "" },
   { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=1" },
   { file: "once", size: "LIVES=2 SLOTS=2 DEATHS=1 CHANGES=0 SURE", stuck: true },
+  { file: "channel", size: "ARRAYS FIRST=1 SECOND=1 RECEIVERS=2 ACKS=0 DEATHS=1" },
+  { file: "channel", size: "ARRAYS FIRST=2 SECOND=1 RECEIVERS=1 ACKS=1 DEATHS=1" },
+  { file: "channel", size: "CLOSES SLOTS=1 FIRST=1 SECOND=1 RECEIVERS=1 ACKS=1 DEATHS=1" },
+  { file: "bell", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE" },
 ];
 const large = [
   { file: "lock", size: "THREADS=3 SLOTS=3 LIVES=3 DEATHS=2" },
@@ -49,6 +53,8 @@ const large = [
   { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=2 CHANGES=2" },
   { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0 SURE", stuck: true },
   { file: "notify", size: "WITH_FUTEX WITH_SOCKET DEATHS=1" },
+  { file: "channel", size: "ARRAYS FIRST=1 SECOND=1 RECEIVERS=2 ACKS=1 DEATHS=1" },
+  { file: "bell", size: "EACH=2 CAPACITY=1 DEATHS=0 NO_SLICE" },
 ];
 const mutants = [
   { file: "lock", mutant: "ROB_BY_SLOT", what: "takeover compares the slot alone" },
@@ -95,6 +101,17 @@ const mutants = [
   { file: "once", mutant: "END_NOT_COMPARED", what: "a maker ends what is another's by now", size: "LIVES=2 SLOTS=2 DEATHS=0 CHANGES=2" },
   { file: "leftovers", mutant: "NO_HANDOVER", what: "a slot is taken while a sibling closes what was left there" },
   { file: "leftovers", mutant: "WORD_NOT_COMPARED", what: "leftovers are closed without comparing the slot's word again" },
+  { file: "channel", mutant: "PUBLISH_FIRST", what: "a message is published before it is written" },
+  { file: "channel", mutant: "TAKE_BEFORE_COPY", what: "a message is taken before it is copied", size: "FIRST=1 SECOND=1 SLOTS=1 DEATHS=0" },
+  { file: "channel", mutant: "HOLD_AFTER_UNPIN", what: "a receiver holds an array after its message has let go", size: "ARRAYS FIRST=1 SECOND=0 RECEIVERS=1 DEATHS=0" },
+  { file: "channel", mutant: "NO_REPAIR_OF_SENDERS", what: "who takes the senders' lock over believes the tail" },
+  { file: "channel", mutant: "NO_REPAIR_OF_RECEIVERS", what: "who takes the receivers' lock over believes the entries", size: "FIRST=1 SECOND=0 ACKS=2 DEATHS=1" },
+  { file: "channel", mutant: "ACK_ANYONES", what: "a message is acknowledged that is another's by now", size: "FIRST=1 SECOND=0 ACKS=2 DEATHS=0" },
+  { file: "channel", mutant: "NO_RECOUNT", what: "recovery does not count what messages pin", size: "ARRAYS FIRST=1 SECOND=0 RECEIVERS=1 DEATHS=1" },
+  { file: "channel", mutant: "NO_TAKEOVER", what: "nobody takes the senders' lock over from the dead" },
+  { file: "bell", mutant: "LOOK_FIRST", what: "who waits looks before it arms the bell" },
+  { file: "bell", mutant: "NO_RING", what: "who has sent or taken does not ring" },
+  { file: "bell", mutant: "DEATHS=1", what: "no limit to a sleep, a waker that dies", size: "EACH=2 CAPACITY=2 NO_SLICE" },
 ];
 const mutantSize = {
   lock: "THREADS=3 SLOTS=2 LIVES=4 DEATHS=1",
@@ -105,6 +122,8 @@ const mutantSize = {
   gate: "PROCESSES=3 LIVES=3 DEATHS=0",
   leftovers: "",
   once: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0",
+  channel: "FIRST=1 SECOND=1 DEATHS=1",
+  bell: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE",
 };
 
 const options = new Set(process.argv.slice(2));
