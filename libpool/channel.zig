@@ -278,7 +278,10 @@ noinline fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Err
     const message = if (from == .ring) queue.cell(head) else from.entry.message();
     const word = message.word.get();
     const text_bytes = message.text_bytes.get();
-    const is_sound = text_bytes <= queue.shape.message_bytes_max and (word.has_body or text_bytes <= queue.inlineBytes());
+    // Where all of it lies: a message that says more than fits there makes nobody find room for it.
+    const room = if (word.has_body) pool.view.geometry.capacity_bytes else queue.inlineBytes();
+    const image_bytes = if (word.arrays == 0) text_bytes else layout.alignUp(text_bytes, 8) + @as(u64, word.arrays) * @sizeOf(Record);
+    const is_sound = text_bytes <= queue.shape.message_bytes_max and image_bytes <= room;
     const needed = layout.alignUp(text_bytes, 8) + @as(u64, word.arrays) * @sizeOf(Attached);
     if (is_sound and needed > into.len) return more(pool, needed);
 
@@ -300,15 +303,17 @@ noinline fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Err
     } else {
         try pool.acquire();
         defer pool.unlock();
-        const attached = if (is_sound) attachAll(pool, queue, message, into[layout.alignUp(text_bytes, 8)..], &body) else 0;
+        // Text alone needs no room behind it.
+        const table = if (is_sound and word.arrays > 0) into[layout.alignUp(text_bytes, 8)..] else into[0..0];
+        const attached = if (is_sound) attachAll(pool, queue, message, text_bytes, table, &body) else 0;
         var records = queue.records(&pool.view, message);
         if (attached != word.arrays or (word.has_body and body == null)) {
-            detachAll(pool, into[layout.alignUp(text_bytes, 8)..], attached, body);
+            detachAll(pool, table, attached, body);
             end(pool, queue, from, null, head);
             pool.unpin(&records);
             return error.Corrupt; // it was not as it was sent, and is gone
         }
-        if (body == null) @memcpy(into[0..text_bytes], message.content());
+        if (body) |number| pool.showNothing(number) catch {} else @memcpy(into[0..text_bytes], message.content());
         end(pool, queue, from, entry, head);
         if (!ack) pool.unpin(&records);
     }
@@ -340,8 +345,8 @@ fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, head: u64
     }
 }
 
-/// Holds the arrays of a message, and its body. Returns how many could be held.
-fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, into: []u8, body: *?u32) u32 {
+/// Holds the arrays of a message, and its body, if that has so many bytes. Returns how many could be held.
+fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, text_bytes: u32, into: []u8, body: *?u32) u32 {
     const has_body = message.word.get().has_body;
     var records = queue.records(&pool.view, message);
     var count: u32 = 0;
@@ -351,9 +356,11 @@ fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, into: []u8, bo
         const hold = &pool.view.holds[record.block];
         if (is_body) {
             is_body = false;
-            pool.showNothing(record.block) catch {};
+            if (hold.lengthBytes() < text_bytes) {
+                pool.detachLocked(record.block);
+                return count;
+            }
             body.* = record.block;
-            if (hold.lengthBytes() < message.text_bytes.get()) return count;
             continue;
         }
         const attached: Attached = .{

@@ -354,6 +354,31 @@ test "ping-pong between two processes" {
     std.debug.print("channels: {d} rounds in {d} ms, {d} ns each\n", .{ rounds, ms, ms * 1_000_000 / rounds });
 }
 
+test "a message that says that it is longer than its block is gone, and nothing beyond is read" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 1 << 20);
+    const queue = try channel.queueOf(pool, block);
+    for ([_]u32{ 5000, 1 << 20, (1 << 20) + 1 }) |bytes| for ([_]bool{ false, true }) |ack| {
+        try channel.send(pool, block, "x" ** 1000, &.{}, 0);
+        queue.cell(queue.header.head.get()).text_bytes.set(bytes);
+        try s.expectError(error.Corrupt, channel.receive(pool, block, &buffer, ack, 0));
+        try s.expectError(error.Wait, channel.receive(pool, block, &buffer, ack, 0));
+        const stats = try channel.stats(pool, block);
+        try s.expectEqual(0, stats.depth + stats.unacknowledged);
+        try s.expectSound(pool);
+    };
+    // What says that it has more arrays than fit makes nobody find room for them.
+    try channel.send(pool, block, "text", &.{}, 0);
+    const cell = queue.cell(queue.header.head.get());
+    var word = cell.word.get();
+    word.arrays = queue_file.arrays_max;
+    cell.word.set(word);
+    try s.expectError(error.Corrupt, channel.receive(pool, block, buffer[0..64], false, 0));
+    _ = try pool.release(block, true);
+    try s.expectEqual(0, (try pool.stats()).arrays);
+}
+
 test "whatever stands in a channel, every call ends, and nothing outside of it is touched" {
     var prng = std.Random.DefaultPrng.init(5);
     const random = prng.random();
