@@ -19,8 +19,10 @@ import {
   AP_CHANNEL_UNACKNOWLEDGED,
   AP_CHANNEL_WAITING_RECEIVERS,
   AP_CHANNEL_WAITING_SENDERS,
+  AP_ERR_ARGUMENT,
   AP_ERR_BUSY,
   AP_ERR_CLOSED,
+  AP_ERR_CORRUPT,
   AP_ERR_MORE,
   AP_ERR_WAIT,
   AP_RECEIVE,
@@ -39,6 +41,7 @@ import { PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
+import type { Library, Pointer } from "./native.ts";
 import { Parcel, Unloading } from "./parcel.ts";
 import type { Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
@@ -436,7 +439,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   stats(): ChannelStats {
     this.#live();
     const { record } = this.#member;
-    this.#member.call((library, pool) => library.ap_channel_stats(pool, this.#hold.block));
+    this.#call((library, pool) => library.ap_channel_stats(pool, this.#hold.block));
     return {
       depth: record[AP_CHANNEL_DEPTH]!,
       messages: record[AP_CHANNEL_MESSAGES]!,
@@ -460,7 +463,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    */
   close(): void {
     this.#live();
-    this.#member.call((library, pool) => library.ap_channel_close(pool, this.#hold.block));
+    this.#call((library, pool) => library.ap_channel_close(pool, this.#hold.block));
   }
 
   /** Lets go of it in this realm; for the others it goes on. When nobody has it any more, what is in it is let go of. */
@@ -633,8 +636,14 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       : new PoolError("ERR_RELEASED", "this channel was released here: release it later, or attach it anew");
   }
 
+  #call(call: (library: Library, pool: Pointer) => number): void {
+    const result = call(this.#member.library, this.#member.ready());
+    if (result < 0) throw this.#failed(result);
+  }
+
+  /** What was a channel when it was made or attached, and is none now, is damaged: no caller's fault. */
   #failed(result: number): Error {
-    return this.#member.failed(result);
+    return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result);
   }
 }
 
