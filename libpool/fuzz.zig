@@ -103,7 +103,7 @@ fn work(shared: *Shared) void {
         } else {
             make(shared, random);
             // What is made of an input that uses names most often does so, too.
-            if (random.uintLessThan(u32, 16) == 0) shared.now.bytes[0] = if (random.boolean()) hostile.named else hostile.waiting;
+            if (random.uintLessThan(u32, 16) == 0) shared.now.bytes[0] = hostile.channeled + random.uintLessThan(u8, 3);
             const first = &shared.now.bytes[hostile.howAt(shared.now.bytes[0..shared.now.length])];
             first.* = switch (random.uintLessThan(u32, 8)) {
                 0 => first.* | hostile.scribbled,

@@ -15,6 +15,8 @@ const layout = @import("../layout.zig");
 const system = @import("../platform.zig").system;
 const Pool = @import("../pool.zig").Pool;
 const Buffers = @import("../pool.zig").Buffers;
+const queue = @import("../queue.zig");
+const Attached = @import("../channel.zig").Attached;
 const s = @import("support.zig");
 
 const members_max = 3;
@@ -144,6 +146,12 @@ const Run = struct {
     /// Uses names, too, and corrupts them.
     named: bool,
     waits: bool,
+    /// Sends through channels, too, and corrupts what is in them.
+    channeled: bool,
+    channels: [4]u32 = undefined,
+    channels_count: usize = 0,
+    /// Of the last message that waits for its acknowledgement.
+    delivery: struct { entry: u32 = 0, number: f64 = 0 } = .{},
     corruptions: u32 = 0,
     /// Who has done something since the first wild field.
     actors: [members_max]bool = @splat(false),
@@ -266,13 +274,19 @@ const Run = struct {
     fn expectCode(run: *Run, code: i32, comptime call: []const u8) !void {
         run.around.totals.errors += 1;
         run.say(call ++ " answers {d}", .{code});
+        if (code == -3) for (run.channels[0..run.channels_count]) |block| if (run.channelBytes(block)) |bytes| {
+            @memset(bytes[64..68], 0);
+            @memset(bytes[128..132], 0);
+        };
         if (code < -15 or code >= 0 or code == -10) return run.fail(call ++ " answered {d}", .{code});
         // What the corruption has locked is unlocked by the harness, or every later call would wait.
         if (code == -3) for (&run.members) |*member| if (member.*) |*m| m.pool.view.header.lock.set(.unlocked);
     }
 
     /// What a call said of a block: it must lie in the heap.
-    fn extentOf(run: *Run, member: *Member) !struct { offset: u64, bytes: u64 } {
+    const Extent = struct { offset: u64, bytes: u64 };
+
+    fn extentOf(run: *Run, member: *Member) !Extent {
         const record = exports.ap_pool_record(member.pool);
         for (record[0..4]) |value| if (!(value >= 0 and value <= 1 << 53)) return run.fail("the record says {d}", .{value});
         const offset: u64 = @intFromFloat(record[1]);
@@ -283,8 +297,10 @@ const Run = struct {
     }
 
     fn take(run: *Run, member: *Member, block: u32) !void {
-        const at = try run.extentOf(member);
-        const record = exports.ap_pool_record(member.pool);
+        return run.takeAt(member, block, exports.ap_pool_record(member.pool)[0], try run.extentOf(member));
+    }
+
+    fn takeAt(run: *Run, member: *Member, block: u32, generation: f64, at: Extent) !void {
         run.say("member {d} takes block {d}: offset {d}, {d} bytes", .{ member.pool.self.slot, block, at.offset, at.bytes });
         for (member.held[0..member.held_count]) |*held| {
             if (!held.isLive()) continue;
@@ -294,7 +310,8 @@ const Run = struct {
             if (run.single and run.actsAlone()) return run.fail("block {d} ({d}, {d} bytes) overlaps block {d} ({d}, {d} bytes)", .{ block, at.offset, at.bytes, held.block, held.offset, held.bytes });
             run.around.totals.overlaps += 1;
         }
-        if (!run.full and at.bytes > 0) {
+        const is_array = block >= member.pool.view.blocks_known or member.pool.view.blocks[block].content.get().kind == layout.Kind.array;
+        if (!run.full and at.bytes > 0 and is_array) {
             const bytes = (member.pool.view.heap + at.offset)[0..at.bytes];
             bytes[0] = 1;
             bytes[bytes.len - 1] = 2;
@@ -302,7 +319,7 @@ const Run = struct {
         if (member.held_count == held_max) return;
         member.held[member.held_count] = .{
             .block = block,
-            .generation = record[0],
+            .generation = generation,
             .offset = at.offset,
             .bytes = at.bytes,
             .holds = 1,
@@ -313,7 +330,10 @@ const Run = struct {
     }
 
     fn again(run: *Run, member: *Member, held: *Held) !void {
-        const at = try run.extentOf(member);
+        return run.againAt(member, held, try run.extentOf(member));
+    }
+
+    fn againAt(run: *Run, member: *Member, held: *Held, at: Extent) !void {
         if (at.offset != held.offset or at.bytes != held.bytes)
             return run.fail("block {d} was {d}, {d} bytes, and is {d}, {d} bytes", .{ held.block, held.offset, held.bytes, at.offset, at.bytes });
         held.holds += 1;
@@ -615,6 +635,135 @@ const Run = struct {
         if (!run.single and run.in.byte() & 3 == 0) header.lock.set(.{ .slot = 9, .incarnation = 1 });
     }
 
+    // ------------------------------------------------------------ channels
+
+    /// What is in it, where its maker holds it still.
+    fn channelBytes(run: *Run, block: u32) ?[]u8 {
+        for (&run.members) |*member| if (member.*) |*m| if (m.find(block)) |held| {
+            if (held.holds > 0 and held.bytes >= 320) return (m.pool.view.heap + held.offset)[0..held.bytes];
+        };
+        return null;
+    }
+
+    fn makeChannel(run: *Run) !void {
+        const member = run.some() orelse return;
+        if (member.held_count == held_max) return;
+        run.beat();
+        const bytes_max: u32 = if (run.in.byte() & 1 == 0) 5000 else 40;
+        const block = exports.ap_channel_create(member.pool, 1 + run.in.byte() % 9, bytes_max);
+        if (block < 0) return run.expectCode(block, "making a channel");
+        const number: u32 = @bitCast(block);
+        const hold = &member.pool.view.holds[number];
+        if (member.find(number) != null) return run.fail("block {d} was handed out twice", .{number});
+        try run.takeAt(member, number, @floatFromInt(hold.word.generation), .{ .offset = hold.offsetBytes(), .bytes = hold.lengthBytes() });
+        if (member.find(number)) |held| held.shown = 0;
+        run.channels[run.in.byte() % run.channels.len] = number;
+        if (run.channels_count < run.channels.len) {
+            run.channels[run.channels_count] = number;
+            run.channels_count += 1;
+        }
+    }
+
+    fn channel(run: *Run) !void {
+        const what = run.in.byte() % 16;
+        if (run.channels_count == 0 or what == 15) return run.makeChannel();
+        const member = run.some() orelse return;
+        const pool = member.pool;
+        const block = run.channels[run.in.byte() % run.channels_count];
+        const is_held = if (member.find(block)) |held| held.holds > 0 else false;
+        run.beat();
+        const result = switch (what) {
+            0, 1, 2, 3, 4 => return run.send(member, block),
+            5, 6, 7, 8 => return run.receive(member, block),
+            9, 10 => exports.ap_channel_acknowledge(pool, block, if (run.in.byte() & 3 == 0) run.wild() else run.delivery.entry, run.delivery.number, run.in.byte() & 1),
+            11 => exports.ap_channel_stats(pool, block),
+            12 => exports.ap_channel_start_waiting(pool, block, run.in.byte() & 1),
+            13 => exports.ap_channel_stop_waiting(pool, block, run.in.byte() & 1),
+            else => if (run.in.byte() & 7 == 0) exports.ap_channel_close(pool, block) else exports.ap_channel_enter(pool, block),
+        };
+        try run.expectChannel(result, is_held, "a call of a channel");
+    }
+
+    /// No channel, no message, no room, one that was closed, a delivery that is over: all that may be.
+    fn expectChannel(run: *Run, result: i32, is_held: bool, comptime call: []const u8) !void {
+        if (result >= 0 or result == -10 or result == -12 or result == -11 or (result <= -16 and result >= -18)) return;
+        if (!is_held) return run.fail(call ++ " that is not held answered {d}", .{result});
+        try run.expectCode(result, call);
+    }
+
+    const Image = struct {
+        var bytes: [1 << 13]u8 align(8) = undefined;
+        var into: [1 << 20]u8 align(8) = undefined;
+    };
+
+    fn send(run: *Run, member: *Member, block: u32) !void {
+        const is_held = if (member.find(block)) |held| held.holds > 0 else false;
+        const text_bytes: u32 = if (run.in.byte() & 1 == 0) run.in.byte() else run.in.below(6000);
+        const from = layout.alignUp(text_bytes, 8);
+        const records: [*]queue.Record = @ptrCast(@alignCast(&Image.bytes[from]));
+        var arrays: u32 = 0;
+        for (0..run.in.byte() % 20) |_| {
+            const held = run.someHeld(member) orelse break;
+            // A channel in itself would be for ever.
+            if (held.holds == 0 or held.block == block) continue;
+            records[arrays] = .{ .block = held.block, .generation = @intFromFloat(held.generation) };
+            arrays += 1;
+        }
+        @memset(Image.bytes[0..text_bytes], run.in.byte());
+        try run.expectChannel(exports.ap_channel_send(member.pool, block, &Image.bytes, text_bytes, arrays, run.in.byte() & 1), is_held, "send through a channel");
+    }
+
+    fn receive(run: *Run, member: *Member, block: u32) !void {
+        const is_held = if (member.find(block)) |held| held.holds > 0 else false;
+        const acks: u32 = run.in.byte() & 1;
+        var result = exports.ap_channel_receive(member.pool, block, &Image.into, 64 * @as(u32, run.in.byte() % 8), acks, run.in.byte() & 1);
+        const record = exports.ap_pool_record(member.pool);
+        if (result == -18) {
+            if (!(record[3] <= 3 * @as(f64, @floatFromInt(run.geometry.capacity_bytes)))) return run.fail("a message needs {d} bytes", .{record[3]});
+            result = exports.ap_channel_receive(member.pool, block, &Image.into, Image.into.len, acks, 0);
+        }
+        if (result < 0) return run.expectChannel(result, is_held, "receive from a channel");
+        if (!is_held) return run.fail("received from a channel that is not held", .{});
+        const text_bytes: u32 = @intCast(result);
+        const arrays: u32 = @intFromFloat(record[0]);
+        if (acks == 1) run.delivery = .{ .entry = @intFromFloat(record[1]), .number = record[2] };
+        if (text_bytes > Image.into.len) return run.fail("received {d} bytes", .{text_bytes});
+        const brought: [*]const Attached = @ptrCast(@alignCast(&Image.into[layout.alignUp(text_bytes, 8)]));
+        for (brought[0..arrays]) |array| {
+            const at: Extent = .{ .offset = @intFromFloat(array.offset), .bytes = @intFromFloat(array.bytes) };
+            if (at.offset % 64 != 0 or at.offset + at.bytes > run.geometry.capacity_bytes) return run.fail("a message brought {d} bytes at {d}", .{ at.bytes, at.offset });
+            const number: u32 = @intFromFloat(array.block);
+            if (member.find(number)) |held| {
+                if (held.generation != array.generation) return run.fail("a message brought another array of block {d}", .{number});
+                try run.againAt(member, held, at);
+            } else if (member.held_count < held_max) {
+                try run.takeAt(member, number, array.generation, at);
+            } else {
+                _ = exports.ap_block_release(member.pool, number, 0);
+            }
+        }
+    }
+
+    fn corruptChannel(run: *Run) void {
+        if (run.channels_count == 0) return;
+        const bytes = run.channelBytes(run.channels[run.in.byte() % run.channels_count]) orelse return;
+        // A header is most worth it, then where messages begin.
+        const at: usize = switch (run.in.byte() % 4) {
+            0, 1 => 8 * @as(usize, run.in.byte() % 40),
+            2 => 320 + 64 * (run.in.byte() % (bytes.len / 64 - 4)) + 8 * @as(usize, run.in.byte() % 4),
+            else => 8 * (run.in.below(65535) % (bytes.len / 8)),
+        };
+        if (at + 8 > bytes.len) return;
+        run.say("wild field of a channel, at {d}", .{at});
+        const word: *[8]u8 = bytes[at..][0..8];
+        switch (run.in.byte() % 4) {
+            0 => std.mem.writeInt(u64, word, run.wild64(), .little),
+            1 => std.mem.writeInt(u32, word[0..4], run.wild(), .little),
+            2 => std.mem.writeInt(u32, word[4..8], run.wild(), .little),
+            else => word[run.in.byte() % 8] ^= @as(u8, 1) << @truncate(run.in.byte()),
+        }
+    }
+
     fn dropClaim(run: *Run) !void {
         const member = run.some() orelse return;
         if (run.claims_count == 0) return;
@@ -692,6 +841,7 @@ const Run = struct {
         run.around.totals.corruptions += 1;
         if (run.named and run.in.byte() & 1 == 1) return run.corruptName();
         if (run.waits and run.in.byte() & 3 != 0) return run.corruptWaiting();
+        if (run.channeled and run.in.byte() & 3 != 0) return run.corruptChannel();
         const view = &first.pool.view;
         const index = run.in.byte() % 64;
         const block = &view.blocks[index];
@@ -803,6 +953,7 @@ const Run = struct {
             else => {},
         };
         if (run.waits and run.in.byte() & 1 == 1) return run.waitOrNotify();
+        if (run.channeled and run.in.byte() & 1 == 1) return run.channel();
         const what = run.in.byte() % 32;
         if (run.othersRest() and (what == 28 or what == 29)) return;
         switch (what) {
@@ -887,9 +1038,12 @@ pub const named: u8 = 0xff;
 /// The same for waiting and notifying.
 pub const waiting: u8 = 0xfe;
 
+/// The same for channels. Never in a full /dev/shm: who holds a channel uses its memory as one uses an array.
+pub const channeled: u8 = 0xfd;
+
 /// Where the byte with these bits is.
 pub fn howAt(input: []const u8) usize {
-    return if (input.len > 1 and (input[0] == named or input[0] == waiting)) 1 else 0;
+    return if (input.len > 1 and input[0] >= channeled) 1 else 0;
 }
 
 /// Whether that byte asks for a writer at the same time.
@@ -906,12 +1060,14 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
         .in = .{ .bytes = input, .at = at + 1 },
         .named = at == 1 and input[0] == named,
         .waits = at == 1 and input[0] == waiting,
+        .channeled = at == 1 and input[0] == channeled,
         .around = around,
         .single = how & single != 0,
         .alone = how & alone != 0,
         .full = how & full == full and around.filler != null,
         .scribbled = isScribbled(how) and around.scribbler != null,
     };
+    if (it.channeled) it.full = false;
     if (it.scribbled) it.single = false;
     defer if (it.full) empty(around.filler.?);
     try it.join(0, true);

@@ -6,8 +6,18 @@
  */
 
 import process from "node:process";
-import { closeSync, openSync, readSync, rmSync, writeSync } from "node:fs";
-import { attach, type Descriptor, pack, Pool, PoolError, release, type SharedArray, unpack } from "arraypool";
+import { closeSync, openSync, readFileSync, readSync, rmSync, writeSync } from "node:fs";
+import {
+  attach,
+  type Channel,
+  type Descriptor,
+  pack,
+  Pool,
+  PoolError,
+  release,
+  type SharedArray,
+  unpack,
+} from "arraypool";
 import { fileOf } from "./harness.ts";
 
 function argument(name: string, fallback: number): number {
@@ -31,6 +41,10 @@ const TOUCHING = 192, HEADER_END = 240, MEMBERS = 4096, LISTS = 20480, LISTS_END
 const WAITING = 32768, WAITING_OWN = 8192;
 const CAPACITY = 1 << 20;
 const PINS = BLOCKS + CAPACITY / 256 * 64;
+// In the block of a channel: its mark, its locks, and where its cells begin.
+const MARK = "pchannel", LOCKS = [64, 128], CELLS = 320;
+/** Where the channel of the pool lies in the file. */
+let channelAt = 0;
 const NAMES_IN_HEADER = 320, NAMES = PINS + 2 * 4096 * 32;
 
 function wild(): number {
@@ -39,7 +53,13 @@ function wild(): number {
 
 /** A place where a wild field hurts. */
 function place(): number {
-  switch (below(12)) {
+  switch (below(15)) {
+    case 12:
+      return channelWord(4 * below(CELLS / 4));
+    case 13:
+      return channelWord(CELLS + 64 * below(32) + 4 * below(8));
+    case 14:
+      return channelWord(4 * below(700));
     case 10:
       return WAITING + 4 * below(6148); // all of it
     case 11:
@@ -61,6 +81,11 @@ function place(): number {
     default:
       return BLOCKS + 64 * below(24) + 4 * below(16);
   }
+}
+
+/** Not a lock: everybody would wait for it. */
+function channelWord(at: number): number {
+  return channelAt + (LOCKS.includes(at) ? 0 : at);
 }
 
 const totals = {
@@ -112,6 +137,9 @@ function onePool(poolName: string): void {
     writeSync(fd, word, 0, 4, at);
   };
   const words = pool.alloc(Int32Array, 4);
+  const channel: Channel<{ text: string; array?: unknown }> = pool.channel({ capacity: 4, maxMessageBytes: 5000 });
+  channelAt = readFileSync(fd).indexOf(MARK);
+  if (channelAt < 0) throw new Error("where is the channel?");
   const held: SharedArray[] = [];
   const sent: unknown[] = [];
   const keep = (array: SharedArray | undefined) => {
@@ -125,7 +153,32 @@ function onePool(poolName: string): void {
     if (step > 10 && below(8) === 0) corrupt();
     const array = some();
     const name = `name ${below(8)}`;
-    switch (below(27)) {
+    switch (below(34)) {
+      case 27:
+      case 28:
+      case 29: {
+        const text = "x".repeat(below(2) === 0 ? below(40) : below(4000));
+        const message = array !== undefined && below(2) === 0 ? { text, array } : { text };
+        if (below(2) === 0) tried("trySend", () => channel.trySend(message));
+        else tried("send", () => channel.send(message, { timeoutMs: 1 }));
+        break;
+      }
+      case 30:
+        tried("tryReceive", () => channel.tryReceive()?.[Symbol.dispose]());
+        break;
+      case 31:
+        tried("tryReceive with ack", () => {
+          using delivery = channel.tryReceive({ ack: true });
+          if (below(2) === 0) delivery?.ack();
+        });
+        break;
+      case 32:
+        tried("stats of a channel", () => channel.stats());
+        break;
+      case 33:
+        if (below(20) === 0) tried("close of a channel", () => channel.close());
+        else tried("receive", () => channel.receive({ timeoutMs: 1 })[Symbol.dispose]());
+        break;
       case 24:
         tried("wait", () => pool.wait(words, below(4), 0, { timeoutMs: 0 }));
         break;
