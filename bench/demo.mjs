@@ -39,11 +39,11 @@ export async function measureDemo(runtime, command) {
   }];
 }
 
-/** The table at its end: `  2 × Bun, pool   6.7 s   2.68×   …`. The seconds are rounded, the ratio is not of rounded ones. */
+/** The table at its end: `  2 × Bun, pool, jobs by tinypool   6.7 s   2.68×   …`. The seconds are rounded, the ratio is not of rounded ones. */
 function read(output, runtime) {
   const row = (label) => new RegExp(`^\\s*${label}\\s+([\\d.]+) s\\s+([\\d.]+)×`, "m").exec(output);
   const one = row("1 process");
-  const team = row(`${WORKERS} × ${runtime}, pool`);
+  const team = row(`${WORKERS} × ${runtime}, pool, jobs by tinypool`);
   if (one === null || team === null) throw new Error(`the demo has printed no such rows:\n${output}`);
   return { theirs: Number(one[1]), ours: Number(team[1]), figure: Number(team[2]) };
 }

@@ -287,7 +287,8 @@ noinline fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Err
 
     var entry: ?*Entry = null;
     if (ack) {
-        entry = if (from == .ring) freeEntry(queue, head) orelse return null else from.entry;
+        // Not null: there is a message, for whoever comes when one has been acknowledged.
+        entry = if (from == .ring) freeEntry(queue, head) orelse return error.Wait else from.entry;
         if (from == .ring) writeEntry(pool, queue, entry.?, message, word, head);
     }
     // Whatever goes wrong: in an entry that does not count yet, nothing may stay.

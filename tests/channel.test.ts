@@ -541,6 +541,22 @@ test("for await ends when the channel is closed and empty", () =>
     assertLeavesNothing(pool);
   }));
 
+test("closed or not, a channel whose messages all wait for an acknowledgement is not at its end while more was sent", () =>
+  withPool((pool) => {
+    using jobs = pool.channel<number>({ capacity: 1 });
+    jobs.send(1);
+    using first = jobs.receive({ ack: true });
+    jobs.send(2);
+    jobs.close();
+    assert.equal(jobs.tryReceive({ ack: true }), undefined);
+    throwsPoolError(() => jobs.receive({ ack: true, timeoutMs: 1 }), "ERR_TIMEOUT");
+    first.ack();
+    using second = jobs.receive({ ack: true });
+    assert.equal(second.message, 2);
+    second.ack();
+    throwsPoolError(() => jobs.receive({ ack: true }), "ERR_CLOSED");
+  }));
+
 test("who sleeps in its event loop gets what a dead receiver had not acknowledged", () =>
   withPool(async (pool) => {
     using arrays = pool.channel<{ array: Float64Array; value: number }>();
