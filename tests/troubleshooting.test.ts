@@ -141,13 +141,7 @@ async function messages(): Promise<Message[]> {
     });
   await libraryMessage(() => loadLibrary({ bun, deno, node }[runtime], new URL("file:///nowhere/")));
   found.push(await messageOf(() => loadLibrary({ ...bun, isHere: () => false }), "prices"));
-  const { platform } = process;
-  try {
-    Object.defineProperty(process, "platform", { value: "win32" });
-    found.push(await messageOf(platformHere, "prices"));
-  } finally {
-    Object.defineProperty(process, "platform", { value: platform });
-  }
+  found.push(await messageOf(() => platformHere({ platform: "win32", arch: "x64" }), "prices"));
 
   const noDescriptor = () => attach(Float64Array.of(1) as never);
   found.push(await messageOf(noDescriptor, "prices", "No error, but not what you expected"));
