@@ -310,13 +310,15 @@ noinline fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Err
         var records = queue.records(&pool.view, message);
         if (attached != word.arrays or (word.has_body and body == null)) {
             detachAll(pool, table, attached, body);
-            end(pool, queue, from, null, head);
             pool.unpin(&records);
+            end(pool, queue, from, null, head);
             return error.Corrupt; // it was not as it was sent, and is gone
         }
         if (body) |number| pool.showNothing(number) catch {} else @memcpy(into[0..text_bytes], message.content());
-        end(pool, queue, from, entry, head);
+        // Before the end: from then on the cell is a sender's, who fills it without the pool's lock. Nothing is freed by it,
+        // since all of it is held by now; and how many pins a block has is counted anew if we die in between.
         if (!ack) pool.unpin(&records);
+        end(pool, queue, from, entry, head);
     }
     if (body) |number| {
         defer _ = pool.release(number, true) catch {};

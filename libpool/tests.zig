@@ -18,6 +18,7 @@ test {
     _ = @import("tests/hostile.zig");
     _ = @import("tests/crash_points.zig");
     _ = @import("tests/stop_points.zig");
+    _ = @import("tests/channel_stop_points.zig");
     _ = @import("tests/living.zig");
     _ = @import("tests/leftovers.zig");
     _ = @import("tests/waiting.zig");

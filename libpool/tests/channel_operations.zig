@@ -15,11 +15,12 @@ const Record = queue_file.Record;
 const text_bytes = 40;
 /// Beyond what a cell holds.
 const large_bytes = 1000;
-var buffer: [32 << 10]u8 align(8) = undefined;
+/// What was received last.
+pub var buffer: [32 << 10]u8 align(8) = undefined;
 
 // ---------------------------------------------------------------- messages whose content says whether they are whole
 
-fn send(pool: *Pool, block: u32, letter: u8, bytes: u32, arrays: u32) !void {
+pub fn send(pool: *Pool, block: u32, letter: u8, bytes: u32, arrays: u32) !void {
     var text: [large_bytes]u8 = @splat(letter);
     var records: [20]Record = undefined;
     for (records[0..arrays]) |*record| {
@@ -27,12 +28,13 @@ fn send(pool: *Pool, block: u32, letter: u8, bytes: u32, arrays: u32) !void {
         @memset(try s.bytesOf(pool, array.index), letter);
         record.* = .{ .block = array.index.int(), .generation = s.generationOf(pool, array.index) };
     }
-    try channel.send(pool, block, text[0..bytes], records[0..arrays], 0);
+    const sent = channel.send(pool, block, text[0..bytes], records[0..arrays], 0);
     for (records[0..arrays]) |record| try operations.release(pool, record.block);
+    return sent;
 }
 
 /// The letter of the next message; null if there is none. Its arrays are let go of.
-fn receive(pool: *Pool, block: u32, ack: bool) !?u8 {
+pub fn receive(pool: *Pool, block: u32, ack: bool) !?u8 {
     const received = channel.receive(pool, block, &buffer, ack, 0) catch |err| switch (err) {
         error.Wait, error.Closed => return null,
         else => return err,
@@ -49,7 +51,7 @@ fn receive(pool: *Pool, block: u32, ack: bool) !?u8 {
     return text[0];
 }
 
-fn attachedIn(received: channel.Received) []const channel.Attached {
+pub fn attachedIn(received: channel.Received) []const channel.Attached {
     const from = layout.alignUp(received.text_bytes, 8);
     return @as([*]const channel.Attached, @ptrCast(@alignCast(&buffer[from])))[0..received.arrays];
 }
