@@ -4,6 +4,9 @@
  *
  *     messages   process.send(): any value, as JSON or by structured clone ("advanced")
  *     bytes      a frame over stdin or a Unix socket: its length as a float64, and as many bytes
+ *     file       a frame in a file in memory, and process.send() of its path; the child maps it, or reads it in Deno, which
+ *                cannot map files by itself
+ *     thread     postMessage(), which copies, to a Worker instead of a process
  *
  * Over stdin the child reads with blocking calls: that takes the fewest wakeups, and no other way to receive bytes was
  * faster in either runtime.
@@ -11,14 +14,18 @@
 
 import { type ChildProcess, fork, type SerializationType, spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
+import { closeSync, existsSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { Worker } from "node:worker_threads";
 import { runtime } from "./rows.ts";
 
-/** What the child does with what it gets: see channels_child.ts. */
-export type Reads = "pool" | "doubles";
+/**
+ * What the child does with what it gets: attaches arrays of a pool, or finds doubles in it. Beside a heap: when it has made
+ * that many live objects.
+ */
+export type Reads = "pool" | "pool beside a heap" | "doubles";
 
 /** A child process and the way to it. */
 export interface Channel<Request> extends AsyncDisposable {
@@ -68,6 +75,47 @@ export const byteWays: Way<Uint8Array>[] = [
   nodeBytes(),
   runtime === "Bun" ? bunSocket() : denoSocket(),
 ];
+
+/** The way of a file. */
+export const fileWay: Way<Uint8Array> = {
+  name: runtime === "Bun" ? "a file in memory, written and mapped" : "a file in memory, written and read",
+  open: (reads) => {
+    const child = fork(script, ["file", reads], { serialization: "advanced" });
+    const answers = new Answers();
+    child.on("message", (answer: number) => answers.give(answer));
+    const path = join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), temporaryName());
+    const file = openSync(path, "w");
+    return Promise.resolve({
+      ask: (frame) => {
+        for (let at = 0; at < frame.length;) at += writeSync(file, frame, at, frame.length - at, at);
+        child.send({ path, bytes: frame.length });
+        return answers.next();
+      },
+      [Symbol.asyncDispose]: () => {
+        closeSync(file);
+        rmSync(path);
+        return end(child);
+      },
+    });
+  },
+};
+
+/** The way to a Worker. */
+export const threadWay: Way<object> = {
+  name: "Worker, postMessage",
+  open: (reads) => {
+    const worker = new Worker(script, { argv: ["thread", reads] });
+    const answers = new Answers();
+    worker.on("message", (answer: number) => answers.give(answer));
+    return Promise.resolve({
+      ask: (message) => {
+        worker.postMessage(message);
+        return answers.next();
+      },
+      [Symbol.asyncDispose]: async () => void await worker.terminate(),
+    });
+  },
+};
 
 // ------------------------------------------------------------------ messages
 
@@ -247,7 +295,8 @@ function denoSocket(): Way<Uint8Array> {
   };
 }
 
-const socketPath = () => join(tmpdir(), `arraypool-bench-${process.pid}-${Math.random().toString(36).slice(2)}`);
+const temporaryName = () => `arraypool-bench-${process.pid}-${Math.random().toString(36).slice(2)}`;
+const socketPath = () => join(tmpdir(), temporaryName());
 
 // ------------------------------------------------------------------ help
 
@@ -287,7 +336,8 @@ class Answers {
   }
 }
 
-function startWith(args: string[], stdio: "pipe" | "inherit"): ChildProcess {
+/** Starts the child that answers in this way, with these arguments. */
+export function startWith(args: string[], stdio: "pipe" | "inherit"): ChildProcess {
   const [binary, ...more] = [...command, ...args];
   return spawn(binary!, more, { stdio: stdio === "pipe" ? ["pipe", "pipe", "inherit"] : "inherit" });
 }
@@ -301,7 +351,8 @@ function failed(): never {
   throw new Error("a child process ended too early");
 }
 
-async function end(child: ChildProcess): Promise<void> {
+/** Ends a child. */
+export async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, "exit");
   child.kill();

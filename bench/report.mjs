@@ -80,6 +80,7 @@ function transfer(rows) {
   const seen = new Set();
   const values = [];
   const point = (where, way, bytes, ns) => {
+    if (ns === undefined) return;
     if (seen.has(`${where} ${way} ${bytes}`)) return;
     seen.add(`${where} ${way} ${bytes}`);
     values.push({ where, way, bytes, ms: ns / 1e6 });
@@ -87,6 +88,7 @@ function transfer(rows) {
   for (const { where, ours, notes } of rows) {
     if (notes.place !== undefined) continue;
     point(where, "arraypool", notes.bytes, ours);
+    point(where, "arraypool, over a channel", notes.bytes, notes.overChannelNs);
     for (const [way, ns] of Object.entries(notes.withoutNs)) point(where, way, notes.bytes, ns);
   }
   return {
@@ -101,7 +103,7 @@ function transfer(rows) {
         x: { field: "bytes", ...log("bytes of the array", "~s") },
         y: { field: "ms", ...log("milliseconds to a child and back", "~g") },
         color: { field: "way", type: "nominal", title: null },
-        strokeWidth: { condition: { test: "datum.way === 'arraypool'", value: 3.5 }, value: 1.5 },
+        strokeWidth: { condition: { test: "indexof(datum.way, 'arraypool') === 0", value: 3.5 }, value: 1.5 },
       },
     },
   };

@@ -22,7 +22,9 @@ export class Doubles {
     new Float64Array(frame)[0] = shared.byteLength;
     this.#frame = new Uint8Array(frame);
     this.plain = new Float64Array(frame, HEAD_BYTES);
-    for (let i = 0; i < shared.length; i++) shared[i] = this.plain[i] = Math.random();
+    const random = Float64Array.from({ length: Math.min(shared.length, 2 ** 17) }, Math.random);
+    for (let i = 0; i < shared.length; i += random.length) this.plain.set(random, i);
+    shared.set(this.plain);
   }
 
   /** Changes them, so that an answer to an older request is wrong. Returns the right one. */
