@@ -48,7 +48,7 @@ import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
 import { checkTimeout } from "./wait.ts";
 import { Line, RECEIVERS, SENDERS } from "./line.ts";
-import { isContainer } from "./walk.ts";
+import { isContainer, Message } from "./walk.ts";
 
 /** What a channel is to be like. */
 export interface ChannelOptions {
@@ -155,6 +155,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   readonly #hold: Hold;
   readonly #member: Member;
   readonly #lines: [Line | undefined, Line | undefined] = [undefined, undefined];
+  // For the next message, as long as nothing went along.
+  #parcel: Parcel | undefined = undefined;
+  #unloading: Unloading | undefined = undefined;
 
   static {
     make = (hold, capacity, maxMessageBytes) => new Channel(MAKING, hold, capacity, maxMessageBytes);
@@ -291,7 +294,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   /**
    * Receives the next message; waits for one. Its arrays are this realm's from then on: `using job = channel.receive()`
-   * releases them.
+   * releases them. An object that comes inherits what that needs, so its prototype is another one than `Object.prototype`; its
+   * `constructor` is `Object`.
    *
    * With `ack: true` the message stays in the channel until it is acknowledged: should this process die before, another
    * receiver gets it. Without, it is lost with who has received it.
@@ -484,10 +488,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   // ------------------------------------------------------------------ one message
 
   #send(message: T, timeoutMs: number, move: boolean): number {
-    const member = this.#member;
     this.#live();
     const codec = borrow();
-    const parcel = new Parcel(this, member);
+    const parcel = this.#parcel ?? new Parcel(this, this.#member);
+    this.#parcel = undefined; // a getter in the message may send another one
     let result: number;
     try {
       const bytes = this.#encode(codec, message, parcel, move);
@@ -498,9 +502,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     } finally {
       buffer = codec;
     }
-    if (result === 0) {
-      if (move) parcel.release();
-    } else parcel.undo();
+    if (parcel.isEmpty) this.#parcel = parcel;
+    else if (result !== 0) parcel.undo();
+    else if (move) parcel.release();
     return result;
   }
 
@@ -574,19 +578,20 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   /** The message of `bytes` bytes in the buffer. */
   #received(bytes: number, how: number): Unpacked<T> | Delivery<T> {
-    const member = this.#member;
-    const { record } = member;
+    const { record } = this.#member;
     const codec = borrow();
     const arrays = record[AP_RECORD_ARRAYS]!;
     const entry = record[AP_RECORD_ENTRY]!;
     const number = record[AP_RECORD_MESSAGE]!;
-    const view = arrays === 0 ? undefined : new DataView(codec.bytes.buffer);
-    const unloading = new Unloading(member, view, alignUp(bytes), arrays);
+    const unloading = arrays === 0 && this.#unloading !== undefined
+      ? this.#unloading
+      : this.#unload(codec, bytes, arrays);
     let message: unknown;
     try {
       message = codec.decode(bytes, unloading);
     } catch (error) {
       unloading.release();
+      this.#unloading = undefined;
       // Nobody can read it: it must not come back.
       if (how === AP_RECEIVE_ACK) this.#acknowledge(entry, number, 0);
       throw error;
@@ -594,16 +599,22 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       unloading.dropUnshown();
       buffer = codec;
     }
-    const release = unloading.hasBrought ? () => unloading.release() : nothing;
-    if (how === AP_RECEIVE) {
-      if (isContainer(message)) makeDisposable(message, release);
-      return message as Unpacked<T>;
+    let release = nothing;
+    if (unloading.hasBrought) {
+      this.#unloading = undefined;
+      release = () => unloading.release();
     }
-    return this.#delivery(message as Unpacked<T>, entry, number, release);
+    makeDisposable(message, release);
+    return how === AP_RECEIVE ? message as Unpacked<T> : this.#delivery(message as Unpacked<T>, entry, number, release);
+  }
+
+  /** For a message with so many arrays; that of one without can be used again. */
+  #unload(codec: Codec, bytes: number, arrays: number): Unloading {
+    if (arrays === 0) return this.#unloading = new Unloading(this.#member, undefined, 0, 0);
+    return new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays);
   }
 
   #delivery(message: Unpacked<T>, entry: number, number: number, release: () => void): Delivery<T> {
-    if (isContainer(message)) makeDisposable(message, release);
     let done = false;
     return {
       message,
@@ -723,11 +734,12 @@ function alignUp(bytes: number): number {
 }
 
 function nothing(): void {}
-const NOTHING = { value: nothing, writable: true, configurable: true };
 
-function makeDisposable(message: object, release: () => void): void {
-  const dispose = release === nothing ? NOTHING : { value: release, writable: true, configurable: true };
-  Object.defineProperty(message, Symbol.dispose, dispose);
+/** An object inherits a Symbol.dispose that does nothing; one with something to do is a message's own. */
+function makeDisposable(message: unknown, release: () => void): void {
+  if (release === nothing && message instanceof Message) return;
+  if (!isContainer(message)) return;
+  Object.defineProperty(message, Symbol.dispose, { value: release, writable: true, configurable: true });
 }
 
 function checkOptions<O extends object>(options: O): O {

@@ -55,21 +55,25 @@ fn bytesOf(pool: *Pool, number: u32) Error![]u8 {
     return (pool.view.heap + hold.offsetBytes())[0..hold.lengthBytes()];
 }
 
-/// The channel in a block that this member holds.
-pub inline fn queueOf(pool: *Pool, number: u32) Error!Queue {
-    if (pool.view.blocks[(try heldIndex(pool, number))].content.get().kind != layout.Kind.channel) return error.Argument;
-    return Queue.of(try bytesOf(pool, number));
+/// The channel in a block that this member holds. What was found there at first is kept, since it does not change; where the
+/// segment says something else by now, the segment is wrong.
+pub inline fn queueOf(pool: *Pool, number: u32) Error!*const Queue {
+    const hold = try pool.held(number);
+    const known = &pool.channels[number % pool.channels.len];
+    if (known.block != number or known.generation != hold.word.generation) try getToKnow(pool, number, known);
+    return &known.queue;
 }
 
-inline fn heldIndex(pool: *Pool, number: u32) Error!u32 {
-    _ = try pool.held(number);
-    return number;
+noinline fn getToKnow(pool: *Pool, number: u32, known: *queue_file.Known) Error!void {
+    if (pool.view.blocks[number].content.get().kind != layout.Kind.channel) return error.Argument;
+    const queue = try Queue.of(try bytesOf(pool, number));
+    known.* = .{ .block = number, .generation = pool.view.holds[number].word.generation, .queue = queue };
 }
 
 /// For a member that has just taken hold of it: what a predecessor in its slot left there.
-pub fn enter(pool: *Pool, number: u32) Error!Queue {
+pub fn enter(pool: *Pool, number: u32) Error!*const Queue {
     const queue = try queueOf(pool, number);
-    for ([_]Side{ .receivers, .senders }) |side| waitingOf(&queue, pool, side).lower(Holders.bit(pool.self.slot));
+    for ([_]Side{ .receivers, .senders }) |side| waitingOf(queue, pool, side).lower(Holders.bit(pool.self.slot));
     return queue;
 }
 
@@ -102,17 +106,25 @@ inline fn lockReceivers(pool: *Pool, queue: *const Queue) lock.Error!lock.OtherL
 // ---------------------------------------------------------------- sending
 
 /// Sends `text` and the arrays of `records`, all held by this member. error.Wait when there was no room for `timeout_ms`.
-pub fn send(pool: *Pool, number: u32, text: []const u8, records: []align(1) const Record, timeout_ms: u32) Error!void {
+pub inline fn send(pool: *Pool, number: u32, text: []const u8, records: []align(1) const Record, timeout_ms: u32) Error!void {
     const queue = try queueOf(pool, number);
+    if (records.len == 0 and text.len <= @min(queue.inlineBytes(), queue.shape.message_bytes_max)) {
+        if (publish(pool, queue, .{ .text = text })) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
+    }
+    return sendSlowly(pool, queue, text, records, timeout_ms);
+}
+
+/// What does not fit in its cell, has arrays, or has to wait for room.
+noinline fn sendSlowly(pool: *Pool, queue: *const Queue, text: []const u8, records: []align(1) const Record, timeout_ms: u32) Error!void {
     if (text.len > queue.shape.message_bytes_max or records.len > queue_file.arrays_max) return error.TooLarge;
     const fits = if (records.len == 0) text.len <= queue.inlineBytes() else imageBytes(text, records) <= queue.inlineBytes();
-    if (fits) return sendImage(pool, &queue, .{ .text = text, .records = records }, timeout_ms);
-    if (timeout_ms > 0) waitFor(pool, &queue, .senders, timeout_ms);
-    if (!looksReady(&queue, .senders)) return error.Wait;
+    if (fits) return sendImage(pool, queue, .{ .text = text, .records = records }, timeout_ms);
+    if (timeout_ms > 0) waitFor(pool, queue, .senders, timeout_ms);
+    if (!looksReady(queue, .senders)) return error.Wait;
     const body = try makeBody(pool, text, records);
     // The message pins it from now on, if it was sent.
     defer _ = pool.release(body.block, true) catch {};
-    return sendImage(pool, &queue, .{ .text = text, .records = records, .body = body }, 0);
+    return sendImage(pool, queue, .{ .text = text, .records = records, .body = body }, 0);
 }
 
 fn imageBytes(text: []const u8, records: []align(1) const Record) u64 {
@@ -121,10 +133,10 @@ fn imageBytes(text: []const u8, records: []align(1) const Record) u64 {
 
 const Image = struct {
     text: []const u8,
-    records: []align(1) const Record,
+    records: []align(1) const Record = &.{},
     body: ?Record = null,
 
-    fn write(image: Image, into: []u8) void {
+    inline fn write(image: Image, into: []u8) void {
         @memcpy(into[0..image.text.len], image.text);
         if (image.records.len == 0) return;
         const from = layout.alignUp(image.text.len, 8);
@@ -188,12 +200,12 @@ inline fn publish(pool: *Pool, queue: *const Queue, image: Image) Error!void {
 pub fn close(pool: *Pool, number: u32) Error!void {
     const queue = try queueOf(pool, number);
     {
-        const locked = try lockSenders(pool, &queue);
+        const locked = try lockSenders(pool, queue);
         defer locked.release();
         queue.header.closed.commit(1);
     }
     for ([_]Side{ .receivers, .senders }) |side| {
-        const bell = bellOf(&queue, side);
+        const bell = bellOf(queue, side);
         _ = bell.exchange(bell.get() +% 2);
         system.wakeAll(&bell.raw);
         _ = waiting.notify(pool.caller(), placeOf(pool, bell), waiting.everybody) catch {};
@@ -222,44 +234,58 @@ pub const Attached = extern struct {
 
 /// Receives the next message into memory of the caller's own. With `ack` it stays until it is acknowledged. error.Wait when
 /// there was none for `timeout_ms`; error.More when `into` is too small (record[3]: how much is needed).
-pub fn receive(pool: *Pool, number: u32, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
+pub inline fn receive(pool: *Pool, number: u32, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
     const queue = try queueOf(pool, number);
-    if (take(pool, &queue, into, ack)) |received| return received else |err| if (err != error.Wait or timeout_ms == 0) return err;
+    if (!ack) if (try takeText(pool, queue, into)) |bytes| {
+        ring(pool, queue, .senders);
+        return .{ .text_bytes = bytes, .arrays = 0 };
+    };
+    return receiveSlowly(pool, queue, into, ack, timeout_ms);
+}
+
+/// The usual case: a message of text alone lies in its cell, and none was given back. Null in any other.
+inline fn takeText(pool: *Pool, queue: *const Queue, into: []u8) Error!?u32 {
+    const header = queue.header;
+    if (!queue.isThere(header.head.get())) return null;
+    const locked = try lockReceivers(pool, queue);
+    defer locked.release();
+    const head = header.head.get();
+    const cell = queue.cell(head);
+    const word = cell.word.acquire(); // pairs with the commit in publish
+    const bytes = cell.text_bytes.get();
+    if (word.stamp != Queue.stampOf(head) or word.pins() or header.unacknowledged.get() != 0) return null;
+    if (bytes > @min(queue.inlineBytes(), into.len)) return null;
+    @memcpy(into[0..bytes], cell.content());
+    header.head.commit(head +% 1);
+    return bytes;
+}
+
+noinline fn receiveSlowly(pool: *Pool, queue: *const Queue, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
+    if (take(pool, queue, into, ack)) |received| return received else |err| if (err != error.Wait or timeout_ms == 0) return err;
     const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
-    defer if (looksReady(&queue, .receivers)) ring(pool, &queue, .receivers);
+    defer if (looksReady(queue, .receivers)) ring(pool, queue, .receivers);
     while (true) {
         const now_ms = system.monotonicMs();
-        waitFor(pool, &queue, .receivers, @intCast(until_ms -| now_ms));
-        if (take(pool, &queue, into, ack)) |received| return received else |err| if (err != error.Wait) return err;
+        waitFor(pool, queue, .receivers, @intCast(until_ms -| now_ms));
+        if (take(pool, queue, into, ack)) |received| return received else |err| if (err != error.Wait) return err;
         if (now_ms >= until_ms) return error.Wait;
     }
 }
 
-inline fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received {
-    // Before the look at the ring: what is sent before it was closed is there.
-    const closed = queue.header.closed.acquire() != 0;
-    const received = try takeLocked(pool, queue, into, ack) orelse return if (closed) error.Closed else error.Wait;
-    ring(pool, queue, .senders);
-    return received;
-}
-
-inline fn takeLocked(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Received {
+fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received {
     const header = queue.header;
-    if (!queue.isThere(header.head.get()) and header.unacknowledged.get() == 0) return null;
-    const locked = try lockReceivers(pool, queue);
-    defer locked.release();
-    if (header.unacknowledged.get() != 0 or ack) return takeAny(pool, queue, into, ack);
-    const head = header.head.get();
-    const cell = queue.cell(head);
-    const word = cell.word.acquire(); // pairs with the commit in publish
-    if (word.stamp != Queue.stampOf(head)) return null;
-    if (word.pins()) return takeAny(pool, queue, into, ack);
-    const bytes = cell.text_bytes.get();
-    if (bytes > queue.inlineBytes()) return takeAny(pool, queue, into, ack);
-    if (bytes > into.len) return more(pool, bytes);
-    @memcpy(into[0..bytes], cell.content());
-    header.head.commit(head +% 1);
-    return .{ .text_bytes = bytes, .arrays = 0 };
+    // Before the look at the ring: what is sent before it was closed is there.
+    const closed = header.closed.acquire() != 0;
+    const received = if (!queue.isThere(header.head.get()) and header.unacknowledged.get() == 0) null else taken: {
+        const locked = try lockReceivers(pool, queue);
+        defer locked.release();
+        break :taken try takeAny(pool, queue, into, ack);
+    };
+    if (received) |message| {
+        ring(pool, queue, .senders);
+        return message;
+    }
+    return if (closed) error.Closed else error.Wait;
 }
 
 fn more(pool: *Pool, bytes: u64) error{More} {
@@ -270,8 +296,8 @@ fn more(pool: *Pool, bytes: u64) error{More} {
 /// Where the next message is.
 const Source = union(enum) { ring, entry: *Entry };
 
-/// A message with arrays, with a body, that is to be acknowledged, or was given back.
-noinline fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Received {
+/// Any message: also one with arrays, with a body, that is to be acknowledged, or was given back.
+fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Received {
     const head = queue.header.head.get();
     returnFromDead(pool, queue, head);
     const from: Source = if (oldestReturned(queue, head)) |entry| .{ .entry = entry } else if (queue.isThere(head)) .ring else return null;
@@ -471,13 +497,13 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
     const queue = try queueOf(pool, number);
     if (index >= queue.shape.slots) return error.Argument;
     {
-        const locked = try lockReceivers(pool, &queue);
+        const locked = try lockReceivers(pool, queue);
         defer locked.release();
         const header = queue.header;
         const entry = queue.entry(index);
         if (entry.owner.get() != mine(pool) or entry.position.get() != position or !Queue.counts(entry, header.head.get())) return error.NotHeld;
         if (give_back) {
-            giveBackEntry(&queue, entry);
+            giveBackEntry(queue, entry);
         } else if (!entry.message().word.get().pins()) {
             entry.owner.commit(.{});
             header.unacknowledged.set(header.unacknowledged.get() -| 1);
@@ -490,7 +516,7 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
             pool.unpin(&records);
         }
     }
-    ring(pool, &queue, .receivers);
+    ring(pool, queue, .receivers);
 }
 
 // ---------------------------------------------------------------- waiting
@@ -547,6 +573,7 @@ fn arm(bell: *layout.Cell(u32)) u32 {
 /// As long as it takes to wake somebody who sleeps, and for him to answer; and at least so long.
 const spins_max = 4000;
 const spins_min = 64;
+const yield_every = 32;
 /// Of two who answer each other, each waits asleep as long as the other does: now and then one tries whether that need be.
 const try_every = 16;
 
@@ -567,23 +594,25 @@ pub const Armed = struct { offset: u64, value: u32 };
 
 pub fn startWaiting(pool: *Pool, number: u32, side: Side) Error!?Armed {
     const queue = try queueOf(pool, number);
-    waitingOf(&queue, pool, side).raise(Holders.bit(pool.self.slot));
-    const bell = bellOf(&queue, side);
+    waitingOf(queue, pool, side).raise(Holders.bit(pool.self.slot));
+    const bell = bellOf(queue, side);
     const value = arm(bell);
-    if (!looksReady(&queue, side)) return .{ .offset = @intFromPtr(bell) - @intFromPtr(queue.header), .value = value };
-    leave(pool, &queue, side);
+    if (!looksReady(queue, side)) return .{ .offset = @intFromPtr(bell) - @intFromPtr(queue.header), .value = value };
+    leave(pool, queue, side);
     return null;
 }
 
 /// After the message was taken, or the wait given up: then the wake is the next one's.
 pub fn stopWaiting(pool: *Pool, number: u32, side: Side) Error!void {
     const queue = try queueOf(pool, number);
-    leave(pool, &queue, side);
-    if (looksReady(&queue, side)) ring(pool, &queue, side);
+    leave(pool, queue, side);
+    if (looksReady(queue, side)) ring(pool, queue, side);
 }
 
-/// What comes within microseconds is worth waiting for awake; whether it did lately tells for how long. A sender waits until there
-/// is room for several, if that comes soon: or the two sides would go step by step, and take the memory from each other each time.
+/// What comes within microseconds is worth waiting for awake; whether it did lately tells for how long. Whoever is to bring it may
+/// be on this very processor, where two who talk to each other are often put: so others run in between, or each message would
+/// take as long as we spin. A sender waits until there is room for several, if that comes soon: or the two sides would go step by
+/// step, and take the memory from each other each time.
 fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
     if (pool.patience.spins == 0) return looksReady(queue, side); // one processor
     pool.waits +%= 1;
@@ -593,6 +622,10 @@ fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
         if (if (room == 1) looksReady(queue, side) else hasRoom(queue, room)) {
             pool.channel_spins = spins_max;
             return true;
+        }
+        if (i % yield_every == yield_every - 1) {
+            system.yield();
+            continue;
         }
         // To look takes the memory from who makes room.
         for (0..if (room == 1) 1 else @min(64, i + 1)) |_| std.atomic.spinLoopHint();
@@ -631,7 +664,7 @@ pub fn stats(pool: *Pool, number: u32) Error!Stats {
     const queue = try queueOf(pool, number);
     const header = queue.header;
     // Who has the lock has sent a message, or has not.
-    const locked = try lockSenders(pool, &queue);
+    const locked = try lockSenders(pool, queue);
     defer locked.release();
     const returned = header.returned.get();
     return .{

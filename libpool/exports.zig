@@ -152,7 +152,7 @@ fn ttlOf(ms: f64) error{Argument}!u64 {
 }
 
 /// Not negative, not NaN, and exact.
-fn wholeNumber(value: f64) error{Argument}!u64 {
+inline fn wholeNumber(value: f64) error{Argument}!u64 {
     if (!(value >= 0 and value <= 1 << 53)) return error.Argument;
     return @intFromFloat(value);
 }
@@ -346,7 +346,7 @@ pub export fn ap_word_wait_on(pool: *Pool) i32 {
     return @intFromEnum(outcome);
 }
 
-pub export fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i32 {
+pub inline fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i32 {
     const place = placeOf(pool, block, offset) catch |err| return failed(pool, err);
     const woken = waiting.notify(pool.caller(), place, count) catch |err| return failed(pool, err);
     return @intCast(woken);
@@ -525,7 +525,7 @@ pub export fn ap_channel_enter(pool: *Pool, block: u32) i32 {
     return 0;
 }
 
-pub export fn ap_channel_send(pool: *Pool, block: u32, image: [*]const u8, text_bytes: u32, arrays: u32, timeout_ms: u32) i32 {
+pub inline fn ap_channel_send(pool: *Pool, block: u32, image: [*]const u8, text_bytes: u32, arrays: u32, timeout_ms: u32) i32 {
     if (arrays > queue.arrays_max) return failed(pool, error.TooLarge);
     const from = if (arrays == 0) text_bytes else layout.alignUp(text_bytes, 8);
     const records = @as([*]align(1) const queue.Record, @ptrCast(image + from))[0..arrays];
@@ -533,7 +533,7 @@ pub export fn ap_channel_send(pool: *Pool, block: u32, image: [*]const u8, text_
     return 0;
 }
 
-pub export fn ap_channel_receive(pool: *Pool, block: u32, into: [*]u8, into_bytes: u32, how: u32, timeout_ms: u32) i32 {
+pub inline fn ap_channel_receive(pool: *Pool, block: u32, into: [*]u8, into_bytes: u32, how: u32, timeout_ms: u32) i32 {
     if (how > 1) return failed(pool, error.Argument);
     const received = channel.receive(pool, block, into[0..into_bytes], how == 1, timeout_ms) catch |err| return failed(pool, err);
     pool.record[0] = @floatFromInt(received.arrays);

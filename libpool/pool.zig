@@ -80,6 +80,8 @@ pub const Pool = struct {
     channel_spins: u32,
     waits: u32,
     probed_ms: u64,
+    /// Those used last, by their block's number.
+    channels: [4]queue_file.Known,
     /// See endChannels().
     ends_channels: bool,
     more_channels: bool,
@@ -207,6 +209,7 @@ pub const Pool = struct {
             .channel_spins = 500,
             .waits = 0,
             .probed_ms = 0,
+            .channels = @splat(.{}),
             .ends_channels = false,
             .more_channels = false,
             .mapping = base,
@@ -748,7 +751,7 @@ pub const Pool = struct {
         member.buffers_shown.set(member.buffers_shown.get() -% 1);
     }
 
-    pub fn held(pool: *Pool, number: u32) Error!*Hold {
+    pub inline fn held(pool: *Pool, number: u32) Error!*Hold {
         if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
         const hold = &pool.view.holds[number];
         return if (hold.holds == 0) error.NotHeld else hold;

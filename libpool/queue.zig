@@ -390,6 +390,13 @@ pub const Queue = struct {
     };
 };
 
+/// What a member has looked at once, and keeps: a channel that it holds, or held.
+pub const Known = struct {
+    block: u32 = 0,
+    generation: u64 = 0,
+    queue: Queue = undefined,
+};
+
 /// Once, into memory of our own.
 pub fn readRecord(from: [*]const u8) Record {
     var record: Record = undefined;

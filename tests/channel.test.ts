@@ -127,7 +127,43 @@ test("what is sent is received as it was, first in first out", () =>
     assertLeavesNothing(pool);
   }));
 
-/** Without the Symbol.dispose, which is one of its own. */
+test("a received object is like any other, and can be disposed of, sent on and packed", () =>
+  withPool((pool) => {
+    using channel = pool.channel<{ id: number; inner: { kind: string } }>();
+    const sent = { id: 7, inner: { kind: "job" } };
+    channel.send(sent);
+    {
+      using got = channel.receive();
+      assert.equal(got.constructor, Object);
+      assert.equal(String(got), "[object Object]");
+      assert.deepEqual(Reflect.ownKeys(got), ["id", "inner"]);
+      assert.deepEqual({ ...got }, sent);
+      assert.deepEqual(structuredClone(got), sent);
+      assert.equal(JSON.stringify(got), JSON.stringify(sent));
+      assert.equal(Object.getPrototypeOf(got.inner), Object.prototype);
+      channel.send(got);
+      assert.deepEqual(pack(got), sent);
+    }
+    using again = channel.receive();
+    assert.equal(JSON.stringify(again), JSON.stringify(sent));
+
+    // More than one byte can count, keys with names of their own, and an Object.prototype with something on it.
+    const many = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`key ${i}`, i]));
+    using others = pool.channel<unknown>();
+    for (const message of [many, [many], JSON.parse('{"__proto__":1,"constructor":2,"a":3}')]) others.send(message);
+    assert.equal(JSON.stringify(others.receive()), JSON.stringify(many));
+    assert.equal(JSON.stringify(others.receive()), JSON.stringify([many]));
+    assert.equal(JSON.stringify(others.receive()), '{"__proto__":1,"constructor":2,"a":3}');
+    Object.defineProperty(Object.prototype, "inherited", { value: 1, enumerable: true, configurable: true });
+    try {
+      others.send({ own: 2 });
+      assert.deepEqual(Object.keys(others.receive() as object), ["own"]);
+    } finally {
+      delete (Object.prototype as { inherited?: number }).inherited;
+    }
+  }));
+
+/** Without the Symbol.dispose, which is one of its own where it is no object. */
 function plain(message: unknown): unknown {
   if (typeof message === "object" && message !== null) {
     delete (message as { [Symbol.dispose]?: unknown })[Symbol.dispose];
