@@ -113,7 +113,7 @@ function mappedPools(pid: number): number[] {
 async function assertNothingLeft(pools: Set<number>): Promise<void> {
   assert.ok(pools.size > 0, "the example had no pool");
   const left = () => readdirSync("/dev/shm").filter((name) => pools.has(inodeOf(`/dev/shm/${name}`)));
-  await until(() => left().length === 0, "its pool is gone", 3000);
+  await until(() => left().length === 0, "its pool is gone");
 }
 
 const inodeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.ino ?? 0;

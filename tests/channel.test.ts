@@ -4,12 +4,14 @@ import { attach, type Channel, isSharedArray, pack, Pool, type SharedArray, unpa
 import {
   assert,
   type Child,
+  peers,
   rejectsPoolError,
   runtime,
   runtimes,
   sleep,
   start,
   test,
+  testOnce,
   throwsPoolError,
   until,
   untilCollected,
@@ -52,7 +54,6 @@ class Servant implements Disposable {
         return (answer = this.answers.tryReceive()) !== undefined;
       },
       "the child answers",
-      30_000,
     );
     return answer as T;
   }
@@ -610,22 +611,59 @@ test("who sleeps in its event loop gets what a dead receiver had not acknowledge
 
 // ---------------------------------------------------------------- processes
 
-for (const other of runtimes) {
-  test(`a process of ${other} with a channel that nobody waits for ends by itself, and waits if somebody does`, () =>
-    withPool(async (pool) => {
-      using channel = pool.channel<number>();
-      for (const mode of ["idle", "waiting"]) {
-        const child = start(other, "./channel_idle.ts", { args: [JSON.stringify(pack({ channel })), mode] });
-        assert.deepEqual(await child.next(), { mode });
-        if (mode === "waiting") {
-          await until(() => channel.stats().waitingReceivers === 1, "the child waits");
-          channel.send(5);
-          assert.deepEqual(await child.next(), { got: 5 });
-        }
-        assert.equal(await child.exited, 0, child.errors);
+test(`a process of ${runtime} with a channel that nobody waits for ends by itself, and waits if somebody does`, () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>();
+    for (const mode of ["idle", "waiting"]) {
+      const child = start(runtime, "./channel_idle.ts", { args: [JSON.stringify(pack({ channel })), mode] });
+      assert.deepEqual(await child.next(), { mode });
+      if (mode === "waiting") {
+        await until(() => channel.stats().waitingReceivers === 1, "the child waits");
+        channel.send(5);
+        assert.deepEqual(await child.next(), { got: 5 });
       }
-    }));
+      assert.equal(await child.exited, 0, child.errors);
+    }
+  }));
 
+test(`a receiver in ${runtime} that is killed while it waits hinders nobody`, () =>
+  withPool(async (pool) => {
+    using servant = new Servant(pool, runtime);
+    using channel = pool.channel<number>();
+    servant.tell({ do: "wait", channel, count: 60_000 });
+    await until(() => channel.stats().waitingReceivers === 1, "the child waits");
+    await servant.child.kill();
+    assert.equal(channel.stats().waitingReceivers, 0);
+    for (let i = 0; i < 100; i++) channel.send(i);
+    for (let i = 0; i < 100; i++) assert.equal(channel.receive(), i);
+    pool.reap();
+    pool.check();
+  }));
+
+test(`what ${runtime} had received with ack and not acknowledged comes back when it is killed`, () =>
+  withPool(async (pool) => {
+    {
+      using arrays = pool.channel<{ array: Float64Array; value: number }>();
+      for (const value of [1, 2]) {
+        arrays.send({ array: pool.alloc(Float64Array, 100).fill(value), value }, { move: true });
+      }
+      for (let round = 0; round < 2; round++) {
+        using servant = new Servant(pool, runtime);
+        servant.tell({ do: "take with ack", arrays });
+        assert.equal(await servant.answer(), 1);
+        await servant.child.kill();
+      }
+      for (const value of [1, 2]) {
+        using delivery = arrays.receive({ ack: true, timeoutMs: 10_000 });
+        assert.equal(delivery.message.value, value);
+        assert.ok(delivery.message.array.every((element) => element === value));
+        delivery.ack();
+      }
+    }
+    assertLeavesNothing(pool);
+  }));
+
+for (const other of peers) {
   test(`questions and answers with ${other} without blocking`, () =>
     withPool(async (pool) => {
       using servant = new Servant(pool, other);
@@ -656,7 +694,9 @@ for (const other of runtimes) {
       }
       assertLeavesNothing(pool);
     }));
+}
 
+for (const other of runtimes) {
   test(`arrays go to ${other}, and are the receiver's`, () =>
     withPool(async (pool) => {
       {
@@ -674,107 +714,76 @@ for (const other of runtimes) {
       }
       assertLeavesNothing(pool);
     }));
+}
 
-  test(`a receiver in ${other} that is killed while it waits hinders nobody`, () =>
-    withPool(async (pool) => {
-      using servant = new Servant(pool, other);
-      using channel = pool.channel<number>();
-      servant.tell({ do: "wait", channel, count: 60_000 });
-      await until(() => channel.stats().waitingReceivers === 1, "the child waits");
-      await servant.child.kill();
-      assert.equal(channel.stats().waitingReceivers, 0);
-      for (let i = 0; i < 100; i++) channel.send(i);
-      for (let i = 0; i < 100; i++) assert.equal(channel.receive(), i);
-      pool.reap();
-      pool.check();
-    }));
-
-  test(`what ${other} had received with ack and not acknowledged comes back when it is killed`, () =>
+testOnce(
+  "four senders and four receivers of all runtimes: each message is received once, each sender's in order",
+  () =>
     withPool(async (pool) => {
       {
-        using arrays = pool.channel<{ array: Float64Array; value: number }>();
-        for (const value of [1, 2]) {
-          arrays.send({ array: pool.alloc(Float64Array, 100).fill(value), value }, { move: true });
-        }
-        for (let round = 0; round < 2; round++) {
-          using servant = new Servant(pool, other);
-          servant.tell({ do: "take with ack", arrays });
-          assert.equal(await servant.answer(), 1);
-          await servant.child.kill();
-        }
-        for (const value of [1, 2]) {
-          using delivery = arrays.receive({ ack: true, timeoutMs: 10_000 });
-          assert.equal(delivery.message.value, value);
-          assert.ok(delivery.message.array.every((element) => element === value));
-          delivery.ack();
+        using channel = pool.channel<number>({ capacity: 50 });
+        const count = 2000;
+        const senders = [0, 1, 2, 3].map((i) => new Servant(pool, runtimes[i % 3]!));
+        const receivers = [0, 1, 2, 3].map((i) => new Servant(pool, runtimes[i % 3]!));
+        try {
+          senders.forEach((sender, i) => sender.tell({ do: "send", channel, from: i * count, count }));
+          receivers.forEach((receiver) => receiver.tell({ do: "sum", channel }));
+          for (const sender of senders) assert.equal(await sender.answer(), count);
+          channel.close();
+          const seen = new Set<number>();
+          for (const receiver of receivers) {
+            const numbers = await receiver.answer<number[]>();
+            const last = [-1, -1, -1, -1];
+            for (const number of numbers) {
+              const sender = Math.floor(number / count);
+              assert.ok(number > last[sender]!);
+              last[sender] = number;
+              seen.add(number);
+            }
+            assert.equal(new Set(numbers).size, numbers.length);
+          }
+          assert.equal(seen.size, 4 * count);
+          for (const servant of [...senders, ...receivers]) await servant.end();
+        } finally {
+          for (const servant of [...senders, ...receivers]) servant[Symbol.dispose]();
         }
       }
       assertLeavesNothing(pool);
-    }));
-}
+    }),
+);
 
-test("four senders and four receivers of both runtimes: each message is received once, each sender's in order", () =>
-  withPool(async (pool) => {
-    {
-      using channel = pool.channel<number>({ capacity: 50 });
-      const count = 2000;
-      const senders = [0, 1, 2, 3].map((i) => new Servant(pool, runtimes[i % 2]!));
-      const receivers = [0, 1, 2, 3].map((i) => new Servant(pool, runtimes[i % 2]!));
-      try {
-        senders.forEach((sender, i) => sender.tell({ do: "send", channel, from: i * count, count }));
-        receivers.forEach((receiver) => receiver.tell({ do: "sum", channel }));
-        for (const sender of senders) assert.equal(await sender.answer(), count);
-        channel.close();
-        const seen = new Set<number>();
-        for (const receiver of receivers) {
-          const numbers = await receiver.answer<number[]>();
-          const last = [-1, -1, -1, -1];
-          for (const number of numbers) {
-            const sender = Math.floor(number / count);
-            assert.ok(number > last[sender]!);
-            last[sender] = number;
-            seen.add(number);
+testOnce(
+  "senders and receivers that are killed at any time leave whole messages, and no array too many or too few",
+  () =>
+    withPool(async (pool) => {
+      {
+        using arrays = pool.channel<{ array: Float64Array; value: number }>({ capacity: 8 });
+        for (let round = 0; round < 6; round++) {
+          using sender = new Servant(pool, runtimes[round % 3]!);
+          using receiver = new Servant(pool, runtimes[(round + Math.floor(round / 3)) % 3]!);
+          sender.tell({ do: "send arrays", arrays, from: 1, count: 1e9 });
+          receiver.tell({ do: "sum arrays", arrays });
+          const before = arrays.stats().messages;
+          await until(() => arrays.stats().messages > before + 50, "messages flow");
+          await sleep(Math.random() * 20);
+          await sender.child.kill();
+          await receiver.child.kill();
+          pool.reap();
+          pool.check();
+          // What is left holds one array each, and nobody else holds any.
+          assert.equal(pool.stats().arrays, arrays.stats().depth);
+          for (let message = arrays.tryReceive(); message !== undefined; message = arrays.tryReceive()) {
+            using _ = message;
+            const { value } = message;
+            assert.ok(message.array.every((element) => element === value));
           }
-          assert.equal(new Set(numbers).size, numbers.length);
+          pool.reap();
+          assert.equal(pool.stats().arrays, 0);
         }
-        assert.equal(seen.size, 4 * count);
-        for (const servant of [...senders, ...receivers]) await servant.end();
-      } finally {
-        for (const servant of [...senders, ...receivers]) servant[Symbol.dispose]();
       }
-    }
-    assertLeavesNothing(pool);
-  }));
-
-test("senders and receivers that are killed at any time leave whole messages, and no array too many or too few", () =>
-  withPool(async (pool) => {
-    {
-      using arrays = pool.channel<{ array: Float64Array; value: number }>({ capacity: 8 });
-      for (let round = 0; round < 6; round++) {
-        using sender = new Servant(pool, runtimes[round % 2]!);
-        using receiver = new Servant(pool, runtimes[(round >> 1) % 2]!);
-        sender.tell({ do: "send arrays", arrays, from: 1, count: 1e9 });
-        receiver.tell({ do: "sum arrays", arrays });
-        const before = arrays.stats().messages;
-        await until(() => arrays.stats().messages > before + 50, "messages flow", 30_000);
-        await sleep(Math.random() * 20);
-        await sender.child.kill();
-        await receiver.child.kill();
-        pool.reap();
-        pool.check();
-        // What is left holds one array each, and nobody else holds any.
-        assert.equal(pool.stats().arrays, arrays.stats().depth);
-        for (let message = arrays.tryReceive(); message !== undefined; message = arrays.tryReceive()) {
-          using _ = message;
-          const { value } = message;
-          assert.ok(message.array.every((element) => element === value));
-        }
-        pool.reap();
-        assert.equal(pool.stats().arrays, 0);
-      }
-    }
-    assertLeavesNothing(pool);
-  }));
+      assertLeavesNothing(pool);
+    }),
+);
 
 test("Workers send and receive, and may be terminated", () =>
   withPool(async (pool) => {

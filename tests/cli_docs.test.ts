@@ -8,7 +8,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { assert, type Child, programOf, runtime, start, test, until, withName } from "./support/harness.ts";
+import { assert, type Child, programOf, runtime, start, testOnce, until, withName } from "./support/harness.ts";
 import { root } from "./support/programs.ts";
 
 const page = join(root, "docs/cli.md");
@@ -58,7 +58,7 @@ function shown(): { block: string; parts: { args: string[]; output: string }[] }
   }));
 }
 
-test("docs/cli.md shows what the command line prints", () =>
+testOnce("docs/cli.md shows what the command line prints", () =>
   withName(async (name) => {
     const children: Child[] = [];
     const enter = (role: string, descriptor: string[] = [], env: Record<string, string> = {}) => {

@@ -13,6 +13,7 @@ import {
   runtime,
   start,
   test,
+  testOnce,
   throwsPoolError,
   until,
   withName,
@@ -109,35 +110,38 @@ test("ERR_POOL_BUSY names the process that keeps the lock, and release() is done
     }
   }));
 
-test("an acknowledgement for which the pool was too busy can be made again, and a message given back again", () =>
-  withPool(async (pool) => {
-    using channel = pool.channel<{ array: Uint8Array }>();
-    using array = pool.from(Uint8Array.of(1, 2, 3));
-    for (let i = 0; i < 2; i++) channel.send({ array });
-    const child = start("bun", "./child.ts");
-    let unlock = () => {};
-    try {
-      child.write({ do: "open", name: pool.name });
-      await child.next();
-      const delivery = channel.tryReceive({ ack: true })!;
-      unlock = holdLock(pool.name, pool.members().find((member) => !member.self)!.slot);
-      throwsPoolError(() => delivery.ack(), "ERR_POOL_BUSY");
-      unlock();
-      assert.equal(channel.stats().unacknowledged, 1);
-      delivery.ack();
-      assert.equal(channel.stats().unacknowledged, 0);
-      const second = channel.tryReceive({ ack: true })!;
-      unlock = holdLock(pool.name, pool.members().find((member) => !member.self)!.slot);
-      throwsPoolError(() => second.ack(), "ERR_POOL_BUSY");
-      unlock();
-      second[Symbol.dispose]();
-      assert.deepEqual([channel.stats().depth, channel.stats().unacknowledged], [1, 0]);
-      await child.end();
-    } finally {
-      unlock();
-      await child.kill();
-    }
-  }));
+testOnce(
+  "an acknowledgement for which the pool was too busy can be made again, and a message given back again",
+  () =>
+    withPool(async (pool) => {
+      using channel = pool.channel<{ array: Uint8Array }>();
+      using array = pool.from(Uint8Array.of(1, 2, 3));
+      for (let i = 0; i < 2; i++) channel.send({ array });
+      const child = start("bun", "./child.ts");
+      let unlock = () => {};
+      try {
+        child.write({ do: "open", name: pool.name });
+        await child.next();
+        const delivery = channel.tryReceive({ ack: true })!;
+        unlock = holdLock(pool.name, pool.members().find((member) => !member.self)!.slot);
+        throwsPoolError(() => delivery.ack(), "ERR_POOL_BUSY");
+        unlock();
+        assert.equal(channel.stats().unacknowledged, 1);
+        delivery.ack();
+        assert.equal(channel.stats().unacknowledged, 0);
+        const second = channel.tryReceive({ ack: true })!;
+        unlock = holdLock(pool.name, pool.members().find((member) => !member.self)!.slot);
+        throwsPoolError(() => second.ack(), "ERR_POOL_BUSY");
+        unlock();
+        second[Symbol.dispose]();
+        assert.deepEqual([channel.stats().depth, channel.stats().unacknowledged], [1, 0]);
+        await child.end();
+      } finally {
+        unlock();
+        await child.kill();
+      }
+    }),
+);
 
 test("ERR_TOO_MANY_MEMBERS comes with the 257th member, and 256 can all hold the same array", () =>
   withPool(async (pool) => {

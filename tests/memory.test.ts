@@ -1,29 +1,21 @@
 /** No memory: a full /dev/shm, a full pool, no files, no address space. Every one is an error that says what helps. */
 
 import { test as nodeTest } from "node:test";
-import {
-  assert,
-  type ChildOptions,
-  commandOf,
-  type Runtime,
-  runtime,
-  runtimes,
-  start,
-  test,
-} from "./support/harness.ts";
+import { assert, type ChildOptions, commandOf, runtime, start, test, testOnce } from "./support/harness.ts";
 import { mayMount } from "./support/small_shm.ts";
 import { native } from "./support/segment.ts";
 
 /** As test(), where a small /dev/shm can be mounted. */
 const testInSmallShm: typeof test = mayMount ? test : (sentence) => nodeTest(sentence, { skip: true }, () => {});
+const testOnceInSmallShm = mayMount ? testOnce : testInSmallShm;
 if (!mayMount) console.log("skipped: this user cannot mount a small /dev/shm (needs root, or user namespaces)");
 
 const PROGRAM = "./full.ts";
 
 /** What a scenario of full.ts says, run with a /dev/shm of its own. */
-async function run<T>(scenario: string, shm: string, args: string[] = [], other: Runtime = runtime): Promise<T> {
+async function run<T>(scenario: string, shm: string, args: string[] = []): Promise<T> {
   const options: ChildOptions = { args: [scenario, ...args], shm };
-  const child = start(other, PROGRAM, options);
+  const child = start(runtime, PROGRAM, options);
   try {
     const result = await child.next<T>();
     await child.end();
@@ -99,11 +91,9 @@ testInSmallShm("what trim() gives back, another pool can use", async () => {
   assert.ok(result.backedBytes < 400 << 10, `${result.backedBytes} bytes are kept for 240 KiB of arrays`);
 });
 
-for (const other of runtimes) {
-  testInSmallShm(`an allocation that runs short takes back what a killed ${other} process held`, async () => {
-    await run("reap", "size=4m", commandOf(other, PROGRAM));
-  });
-}
+testInSmallShm("an allocation that runs short takes back what a killed process held", async () => {
+  await run("reap", "size=4m", commandOf(runtime, PROGRAM));
+});
 
 testInSmallShm(
   "an allocation that runs short takes back what only expired claims hold, and no live claim",
@@ -130,8 +120,8 @@ test("without address space the garbage collector is told nothing, and nothing f
   native.weigh(Number.MAX_SAFE_INTEGER);
 });
 
-testInSmallShm(
-  "processes of both runtimes in a /dev/shm that is always nearly full: a few seconds of near_full.ts",
+testOnceInSmallShm(
+  "processes of all runtimes in a /dev/shm that is always nearly full: a few seconds of near_full.ts",
   async () => {
     const args = ["driver", "--seed", String(Date.now() % 1_000_000), "--seconds", "4"];
     const child = start(runtime, "../near_full.ts", { args, shm: "size=4m" });

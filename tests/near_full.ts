@@ -1,5 +1,5 @@
 /**
- * Processes of both runtimes in a /dev/shm of a few MiB that is always nearly full: they allocate, release, trim, reap, check and
+ * Processes of all runtimes in a /dev/shm of a few MiB that is always nearly full: they allocate, release, trim, reap, check and
  * send at random, in one common pool and in a pool of their own each; now and then one is killed and another one started, and a
  * file takes and gives back room. Whatever they read must be what was written, nobody may die of a SIGBUS, and at the end
  * everything must have been given back.
@@ -180,7 +180,7 @@ async function driver(): Promise<void> {
     const mine = ++started;
     const args = ["member", "--name", pool.name, "--seed", String(seed * 1000 + mine)];
     args.push("--seconds", String(Math.max(0, (until - Date.now()) / 1000)));
-    const child = spawnCommand([...commandOf(runtimes[mine % 2]!, "../near_full.ts"), ...args]);
+    const child = spawnCommand([...commandOf(runtimes[mine % runtimes.length]!, "../near_full.ts"), ...args]);
     living.add(child);
     void pass(child);
     return child;

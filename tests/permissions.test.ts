@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { assert, fileOf, programOf, test } from "./support/harness.ts";
+import { assert, fileOf, programOf, testOnce } from "./support/harness.ts";
 
 function run(script: string, ...permissions: string[]): { status: number | null; output: string } {
   const path = fileURLToPath(new URL(script, import.meta.url));
@@ -17,7 +17,7 @@ function run(script: string, ...permissions: string[]): { status: number | null;
   return { status, output: stdout + stderr };
 }
 
-test("deno run --allow-ffi is enough for everything", () => {
+testOnce("deno run --allow-ffi is enough for everything", () => {
   const { status, output } = run("./support/only_ffi.ts", "--allow-ffi");
   assert.equal(status, 0, output);
   assert.match(output, /all done true/);
@@ -27,14 +27,14 @@ test("deno run --allow-ffi is enough for everything", () => {
   assert.ok(!existsSync(fileOf(name)));
 });
 
-test("tracing is on where the permission to read its variable was granted", () => {
+testOnce("tracing is on where the permission to read its variable was granted", () => {
   const { status, output } = run("./support/only_ffi.ts", "--allow-ffi", "--allow-env=ARRAYPOOL_TRACE");
   // A structured clone of packed data is no clone of an array.
   assert.equal(status, 0, output);
   assert.match(output, /, made .*only_ffi\.ts:\d+/);
 });
 
-test("without --allow-ffi the error says which permission is missing", () => {
+testOnce("without --allow-ffi the error says which permission is missing", () => {
   const { status, output } = run("./support/only_ffi.ts");
   assert.equal(status, 1);
   assert.match(output, /NotCapable.*--allow-ffi/);

@@ -5,9 +5,9 @@ import { pack, Pool, type SharedArray, type WaitAsyncOptions } from "arraypool";
 import {
   assert,
   type Child,
+  peers,
   rejectsPoolError,
   runtime,
-  runtimes,
   sleep,
   start,
   test,
@@ -306,52 +306,95 @@ test("more waits than a pool has room for are an error, and those before go on",
 
 // ---------------------------------------------------------------- between processes and Workers
 
-for (const other of runtimes) {
-  test(`somebody in ${other} who waits is woken, blocked or not, and sees what was written before`, () =>
-    withPool(async (pool) => {
-      using words = pool.alloc(Int32Array, 2);
-      await withWaiter(start(other, WAITER), async (child) => {
-        child.write(order("wait", words));
-        assert.equal(await child.next(), "waiting");
-        words[1] = 41;
-        await untilWoken(pool, words, 0, 1);
-        assert.deepEqual(await child.next(), ["ok", 41]);
+test(`somebody in ${runtime} who waits is woken, blocked or not, and sees what was written before`, () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 2);
+    await withWaiter(start(runtime, WAITER), async (child) => {
+      child.write(order("wait", words));
+      assert.equal(await child.next(), "waiting");
+      words[1] = 41;
+      await untilWoken(pool, words, 0, 1);
+      assert.deepEqual(await child.next(), ["ok", 41]);
 
-        for (const pauseMs of [0, 30]) {
-          child.write(order("waitAsync", words));
-          assert.equal(await child.next(), "waiting");
-          await sleep(pauseMs); // parked, after that
-          words[1] = 42 + pauseMs;
-          assert.equal(pool.notify(words, 0), 1);
-          assert.deepEqual(await child.next(), ["ok", 42 + pauseMs]);
-        }
-        child.write(order("wait", words, 0, 0, { options: { timeoutMs: 150 } }));
+      for (const pauseMs of [0, 30]) {
+        child.write(order("waitAsync", words));
         assert.equal(await child.next(), "waiting");
-        assert.deepEqual(await child.next(), ["timed-out", 72]);
-      });
-    }));
+        await sleep(pauseMs); // parked, after that
+        words[1] = 42 + pauseMs;
+        assert.equal(pool.notify(words, 0), 1);
+        assert.deepEqual(await child.next(), ["ok", 42 + pauseMs]);
+      }
+      child.write(order("wait", words, 0, 0, { options: { timeoutMs: 150 } }));
+      assert.equal(await child.next(), "waiting");
+      assert.deepEqual(await child.next(), ["timed-out", 72]);
+    });
+  }));
 
-  test(`${other} wakes this process, blocked or not`, () =>
-    withPool(async (pool) => {
-      using words = pool.alloc(Int32Array, 2);
-      await withWaiter(start(other, WAITER), async (child) => {
-        child.write(order("answer", words, 0, 0, { rounds: 3 }));
-        assert.equal(await child.next(), "answering");
-        Atomics.store(words, 0, 1);
+test(`${runtime} wakes this process, blocked or not`, () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 2);
+    await withWaiter(start(runtime, WAITER), async (child) => {
+      child.write(order("answer", words, 0, 0, { rounds: 3 }));
+      assert.equal(await child.next(), "answering");
+      Atomics.store(words, 0, 1);
+      pool.notify(words, 0);
+      // It comes whether this thread sleeps already or not.
+      assert.match(pool.wait(words, 0, 1), /^(ok|not-equal)$/);
+      for (const round of [1, 2]) {
+        Atomics.store(words, 0, 2 * round + 1);
         pool.notify(words, 0);
-        // It comes whether this thread sleeps already or not.
-        assert.match(pool.wait(words, 0, 1), /^(ok|not-equal)$/);
-        for (const round of [1, 2]) {
-          Atomics.store(words, 0, 2 * round + 1);
-          pool.notify(words, 0);
-          const result = await pool.waitAsync(words, 0, 2 * round + 1, { ref: true });
-          assert.match(result, /^(ok|not-equal)$/);
-          assert.equal(words[0], 2 * round + 2);
-        }
-        assert.equal(await child.next(), "answered");
-      });
-    }));
+        const result = await pool.waitAsync(words, 0, 2 * round + 1, { ref: true });
+        assert.match(result, /^(ok|not-equal)$/);
+        assert.equal(words[0], 2 * round + 2);
+      }
+      assert.equal(await child.next(), "answered");
+    });
+  }));
 
+test(`one who is killed in ${runtime} takes no wake with it, and is not waited for`, () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 2);
+    for (const way of ["wait", "waitAsync"]) {
+      const child = start(runtime, WAITER);
+      try {
+        child.write(order(way, words));
+        assert.equal(await child.next(), "waiting");
+        await sleep(50); // blocked, or parked; if not yet, the test shows less
+      } finally {
+        await child.kill();
+      }
+      // Behind the dead one in the queue.
+      const wait = pool.waitAsync(words, 0, 0, { ref: true });
+      assert.equal(pool.notify(words, 0, 1), 1);
+      assert.equal(await wait, "ok");
+      assert.equal(pool.reap(), 1);
+      pool.check();
+      assert.equal(pool.notify(words, 0), 0);
+    }
+  }));
+
+test(`a process of ${runtime} that nothing else keeps ends by itself, unless it is told to wait`, () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 2);
+    const idle = start(runtime, WAITER, { args: [JSON.stringify(order("waitAsync", words))] });
+    assert.equal(await idle.next(), "waiting");
+    assert.equal(await idle.exited, 0, idle.errors);
+    assert.equal(pool.notify(words, 0), 0, "it has left");
+
+    const options = { ref: true };
+    const waiting = start(runtime, WAITER, { args: [JSON.stringify(order("waitAsync", words, 0, 0, { options }))] });
+    try {
+      assert.equal(await waiting.next(), "waiting");
+      assert.equal(await Promise.race([waiting.exited, sleep(150)]), undefined);
+      assert.equal(pool.notify(words, 0), 1);
+      assert.deepEqual(await waiting.next(), ["ok", 0]);
+      assert.equal(await waiting.exited, 0, waiting.errors);
+    } finally {
+      await waiting.kill();
+    }
+  }));
+
+for (const other of peers) {
   test(`hundreds of questions and answers between this process and ${other}, none of them lost`, () =>
     withPool(async (pool) => {
       using words = pool.alloc(Int32Array, 2);
@@ -371,55 +414,12 @@ for (const other of runtimes) {
         assert.equal(await child.next(), "answered");
       });
     }));
-
-  test(`one who is killed in ${other} takes no wake with it, and is not waited for`, () =>
-    withPool(async (pool) => {
-      using words = pool.alloc(Int32Array, 2);
-      for (const way of ["wait", "waitAsync"]) {
-        const child = start(other, WAITER);
-        try {
-          child.write(order(way, words));
-          assert.equal(await child.next(), "waiting");
-          await sleep(50); // blocked, or parked; if not yet, the test shows less
-        } finally {
-          await child.kill();
-        }
-        // Behind the dead one in the queue.
-        const wait = pool.waitAsync(words, 0, 0, { ref: true });
-        assert.equal(pool.notify(words, 0, 1), 1);
-        assert.equal(await wait, "ok");
-        assert.equal(pool.reap(), 1);
-        pool.check();
-        assert.equal(pool.notify(words, 0), 0);
-      }
-    }));
-
-  test(`a process of ${other} that nothing else keeps ends by itself, unless it is told to wait`, () =>
-    withPool(async (pool) => {
-      using words = pool.alloc(Int32Array, 2);
-      const idle = start(other, WAITER, { args: [JSON.stringify(order("waitAsync", words))] });
-      assert.equal(await idle.next(), "waiting");
-      assert.equal(await idle.exited, 0, idle.errors);
-      assert.equal(pool.notify(words, 0), 0, "it has left");
-
-      const options = { ref: true };
-      const waiting = start(other, WAITER, { args: [JSON.stringify(order("waitAsync", words, 0, 0, { options }))] });
-      try {
-        assert.equal(await waiting.next(), "waiting");
-        assert.equal(await Promise.race([waiting.exited, sleep(150)]), undefined);
-        assert.equal(pool.notify(words, 0), 1);
-        assert.deepEqual(await waiting.next(), ["ok", 0]);
-        assert.equal(await waiting.exited, 0, waiting.errors);
-      } finally {
-        await waiting.kill();
-      }
-    }));
 }
 
 test("those who block and those who do not stand in one queue", () =>
   withPool(async (pool) => {
     using words = pool.alloc(Int32Array, 2);
-    await withWaiter(start(runtimes[0]!, WAITER), async (child) => {
+    await withWaiter(start("bun", WAITER), async (child) => {
       child.write(order("wait", words));
       assert.equal(await child.next(), "waiting");
       await sleep(100);

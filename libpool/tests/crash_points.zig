@@ -7,7 +7,8 @@
 //!
 //! Second level: where the victim died with the lock, a rescuer takes over and dies at every point of its recovery in
 //! turn, before the third one finishes. Deaths that left the same chain, pins and members behind are rescued once, since
-//! recovery believes nothing else; with CRASH_POINTS=all in the environment, each of them is.
+//! recovery believes nothing else; with CRASH_POINTS=all in the environment, each of them is. With `-Dbrief` a rescuer dies
+//! only at some of its points, each time at others.
 //!
 //! A store that is not a crash point would be one that nobody died at: watch.zig sees to it that there is none.
 
@@ -327,7 +328,7 @@ const Tally = struct {
     states: u64 = 0,
 };
 
-fn dieEverywhere(operation: *const Operation, plan: *Plan, all: bool) !Tally {
+fn dieEverywhere(operation: *const Operation, plan: *Plan, all: bool, random: std.Random) !Tally {
     var tally: Tally = .{};
     var ground: Ground = try .prepare(operation, plan);
     defer ground.end();
@@ -355,20 +356,25 @@ fn dieEverywhere(operation: *const Operation, plan: *Plan, all: bool) !Tally {
         if (late) |copy| {
             defer ground.forget(copy);
             tally.states += 1;
-            tally.rescues += try rescueEverywhere(operation, &ground, copy);
+            tally.rescues += try rescueEverywhere(operation, &ground, copy, random.intRangeAtMost(u64, 1, rescue_stride));
         }
     }
 }
 
-fn rescueEverywhere(operation: *const Operation, ground: *const Ground, copy: Ground.Copy) !u64 {
+fn rescueEverywhere(operation: *const Operation, ground: *const Ground, copy: Ground.Copy, point_first: u64) !u64 {
     var deaths: u64 = 0;
-    while (true) : (deaths += 1) {
-        errdefer std.debug.print("rescuer's crash point {d}\n", .{deaths + 1});
+    var point = point_first;
+    while (true) : (point += rescue_stride) {
+        errdefer std.debug.print("rescuer's crash point {d}\n", .{point});
         ground.restore(copy);
-        if (!try died(try s.Child.start(rescuer, .{ ground.plan, deaths + 1 }))) return deaths;
+        if (!try died(try s.Child.start(rescuer, .{ ground.plan, point }))) return deaths;
+        deaths += 1;
         try ground.survive(operation);
     }
 }
+
+/// Of how many of a rescuer's points one is tried.
+const rescue_stride: u64 = if (s.brief) 16 else 1;
 
 // ---------------------------------------------------------------- tests
 
@@ -376,10 +382,11 @@ test "an operation that is stopped at any of its crash points happened or did no
     if (!crash.enabled) return error.SkipZigTest;
     const plan = try s.sharedPage(Plan);
     const all = s.hasEnvironment("CRASH_POINTS=all");
+    var generator: std.Random.DefaultPrng = .init(std.testing.random_seed);
     var sum: Tally = .{};
     for (&(channel_operations.all ++ operations.all)) |*operation| {
         errdefer std.debug.print("in: {s}\n", .{operation.name});
-        const tally = try dieEverywhere(operation, plan, all);
+        const tally = try dieEverywhere(operation, plan, all, generator.random());
         std.debug.print("{d:6} crash points, {d:6} deaths of a rescuer ({d} states): {s}\n", .{ tally.points, tally.rescues, tally.states, operation.name });
         sum.points += tally.points;
         sum.rescues += tally.rescues;
