@@ -15,6 +15,7 @@ const std = @import("std");
 const layout = @import("layout.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
+const pins_file = @import("pins.zig");
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 const Name = layout.Name;
@@ -427,7 +428,7 @@ pub fn hasLeft(view: *const View, maker: layout.Maker) bool {
     return view.members[maker.slot].word.get() != layout.MemberWord{ .incarnation = maker.incarnation, .state = .joined };
 }
 
-pub const Census = struct { set: u32 = 0, what: ?[]const u8 = null, where: u64 = 0 };
+pub const Census = struct { set: u32 = 0, weight: u64 = 0, what: ?[]const u8 = null, where: u64 = 0 };
 
 /// Counts the names that are pins; says what is wrong with them if something is.
 pub fn census(view: *const View) Census {
@@ -444,6 +445,7 @@ pub fn census(view: *const View) Census {
             .set => {
                 if (blockOf(view, name) == null) return .{ .what = "a name is on a block that is not there", .where = i };
                 result.set += 1;
+                result.weight +%= pins_file.weight(name.block.get());
             },
             .making => {},
             _ => return .{ .what = "a name is in no known state", .where = i },

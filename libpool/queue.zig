@@ -239,10 +239,12 @@ pub const Queue = struct {
         return queue.cell(position).word.acquire().stamp == stampOf(position);
     }
 
-    /// Whether an entry's message is in the entry, and no longer in the ring.
+    /// Whether an entry's message is in the entry, and no longer in the ring. The owner is read first: to one who does not
+    /// have the receivers' lock, a message that is just written there would else have its owner, and the number of the one before.
     pub fn counts(of_entry: *const Entry, head: u64) bool {
+        if (of_entry.owner.acquire().state == .nobody) return false; // pairs with the commit in writeEntry
         const ago = head -% of_entry.position.get();
-        return of_entry.owner.get().state != .nobody and ago >= 1 and ago <= std.math.maxInt(i64);
+        return ago >= 1 and ago <= std.math.maxInt(i64);
     }
 
     // ------------------------------------------------------------ repair
@@ -275,8 +277,15 @@ pub const Queue = struct {
         queue.header.returned.set(returned);
     }
 
-    /// What is not as it must be; null also while somebody is at it. Whoever changes an entry changes a count, too.
+    /// What is not as it must be; null also while somebody is at it.
     pub fn brokenAtRest(queue: *const Queue) ?[]const u8 {
+        // Twice: a message that was taken and given back meanwhile has left the counts as they were.
+        _ = queue.brokenNow() orelse return null;
+        return queue.brokenNow();
+    }
+
+    /// Whoever changes an entry changes a count, or head.
+    noinline fn brokenNow(queue: *const Queue) ?[]const u8 {
         const before: Counts = .of(queue);
         if (!before.at_rest) return null;
         var depth: u64 = 0;
@@ -317,7 +326,13 @@ pub const Queue = struct {
 
     // ------------------------------------------------------------ what is pinned
 
-    /// All messages that pin something: for who has the pool's lock. Others come and go meanwhile.
+    /// All messages that pin something: for who has the pool's lock. They stay as they are, and stay where they are, since it takes
+    /// that lock to send one, to receive one and to end one. Those that pin nothing come and go meanwhile: a cell or an entry may be
+    /// written over between two reads of it. Then its word says one of three, whenever it is read (docs/model/pins.pml):
+    ///
+    ///     nothing pinned              by its last message, or by the next, which is published: there are no records to read
+    ///     a message that is over      its stamp is below head, which was read before; its entry has no owner
+    ///     one that is received now    it is still in the ring: its entry's number is not below head
     pub fn messages(queue: *const Queue) Messages {
         return .{ .queue = queue.*, .head = queue.header.head.acquire() };
     }

@@ -9,6 +9,7 @@ const layout = @import("layout.zig");
 const free_lists = @import("free_lists.zig");
 const waiting = @import("waiting.zig");
 const names = @import("names.zig");
+const pins = @import("pins.zig");
 const queue = @import("queue.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
@@ -220,6 +221,9 @@ const Census = struct {
     messages: u64 = 0,
     stale: u64 = 0,
     pins_of_blocks: u64 = 0,
+    /// Of all pins, and of all that blocks count.
+    weight: u64 = 0,
+    weight_of_blocks: u64 = 0,
 };
 
 fn brokenChain(view: *const View, census: *Census) ?Broken {
@@ -257,6 +261,7 @@ fn brokenPins(view: *const View, census: *Census) ?Broken {
                 if (pin.word.get().attaches == 0) return .{ .what = "a claim has no attaches left", .where = i };
                 if (pin.deadline_ms.get() > view.header.claims_until_ms.get()) return .{ .what = "a claim outlives claims_until", .where = i };
                 census.claims += 1;
+                census.weight +%= pins.weight(pin.block.get());
             },
             else => return .{ .what = "a pin is of no known kind", .where = i },
         }
@@ -268,6 +273,7 @@ fn brokenNames(view: *const View, census: *Census) ?Broken {
     const found = names.census(view);
     if (found.what) |what| return .{ .what = what, .where = found.where };
     census.names = found.set;
+    census.weight +%= found.weight;
     return null;
 }
 
@@ -277,7 +283,12 @@ fn brokenChannels(view: *const View, census: *Census) ?Broken {
         census: *Census,
 
         fn count(at: @This(), record: queue.Record) void {
-            if (queue.pinnedBy(at.view, record) != null) at.census.messages += 1 else at.census.stale += 1;
+            if (queue.pinnedBy(at.view, record) == null) {
+                at.census.stale += 1;
+                return;
+            }
+            at.census.messages += 1;
+            at.census.weight +%= pins.weight(.of(record.block));
         }
     };
     var budget = queue.pinBudget(view);
@@ -312,6 +323,7 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
             .used => {
                 if (word.zero) return .{ .what = "a block in use says that it is zero", .where = i };
                 census.pins_of_blocks += block.pins.get();
+                census.weight_of_blocks +%= pins.weight(.of(@intCast(i))) *% block.pins.get();
                 census.names_of_blocks += block.names.get();
                 if (block.names.get() == std.math.maxInt(u16)) census.crowded += 1;
                 if (!word.backed) return .{ .what = "a block in use is not backed", .where = i };
@@ -323,6 +335,7 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
     }
     if (in_table != census.in_chain) return .{ .what = "an entry is marked as part of the chain and is not in it", .where = in_table };
     if (census.pins_of_blocks != census.claims + census.names + census.messages) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
+    if (census.weight_of_blocks != census.weight) return .{ .what = "a block counts a pin that another one has" };
     if (census.crowded == 0 and census.names_of_blocks != census.names) return .{ .what = "the blocks' counts of names do not add up to the names", .where = census.names_of_blocks };
     return null;
 }

@@ -97,6 +97,16 @@ test "every kind of damage to the metadata is found by check()" {
                 p.view.blocks[used].pins.set(2);
             }
         }.f },
+        .{
+            .what = "a pin that another one has",
+            .how = struct {
+                fn f(p: *Pool, used: u32, _: u32) void {
+                    // The claim of one, and one of the two names of the other.
+                    p.view.blocks[used].pins.set(2);
+                    for (p.view.blocks[0..p.view.blocksUsed()]) |*block| if (block.names.get() == 2) block.pins.set(1);
+                }
+            }.f,
+        },
         .{ .what = "linked wrongly", .how = struct {
             fn f(p: *Pool, _: u32, free: u32) void {
                 p.view.blocks[free].of.links.prev.set(.of(free));
