@@ -319,7 +319,11 @@ inline choose()
             if
             :: ACKNOWLEDGES && unacknowledged < SLOTS && owner[0] == 0 -> entry = 0
             :: ACKNOWLEDGES && unacknowledged < SLOTS && owner[0] != 0 && SLOTS > 1 && owner[1] == 0 -> entry = 1
-            :: ACKNOWLEDGES && (unacknowledged >= SLOTS || (owner[0] != 0 && (SLOTS == 1 || owner[1] != 0))) -> source = NONE; p = 0; array = 0
+            :: ACKNOWLEDGES && (unacknowledged >= SLOTS || (owner[0] != 0 && (SLOTS == 1 || owner[1] != 0))) ->
+                source = NONE; p = 0; array = 0;
+#ifndef TELL_OF_THE_END
+                all_wait = true
+#endif
             :: !ACKNOWLEDGES
             fi
         :: source < 2 -> p = position[source]; array = e_with_array[source]; if :: ACKNOWLEDGES -> entry = source :: else fi
@@ -399,8 +403,8 @@ inline receive()
             hold();
 #endif
             copy();
-            end_source();
             if :: entry == NONE -> unpin() :: else fi;
+            end_source();
 #ifdef HOLD_AFTER_UNPIN
             hold();
 #endif
@@ -451,23 +455,22 @@ inline acknowledge()
 }
 
 #define LOOKS_WORTH_IT (THERE(head) || unacknowledged != 0 || (receive_lock != 0 && dead[receive_lock]))
-#define ALL_ENTRIES_WAIT (ACKNOWLEDGES && unacknowledged >= SLOTS)
 
 proctype Receiver(byte me)
 {
     byte source, entry, p, got_from, got_number, seen;
-    bool array, gone, was_closed;
+    bool array, gone, was_closed, all_wait;
     {
         do
         :: LOOKS_WORTH_IT || closed ->
             was_closed = closed;
             receive();
             if
-            :: source == NONE && was_closed ->
+            :: source == NONE && was_closed && !all_wait ->
                 /* It is told that there is nothing more: so it is. */
-                assert(!THERE(head) || ALL_ENTRIES_WAIT);
+                assert(!THERE(head));
                 break
-            :: source == NONE && !was_closed
+            :: source == NONE && (!was_closed || all_wait)
             :: source != NONE ->
                 let_go();
                 if
@@ -478,18 +481,18 @@ proctype Receiver(byte me)
                 :: else
                 fi
             fi;
-            atomic { source = 0; entry = 0; p = 0; array = false; gone = false }
+            atomic { source = 0; entry = 0; p = 0; array = false; gone = false; all_wait = false }
         :: break
         od
     } unless { dead[me] };
-    atomic { source = 0; entry = 0; p = 0; array = false; gone = false; was_closed = false; got_from = 0; got_number = 0; seen = 0; ended++ }
+    atomic { source = 0; entry = 0; p = 0; array = false; gone = false; was_closed = false; all_wait = false; got_from = 0; got_number = 0; seen = 0; ended++ }
 }
 
 /* When all others have ended or died: takes what is left, lets go, and reaps. */
 proctype Last(byte me)
 {
     byte source, entry, p, got_from, got_number, seen, rounds;
-    bool array;
+    bool array, all_wait;
     ended == 2 + RECEIVERS;
     do
     :: rounds < FIRST + SECOND + 1 -> receive(); let_go(); rounds++

@@ -38,6 +38,9 @@ const models = [
   { file: "channel", size: "ARRAYS FIRST=1 SECOND=1 RECEIVERS=2 ACKS=0 DEATHS=1" },
   { file: "channel", size: "ARRAYS FIRST=2 SECOND=1 RECEIVERS=1 ACKS=1 DEATHS=1" },
   { file: "channel", size: "CLOSES SLOTS=1 FIRST=1 SECOND=1 RECEIVERS=1 ACKS=1 DEATHS=1" },
+  { file: "channel", size: "CLOSES SLOTS=1 FIRST=1 SECOND=1 RECEIVERS=2 ACKS=2 DEATHS=0 GIVES=0" },
+  { file: "pins", size: "SLOTS=1 MESSAGES=2 RECEIVERS=1 DEATHS=1" },
+  { file: "pins", size: "SLOTS=2 MESSAGES=2 RECEIVERS=1 DEATHS=0" },
   { file: "bell", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE" },
 ];
 const large = [
@@ -54,6 +57,9 @@ const large = [
   { file: "once", size: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0 SURE", stuck: true },
   { file: "notify", size: "WITH_FUTEX WITH_SOCKET DEATHS=1" },
   { file: "channel", size: "ARRAYS FIRST=1 SECOND=1 RECEIVERS=2 ACKS=1 DEATHS=1" },
+  { file: "pins", size: "SLOTS=1 MESSAGES=3 RECEIVERS=1 DEATHS=1" },
+  { file: "pins", size: "SLOTS=2 MESSAGES=2 RECEIVERS=1 DEATHS=1" },
+  { file: "pins", size: "SLOTS=1 MESSAGES=2 RECEIVERS=2 DEATHS=0" },
   { file: "bell", size: "EACH=2 CAPACITY=1 DEATHS=0 NO_SLICE" },
 ];
 const mutants = [
@@ -109,6 +115,11 @@ const mutants = [
   { file: "channel", mutant: "ACK_ANYONES", what: "a message is acknowledged that is another's by now", size: "FIRST=1 SECOND=0 ACKS=2 DEATHS=0" },
   { file: "channel", mutant: "NO_RECOUNT", what: "recovery does not count what messages pin", size: "ARRAYS FIRST=1 SECOND=0 RECEIVERS=1 DEATHS=1" },
   { file: "channel", mutant: "NO_TAKEOVER", what: "nobody takes the senders' lock over from the dead" },
+  { file: "channel", mutant: "TELL_OF_THE_END", what: "who finds no entry for a message is told that there is none", size: "CLOSES SLOTS=1 FIRST=1 SECOND=1 RECEIVERS=2 ACKS=2 DEATHS=0 GIVES=0" },
+  { file: "pins", mutant: "UNPIN_AFTER_THE_END", what: "what a message pinned is read out of its cell after it was received" },
+  { file: "pins", mutant: "POSITION_FIRST", what: "who counts pins reads an entry's number before its owner" },
+  { file: "pins", mutant: "SEND_WITHOUT_LOCK", what: "a message with arrays is sent without the pool's lock" },
+  { file: "pins", mutant: "ACK_WITHOUT_LOCK", what: "a message with arrays is acknowledged without the pool's lock" },
   { file: "bell", mutant: "LOOK_FIRST", what: "who waits looks before it arms the bell" },
   { file: "bell", mutant: "NO_RING", what: "who has sent or taken does not ring" },
   { file: "bell", mutant: "DEATHS=1", what: "no limit to a sleep, a waker that dies", size: "EACH=2 CAPACITY=2 NO_SLICE" },
@@ -123,6 +134,7 @@ const mutantSize = {
   leftovers: "",
   once: "LIVES=3 SLOTS=2 DEATHS=1 CHANGES=0",
   channel: "FIRST=1 SECOND=1 DEATHS=1",
+  pins: "SLOTS=1 MESSAGES=2 RECEIVERS=1 DEATHS=0",
   bell: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE",
 };
 
