@@ -18,6 +18,7 @@ const s = @import("support.zig");
 const operations = @import("operations.zig");
 const channel_operations = @import("channel_operations.zig");
 const watch = @import("watch.zig");
+const channel = @import("../channel.zig");
 const crash = @import("../crash.zig");
 const waiting = @import("../waiting.zig");
 const layout = s.layout;
@@ -488,6 +489,13 @@ test "a store that is no crash point is noticed" {
             member.view.header.recoveries.raw += 1;
             _ = watch.end();
         }
+        fn inChannel(pool: *Pool) anyerror!void {
+            const member = try joinWatched(pool);
+            const block = try channel.create(member, 2, 100);
+            const queue = try channel.queueOf(member, block);
+            queue.entry(1).position.raw += 1;
+            try channel.send(member, block, "text", &.{}, 0);
+        }
         fn joinWatched(pool: *Pool) !*Pool {
             var report: s.segment.Report = .{};
             const member = try Pool.open(s.nameOf(pool), pool.nonce, .{}, &report);
@@ -499,4 +507,5 @@ test "a store that is no crash point is noticed" {
     defer s.end(pool);
     try s.expectEqual(watch.caught, try (try s.Child.start(Careless.between, pool)).wait());
     try s.expectEqual(watch.caught, try (try s.Child.start(Careless.atTheEnd, pool)).wait());
+    try s.expectEqual(watch.caught, try (try s.Child.start(Careless.inChannel, pool)).wait());
 }

@@ -1,11 +1,13 @@
 //! Sees to it that every store to shared memory is a crash point: compares the metadata with a copy of it at every step.
-//! One step, one word: if more differs, or something after the last step, a store was made without one.
+//! One step, one word: if more differs, or something after the last step, a store was made without one. What a channel is made
+//! of lies in the heap, and is watched from the moment on in which its block is one; not what its messages carry.
 
 const std = @import("std");
 const linux = std.os.linux;
 const s = @import("support.zig");
 const crash = @import("../crash.zig");
 const layout = s.layout;
+const queue = @import("../queue.zig");
 
 /// Exit code of a process that was seen to make a store without a crash point.
 pub const caught = 77;
@@ -20,6 +22,7 @@ pub fn begin(fd: ?i32, of_capacity: u64) !void {
     geometry = layout.Geometry.of(of_capacity).?;
     shadow = try std.heap.page_allocator.alignedAlloc(u8, .@"8", geometry.heap_start);
     @memset(shadow, 0);
+    channels = @splat(null);
     if (fd) |of| {
         segment = try mapped(of);
         copyAll();
@@ -63,11 +66,85 @@ fn ranges() [4][2]u64 {
 
 fn copyAll() void {
     for (ranges()) |range| @memcpy(shadow[range[0]..range[1]], segment.?[range[0]..range[1]]);
+    _ = differencesInChannels();
 }
+
+/// A channel as it was at the last look.
+const Channel = struct {
+    block: u32,
+    generation: u64,
+    words: [512]u64,
+};
+var channels: [8]?Channel = @splat(null);
+
+/// Every channel there is; those that are new are looked at for the first time.
+fn differencesInChannels() u32 {
+    const header: *const layout.Header = @ptrCast(segment.?.ptr);
+    const blocks: [*]const layout.Block = @ptrCast(segment.?.ptr + layout.blocks_start);
+    var count: u32 = 0;
+    var still: [channels.len]bool = @splat(false);
+    for (blocks[0..@min(header.blocks_used.get(), header.blocks_backed.get())], 0..) |*block, i| {
+        const word = block.word.get();
+        if (word.state != .used or block.content.get().kind != layout.Kind.channel) continue;
+        const at = geometry.heap_start + @as(u64, block.start.get()) * layout.granule_bytes;
+        const end_at = geometry.heap_start + @as(u64, blocks[block.next.get().int()].start.get()) * layout.granule_bytes;
+        const of = queue.Queue.of(@constCast(segment.?[at..end_at])) catch continue;
+        const place = placeOf(@intCast(i), word.generation);
+        still[place] = true;
+        const is_new = channels[place] == null;
+        if (is_new) channels[place] = .{ .block = @intCast(i), .generation = word.generation, .words = undefined };
+        var words: Words = .{ .of = &of };
+        for (&channels[place].?.words) |*known| {
+            const now = words.next() orelse break;
+            if (!is_new and known.* != now.*) {
+                count += 1;
+                if (count > 1) std.debug.print("also changed: a word of the channel in block {d}, at {d}\n", .{ i, @intFromPtr(now) - @intFromPtr(of.header) });
+            }
+            known.* = now.*;
+        } else if (words.next() != null) @panic("a channel is too large to be watched");
+    }
+    for (&channels, still) |*channel, is_there| if (!is_there) {
+        channel.* = null;
+    };
+    return count;
+}
+
+fn placeOf(block: u32, generation: u64) usize {
+    for (&channels, 0..) |*channel, i| if (channel.*) |known| if (known.block == block and known.generation == generation) return i;
+    for (&channels, 0..) |*channel, i| if (channel.* == null) return i;
+    @panic("too many channels to be watched");
+}
+
+/// The words of a channel that are cells: its header, and what stands before the content of each message.
+const Words = struct {
+    of: *const queue.Queue,
+    part: u32 = 0,
+    at: u32 = 0,
+
+    fn next(words: *Words) ?*const u64 {
+        while (true) {
+            const slots = words.of.shape.slots;
+            const start: [*]const u64, const bytes: usize = if (words.part == 0)
+                .{ @ptrCast(words.of.header), @sizeOf(queue.Header) }
+            else if (words.part <= slots)
+                .{ @ptrCast(words.of.cell(words.part - 1)), @sizeOf(queue.Message) }
+            else if (words.part <= 2 * slots)
+                .{ @ptrCast(words.of.entry(words.part - 1 - slots)), @sizeOf(queue.Entry) + @sizeOf(queue.Message) }
+            else
+                return null;
+            if (words.at < bytes / 8) {
+                defer words.at += 1;
+                return &start[words.at];
+            }
+            words.part += 1;
+            words.at = 0;
+        }
+    }
+};
 
 /// Words that changed since the last look; the copy is then up to date.
 fn differences() u32 {
-    var count: u32 = 0;
+    var count: u32 = differencesInChannels();
     for (ranges()) |range| {
         const now: []const u64 = @ptrCast(@alignCast(segment.?[range[0]..range[1]]));
         const before: []u64 = @ptrCast(@alignCast(shadow[range[0]..range[1]]));
@@ -82,7 +159,7 @@ fn differences() u32 {
 }
 
 fn mapped(fd: i32) ![]align(4096) const u8 {
-    const bytes = geometry.heap_start;
+    const bytes = geometry.segment_bytes;
     const start = linux.mmap(null, bytes, .{ .READ = true }, .{ .TYPE = .SHARED }, fd, 0);
     if (linux.errno(start) != .SUCCESS) return error.Map;
     return @as([*]align(4096) const u8, @ptrFromInt(start))[0..bytes];
