@@ -1,7 +1,7 @@
 /**
  * What goes through the channels of a round, so that everybody who receives a letter can check it, and the keeper in the end
- * all of them: its text follows from who sent it and its number, and it says which arrays are in it. What happened to it
- * stands in a file of the run, the ledger, written before or after the call, whichever makes it a proof.
+ * all of them: its text follows from who sent it and its number, and it says which arrays are in it. member.c writes and
+ * reads the same: in a channel a letter is a head (JSON), its text, and its arrays. What happened to it stands in a file of the run, the ledger, written before or after the call, whichever makes it a proof.
  *
  *     sent      after the send: it is in the channel, whoever dies
  *     received  after the receive
@@ -14,12 +14,15 @@ import { join } from "node:path";
 import type { SharedView } from "arraypool";
 import { mix } from "./plan.ts";
 
-/** The keeper makes them, and gives them these names. Who receives from the last one acknowledges. */
+/** The keeper makes them, and gives them these names: small ones, whose cells are written over at once. member.c has the same. */
 export const CHANNELS = [
-  { name: "channel 0", capacity: 16, acks: false },
-  { name: "channel 1", capacity: 3, acks: false },
-  { name: "channel 2", capacity: 8, acks: true },
+  { name: "channel 0", capacity: 4, acks: false },
+  { name: "channel 1", capacity: 2, acks: false },
+  { name: "channel 2", capacity: 4, acks: true },
+  { name: "channel 3", capacity: 2, acks: true },
 ] as const;
+/** An array, also made by the keeper, whose words only rise: for who waits and notifies. */
+export const WORDS = { name: "words", count: 4 } as const;
 /** Some letters fit into their cell, larger ones need a block of their own. */
 export const LETTER_BYTES_MAX = 4096;
 export const TEXT_MAX = 2500;
@@ -32,8 +35,19 @@ export interface Letter {
   readonly length: number;
   readonly text: string;
   readonly arrays: SharedView[];
-  /** For each array: block, generation, bytes from the start of the block, elements. */
-  readonly places: readonly (readonly [number, number, number, number])[];
+  /** For each array: block, generation, bytes from the start of the block, elements, bytes. */
+  readonly places: readonly (readonly [number, number, number, number, number])[];
+}
+
+/** A letter in a channel. */
+export type Wire = [head: string, text: string, arrays: SharedView[]];
+
+export function wireOf({ channel, from, number, length, text, arrays, places }: Letter): Wire {
+  return [JSON.stringify({ channel, from, number, length, places }), text, arrays];
+}
+
+export function letterOf([head, text, arrays]: Wire): Letter {
+  return { ...JSON.parse(head), text, arrays };
 }
 
 export function textOf(channel: number, from: number, number: number, length: number): string {

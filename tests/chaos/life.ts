@@ -18,6 +18,8 @@ import {
   type TypedArray,
   type TypedArrayClass,
   unpack,
+  type Unpacked,
+  type WaitResult,
 } from "arraypool";
 import {
   Board,
@@ -33,7 +35,18 @@ import {
   take,
 } from "./folder.ts";
 import { runtime } from "../support/programs.ts";
-import { CHANNELS, enter, type Letter, TEXT_MAX, textOf, wrongIn } from "./letters.ts";
+import {
+  CHANNELS,
+  enter,
+  type Letter,
+  letterOf,
+  TEXT_MAX,
+  textOf,
+  type Wire,
+  wireOf,
+  WORDS,
+  wrongIn,
+} from "./letters.ts";
 import { fill, firstNotZero, firstWrong, keyOf, type Plain } from "./pattern.ts";
 import { Draws, type Round, roundOf, TTL_MAX_MS } from "./plan.ts";
 
@@ -91,14 +104,15 @@ export class Life {
   readonly #recordIndex: number;
   readonly #id: number;
   readonly #leavesAt: number;
-  readonly #actions: readonly (() => void)[];
+  readonly #actions: readonly (() => void | Promise<void>)[];
   #pool: Pool | undefined;
   #held: Held[] = [];
   #moved: Moved[] = [];
   // Of arrays that nobody held any more.
   #stale: Descriptor[] = [];
   // As they are needed; anew in each pool.
-  #channels: (Channel<Letter> | undefined)[] = [];
+  #channels: (Channel<Wire> | undefined)[] = [];
+  #words: SharedArray<Int32Array> | undefined;
   #letters = 0;
   // By channel and sender: the number of the last letter from there.
   readonly #lastLetters = new Map<string, number>();
@@ -120,7 +134,7 @@ export class Life {
     this.record[RECORD.id] = this.#id;
     this.record[RECORD.progress] = 0;
     this.record[RECORD.leaves] = 0;
-    const times: [number, () => void][] = [
+    const times: [number, () => void | Promise<void>][] = [
       [20, () => this.#alloc()],
       [18, () => this.#receive()],
       [12, () => this.#send()],
@@ -134,9 +148,15 @@ export class Life {
       [6, () => this.#getName()],
       [2, () => this.#deleteName()],
       [4, () => this.#once()],
-      [12, () => this.#sendLetter()],
-      [14, () => this.#receiveLetter()],
+      [10, () => this.#sendLetter()],
+      [11, () => this.#receiveLetter()],
+      [4, () => this.#sendLater()],
+      [4, () => this.#receiveLater()],
+      [2, () => this.#iterate()],
       [1, () => this.#lookAtChannel()],
+      [4, () => this.#notify()],
+      [2, () => this.#wait()],
+      [2, () => this.#waitLater()],
       [1, () => this.#transfer()],
       [1, () => this.#care("trim", (pool) => pool.trim())],
       [1, () => this.#care("reap", (pool) => pool.reap())],
@@ -153,7 +173,8 @@ export class Life {
     while (this.#pool === undefined) this.#join();
     for (;; this.#step++) {
       this.draws.step(this.#step);
-      this.draws.pick(this.#actions)();
+      const later = this.draws.pick(this.#actions)();
+      if (later !== undefined) await later;
       this.#show();
       between();
       if (this.#step % 4 !== 0) continue;
@@ -396,11 +417,11 @@ export class Life {
   // ------------------------------------------------------------------ letters
 
   /** Undefined while it cannot be had: the keeper has not made it, or has taken it away in the end. */
-  #channel(index: number): Channel<Letter> | undefined {
+  #channel(index: number): Channel<Wire> | undefined {
     const known = this.#channels[index];
     if (known !== undefined && !known.released) return known;
     const { name } = CHANNELS[index]!;
-    return this.#channels[index] = this.#try("get a channel", (pool) => pool.get<Channel<Letter>>(name));
+    return this.#channels[index] = this.#try("get a channel", (pool) => pool.get<Channel<Wire>>(name));
   }
 
   /** What a call of a channel may end with: its time is over, or in the end the keeper has closed it. */
@@ -408,40 +429,26 @@ export class Life {
     return (code) => code === "ERR_TIMEOUT" && timeoutMs > 0 || code === "ERR_CLOSED" && this.#board.phase === "finish";
   }
 
-  #sendLetter(): void {
+  /** A letter with some of the arrays that are held here; all of them are moved, or some are slices. */
+  #write(channel: number, moves: boolean): { letter: Letter; chosen: Held[] } {
     const { draws } = this;
-    const index = draws.below(CHANNELS.length);
     const length = draws.chance(0.3) ? draws.below(100) : draws.size(TEXT_MAX);
-    const timeoutMs = draws.chance(0.7) ? 0 : 1 + draws.below(150);
-    const moves = draws.chance(0.4);
     const chosen = Array.from({ length: draws.pick([0, 1, 1, 2, 3]) }, () => this.#choose()).filter((held) =>
       held !== undefined
     );
     const arrays = chosen.map((held) => !moves && draws.chance(0.3) ? this.#slice(held.array) : held.array);
-    const channel = this.#channel(index);
-    if (channel === undefined) return;
     for (const { block } of chosen) block.shared = true;
     const [from, number] = [this.#id, ++this.#letters];
-    const letter: Letter = {
-      channel: index,
-      from,
-      number,
-      length,
-      text: textOf(index, from, number, length),
-      arrays,
-      places: chosen.map(({ block, offset }, i) => {
-        const { byteOffset, length } = arrays[i]!;
-        return [block.block, block.generation, offset + byteOffset, length];
-      }),
-    };
-    const sent = this.#try(
-      "send a letter",
-      () =>
-        timeoutMs === 0
-          ? channel.trySend(letter, { move: moves })
-          : (channel.send(letter, { move: moves, timeoutMs }), true),
-      this.#mayEnd(timeoutMs),
-    );
+    const places = chosen.map(({ block, offset }, i) => {
+      const { byteOffset, length, byteLength } = arrays[i]!;
+      return [block.block, block.generation, offset + byteOffset, length, byteLength] as const;
+    });
+    const text = textOf(channel, from, number, length);
+    return { letter: { channel, from, number, length, text, arrays, places }, chosen };
+  }
+
+  /** After a letter was sent (true), was not sent (false), or it is not known. */
+  #written({ letter, chosen }: { letter: Letter; chosen: Held[] }, moves: boolean, sent: boolean | undefined): void {
     if (sent === true) {
       enter(this.#orders.folder, "sent", letter);
       this.#add(RECORD.sent, 1);
@@ -461,6 +468,50 @@ export class Life {
     }
   }
 
+  #sendLetter(): void {
+    const { draws } = this;
+    const index = draws.below(CHANNELS.length);
+    const timeoutMs = draws.chance(0.7) ? 0 : 1 + draws.below(150);
+    const moves = draws.chance(0.4);
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    const written = this.#write(index, moves);
+    const wire = wireOf(written.letter);
+    const sent = this.#try(
+      "send a letter",
+      () =>
+        timeoutMs === 0
+          ? channel.trySend(wire, { move: moves })
+          : (channel.send(wire, { move: moves, timeoutMs }), true),
+      this.#mayEnd(timeoutMs),
+    );
+    this.#written(written, moves, sent);
+  }
+
+  /** Some at once, which stand in line. */
+  async #sendLater(): Promise<void> {
+    const { draws } = this;
+    const index = draws.below(CHANNELS.length);
+    const timeoutMs = 1 + draws.below(100);
+    const count = 1 + draws.below(3);
+    const abortsMs = draws.chance(0.2) ? draws.below(30) : undefined;
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    const { signal, given, done } = abortAfter(abortsMs);
+    // Not moved: two of them may have the same array.
+    await Promise.all(Array.from({ length: count }, async () => {
+      const written = this.#write(index, false);
+      const sent = await this.#tryLater(
+        "send a letter later",
+        async () => (await channel.sendAsync(wireOf(written.letter), { timeoutMs, ...given }), true),
+        this.#mayEnd(timeoutMs),
+        signal,
+      );
+      this.#written(written, false, sent);
+    }));
+    done();
+  }
+
   #receiveLetter(): void {
     const { draws } = this;
     const index = draws.below(CHANNELS.length);
@@ -471,26 +522,83 @@ export class Life {
     if (channel === undefined) return;
     const mayEnd = this.#mayEnd(timeoutMs);
     if (!CHANNELS[index]!.acks) {
-      const letter = this.#try(
+      const wire = this.#try(
         "receive a letter",
         () => timeoutMs === 0 ? channel.tryReceive() : channel.receive({ timeoutMs }),
         mayEnd,
       );
-      if (letter === undefined) return;
-      this.#read(letter, index);
-      const sender = `${index} ${letter.from}`;
-      const last = this.#lastLetters.get(sender) ?? 0;
-      if (letter.number <= last) this.broken(`letter ${letter.number} of ${letter.from} came after its letter ${last}`);
-      this.#lastLetters.set(sender, letter.number);
-      return this.#takeOut(letter, keeps);
+      if (wire !== undefined) this.#got(wire, index, keeps);
+      return;
     }
-    const delivery: Delivery<Letter> | undefined = this.#try(
+    const delivery = this.#try(
       "receive a letter",
       () => timeoutMs === 0 ? channel.tryReceive({ ack: true }) : channel.receive({ ack: true, timeoutMs }),
       mayEnd,
     );
-    if (delivery === undefined) return;
-    const letter = delivery.message;
+    if (delivery !== undefined) this.#delivered(delivery, index, keeps, givesBack);
+  }
+
+  async #receiveLater(): Promise<void> {
+    const { draws } = this;
+    const index = draws.below(CHANNELS.length);
+    const timeoutMs = 1 + draws.below(100);
+    const count = 1 + draws.below(3);
+    const abortsMs = draws.chance(0.2) ? draws.below(30) : undefined;
+    const keeps = draws.chance(0.5);
+    const givesBack = draws.chance(0.25);
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    const mayEnd = this.#mayEnd(timeoutMs);
+    const { signal, given, done } = abortAfter(abortsMs);
+    const what = "receive a letter later";
+    // Who asks first is served first.
+    await Promise.all(Array.from({ length: count }, async () => {
+      if (!CHANNELS[index]!.acks) {
+        const wire = await this.#tryLater(what, () => channel.receiveAsync({ timeoutMs, ...given }), mayEnd, signal);
+        if (wire !== undefined) this.#got(wire, index, keeps);
+        return;
+      }
+      const options = { ack: true, timeoutMs, ...given } as const;
+      const delivery = await this.#tryLater(what, () => channel.receiveAsync(options), mayEnd, signal);
+      if (delivery !== undefined) this.#delivered(delivery, index, keeps, givesBack);
+    }));
+    done();
+  }
+
+  /** Takes letters as they come, until there were enough, or its hold of the channel ends under it. */
+  async #iterate(): Promise<void> {
+    const { draws } = this;
+    const index = draws.pick(CHANNELS.flatMap(({ acks }, i) => acks ? [] : [i]));
+    const keeps = draws.chance(0.5);
+    const endsMs = 1 + draws.below(80);
+    let left = 1 + draws.below(8);
+    const channel = this.#channel(index);
+    if (channel === undefined) return;
+    const timer = setTimeout(() => this.#try("release a channel", () => channel.release()), endsMs);
+    const take = async () => {
+      for await (const wire of channel) {
+        this.#got(wire, index, keeps);
+        if (--left === 0) break;
+      }
+    };
+    await this.#tryLater("iterate over letters", take, (code) => code === "ERR_RELEASED" && channel.released);
+    clearTimeout(timer);
+    if (left > 0 && !channel.released && this.#board.phase === "run") this.broken("an iteration of letters has ended");
+  }
+
+  /** A letter of a channel that nobody acknowledges from. */
+  #got(wire: Unpacked<Wire>, index: number, keeps: boolean): void {
+    const letter = letterOf(wire as unknown as Wire);
+    this.#read(letter, index);
+    const sender = `${index} ${letter.from}`;
+    const last = this.#lastLetters.get(sender) ?? 0;
+    if (letter.number <= last) this.broken(`letter ${letter.number} of ${letter.from} came after its letter ${last}`);
+    this.#lastLetters.set(sender, letter.number);
+    this.#takeOut(letter, keeps);
+  }
+
+  #delivered(delivery: Delivery<Wire>, index: number, keeps: boolean, givesBack: boolean): void {
+    const letter = letterOf(delivery.message as unknown as Wire);
     this.#read(letter, index);
     if (givesBack) {
       for (const held of this.#inside(letter)) this.#verify(held);
@@ -531,6 +639,59 @@ export class Life {
       this.#verify(held);
       if (keeps && this.#held.length < HELD_MAX) this.#held.push(held);
       else this.#release(held);
+    }
+  }
+
+  // ------------------------------------------------------------------ waiting and notifying
+
+  /** Words that all members count up, and one of them; undefined while they cannot be had. */
+  #word(): { words: SharedArray<Int32Array>; at: number } | undefined {
+    const at = this.draws.below(WORDS.count);
+    if (this.#words === undefined || this.#words.length === 0) {
+      this.#words = this.#try("get the words", (pool) => pool.get<SharedArray<Int32Array>>(WORDS.name));
+    }
+    return this.#words === undefined ? undefined : { words: this.#words, at };
+  }
+
+  #notify(): void {
+    const count = this.draws.chance(0.5) ? undefined : 1 + this.draws.below(3);
+    const word = this.#word();
+    if (word === undefined) return;
+    Atomics.add(word.words, word.at, 1);
+    this.#try("notify", (pool) => pool.notify(word.words, word.at, count));
+  }
+
+  #wait(): void {
+    const timeoutMs = this.draws.below(100);
+    const word = this.#word();
+    if (word === undefined) return;
+    const { words, at } = word;
+    const was = Atomics.load(words, at);
+    this.#woken(words, at, was, this.#try("wait", (pool) => pool.wait(words, at, was, { timeoutMs })));
+  }
+
+  async #waitLater(): Promise<void> {
+    const { draws } = this;
+    const timeoutMs = draws.below(100);
+    const abortsMs = draws.chance(0.2) ? draws.below(30) : undefined;
+    const all = Array.from({ length: 1 + draws.below(3) }, () => this.#word());
+    const { signal, given, done } = abortAfter(abortsMs);
+    await Promise.all(all.map(async (word) => {
+      if (word === undefined) return;
+      const { words, at } = word;
+      const was = Atomics.load(words, at);
+      const options = { timeoutMs, ref: true, ...given };
+      const wait = (pool: Pool) => pool.waitAsync(words, at, was, options);
+      this.#woken(words, at, was, await this.#tryLater("wait later", wait, undefined, signal));
+    }));
+    done();
+  }
+
+  /** Who notifies has counted up first. */
+  #woken(words: Int32Array, at: number, was: number, result: WaitResult | undefined): void {
+    const isOther = Atomics.load(words, at) !== was;
+    if (!isOther && (result === "ok" || result === "not-equal")) {
+      this.broken(`a wait ended with ${result}, and ${was} is ${was}`);
     }
   }
 
@@ -602,6 +763,7 @@ export class Life {
     this.#moved = [];
     this.#stale = [];
     this.#channels = [];
+    this.#words = undefined;
     while (this.#pool === undefined) this.#join();
   }
 
@@ -723,22 +885,7 @@ export class Life {
     try {
       return call(this.#pool!);
     } catch (error) {
-      if (!(error instanceof PoolError)) throw error;
-      const to = this.now();
-      if (mayBe?.(error.code, to)) return undefined;
-      if (error.code === "ERR_POOL_FULL") this.#add(RECORD.full, 1);
-      else if (error.code === "ERR_POOL_BUSY") {
-        isBusy = true;
-        const ofChannel = / letter|acknowledge|channel/.test(what);
-        this.#add(RECORD.busy, 1);
-        this.#report({
-          kind: "busy",
-          from,
-          to,
-          pid: Number(/process (\d+)/.exec(error.message)?.[1] ?? 0),
-          waitsForTwo: ofChannel,
-        });
-      } else this.broken(`${what}: ${error.code} ${error.message}`);
+      isBusy = this.#refused(what, error, from, mayBe);
       return undefined;
     } finally {
       const to = this.now();
@@ -746,6 +893,46 @@ export class Life {
       if (to - from > SLOW_MS) this.#report({ kind: "slow", from, to, what });
       if (!isBusy) this.#add(RECORD.progress, 1);
     }
+  }
+
+  /** The same for what does not block. It may end by its signal, too. */
+  async #tryLater<T>(
+    what: string,
+    call: (pool: Pool) => Promise<T>,
+    mayBe?: (code: PoolErrorCode, at: number) => boolean,
+    signal?: AbortSignal,
+  ): Promise<T | undefined> {
+    const from = this.now();
+    let isBusy = false;
+    try {
+      return await call(this.#pool!);
+    } catch (error) {
+      if (signal === undefined || error !== signal.reason) isBusy = this.#refused(what, error, from, mayBe);
+      return undefined;
+    } finally {
+      if (!isBusy) this.#add(RECORD.progress, 1);
+    }
+  }
+
+  /** Whether somebody kept the lock. What may not be is broken. */
+  #refused(
+    what: string,
+    error: unknown,
+    from: number,
+    mayBe?: (code: PoolErrorCode, at: number) => boolean,
+  ): boolean {
+    if (!(error instanceof PoolError)) throw error;
+    const to = this.now();
+    if (mayBe?.(error.code, to)) return false;
+    if (error.code === "ERR_POOL_FULL") {
+      this.#add(RECORD.full, 1);
+      return false;
+    }
+    if (error.code !== "ERR_POOL_BUSY") this.broken(`${what}: ${error.code} ${error.message}`);
+    const pid = Number(/process (\d+)/.exec(error.message)?.[1] ?? 0);
+    this.#add(RECORD.busy, 1);
+    this.#report({ kind: "busy", from, to, pid, waitsForTwo: / letter|acknowledge|channel/.test(what) });
+    return true;
   }
 
   #add(place: number, more: number): void {
@@ -759,6 +946,15 @@ export class Life {
   #report(event: Event): void {
     report(this.#orders.folder, { ...event, id: this.#id });
   }
+}
+
+/** A signal that is aborted after so long, if at all: itself, as it is given to a call, and how to forget it. */
+function abortAfter(ms: number | undefined): { signal?: AbortSignal; given: { signal?: AbortSignal }; done(): void } {
+  if (ms === undefined) return { given: {}, done: () => {} };
+  const controller = new AbortController();
+  const { signal } = controller;
+  const timer = setTimeout(() => controller.abort(), ms);
+  return { signal, given: { signal }, done: () => clearTimeout(timer) };
 }
 
 function where(block: number, generation: number, bytes: number): string {

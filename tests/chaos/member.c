@@ -29,6 +29,12 @@ enum {
   CLOCK_SLACK_MS = 4,
   TTL_MAX_MS = 3000,
   LISTED_MAX = 8192,
+  /* As in letters.ts. */
+  CHANNELS = 4,
+  CHANNELS_THAT_ACK = 2, /* from this one on */
+  WORDS = 4,
+  LETTER_ARRAYS_MAX = 3,
+  TEXT_MAX = 2500,
 };
 
 /* ------------------------------------------------------------------ what the supervisor said */
@@ -125,8 +131,10 @@ static int32_t counted(const char *what, int32_t result, double pid) {
   if (to - call_from > SLOW_MS)
     report("\"kind\":\"slow\",\"from\":%.3f,\"to\":%.3f,\"what\":\"%s\"", call_from, to, what);
   if (result == AP_ERR_BUSY) {
+    /* Who has the lock of a channel may itself wait for the pool's lock. */
+    bool waits_for_two = strstr(what, "letter") || strstr(what, "channel");
     board_record[AT_BUSY]++;
-    report("\"kind\":\"busy\",\"from\":%.3f,\"to\":%.3f,\"pid\":%.0f", call_from, to, pid);
+    report("\"kind\":\"busy\",\"from\":%.3f,\"to\":%.3f,\"pid\":%.0f,\"waitsForTwo\":%s", call_from, to, pid, waits_for_two ? "true" : "false");
   } else board_record[AT_PROGRESS]++;
   if (result == AP_ERR_FULL) board_record[AT_FULL]++;
   return result;
@@ -140,6 +148,7 @@ static void expect_ok(const char *what, int32_t result) {
 }
 
 static uint32_t nonce_high, nonce_low;
+static double heap_address;
 
 static void read_nonce(ap_pool *of) {
   char nonce[32];
@@ -157,6 +166,8 @@ static void join_pool(void) {
   } while (!pool);
   record = ap_pool_record(pool);
   read_nonce(pool);
+  ap_pool_info(pool);
+  heap_address = record[AP_INFO_HEAP_ADDRESS];
   board_record[AT_JOINS]++;
 }
 
@@ -490,6 +501,304 @@ static void once(void) {
   if (deletes) expect_ok("delete a name", CALL("delete a name", ap_name_delete(pool, name, bytes)));
 }
 
+/* ------------------------------------------------------------------ letters */
+
+/* The channels' blocks, and that of the words which all count up; as far as this member has them. */
+static uint32_t channels[CHANNELS], words_block;
+static bool has[CHANNELS];
+static volatile uint32_t *words;
+static uint32_t letters;
+
+/* The last letter of a sender through a channel, as far as there is room to remember. */
+static struct { double from, last; } senders[CHANNELS][1024];
+
+typedef struct { uint32_t block; double generation; uint32_t offset, elements, bytes, index; } place;
+typedef struct {
+  uint32_t channel, number, length;
+  double from;
+  char text[TEXT_MAX + 1];
+  uint32_t count;
+  place places[32];
+} letter;
+
+/* Holds what a name names for good. */
+static bool hold_named(const char *name, uint32_t *block) {
+  ap_name_value value;
+  int32_t result = CALL("get a channel", ap_name_get(pool, name, strlen(name), &value));
+  if (result == AP_ERR_NOT_FOUND) return false;
+  expect_ok("get a channel", result);
+  *block = value.block;
+  return result >= 0;
+}
+
+static bool has_channel(uint32_t index) {
+  char name[32];
+  if (has[index]) return true;
+  snprintf(name, sizeof name, "channel %u", index);
+  uint32_t block;
+  if (!hold_named(name, &block)) return false;
+  int32_t result = CALL("enter a channel", ap_channel_enter(pool, block));
+  expect_ok("enter a channel", result);
+  channels[index] = block;
+  return has[index] = result >= 0;
+}
+
+static void letter_text(char *text, uint32_t channel, double from, uint32_t letter_number, uint32_t length) {
+  uint64_t sender = (uint64_t)from;
+  uint32_t key = mix(mix(mix(mix(0x2545f491u, channel), (uint32_t)sender), (uint32_t)(sender >> 32)), letter_number);
+  for (uint32_t i = 0, at = 0; at < length; i++) {
+    char digits[8];
+    uint32_t value = mix(key, i), count = 0;
+    do digits[count++] = "0123456789abcdefghijklmnopqrstuvwxyz"[value % 36]; while ((value /= 36) > 0);
+    while (count > 0 && at < length) text[at++] = digits[--count];
+  }
+  text[length] = 0;
+}
+
+static void enter_in_ledger(const char *entry, const letter *l) {
+  char path[512], line[128];
+  snprintf(path, sizeof path, "%s/ledger", folder);
+  int length = snprintf(line, sizeof line, "\n%s %u/%.0f/%u;\n", entry, l->channel, l->from, l->number);
+  int ledger = open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
+  if (ledger < 0 || write(ledger, line, length) != length) abort();
+  close(ledger);
+}
+
+/* In the end the keeper closes them. */
+static bool may_end(int32_t result) {
+  return result == AP_ERR_WAIT || (result == AP_ERR_CLOSED && is_finish()) || is_refused(result);
+}
+
+/* As core/codec.ts has it: an array of the head, the text, and the arrays, each with what it is to be shown as. */
+static uint8_t *put_number(uint8_t *at, uint32_t number_) {
+  if (number_ < 128) return *at = number_, at + 1;
+  *at = 0x84;
+  memcpy(at + 1, &number_, 4);
+  return at + 5;
+}
+static uint8_t *put_text(uint8_t *at, const char *text, uint32_t length) {
+  *at = 0x86;
+  memcpy(at + 1, &length, 4);
+  memcpy(at + 5, text, length);
+  return at + 5 + length;
+}
+
+static void send_letter(void) {
+  static uint8_t image[1 << 14];
+  uint32_t index = below(CHANNELS), length = chance(0.5) ? below(60) : size_up_to(TEXT_MAX), timeout_ms = chance(0.7) ? 0 : 1 + below(99);
+  uint32_t counts[] = {0, 1, 1, 2, 3}, count = counts[below(5)];
+  bool lets_go = chance(0.5), slices = chance(0.3);
+  array *chosen[LETTER_ARRAYS_MAX];
+  for (uint32_t i = 0; i < count; i++) if (!(chosen[i] = choose())) count = i;
+  if (!has_channel(index)) return;
+  static letter l;
+  l.channel = index;
+  l.from = board_record[AT_ID];
+  l.number = ++letters;
+  l.length = length;
+  letter_text(l.text, index, l.from, l.number, length);
+  char head[1024];
+  int head_length = snprintf(head, sizeof head, "{\"channel\":%u,\"from\":%.0f,\"number\":%u,\"length\":%u,\"places\":[", index, l.from, l.number, length);
+  uint8_t arrays[256], *arrays_at = arrays;
+  ap_sent_array sent[LETTER_ARRAYS_MAX];
+  for (uint32_t i = 0; i < count; i++) {
+    array *a = chosen[i];
+    uint32_t element = dtypes[a->dtype].bytes, elements = a->length / element;
+    uint32_t first = slices ? below(elements + 1) : 0, last = slices ? first + below(elements - first + 1) : elements;
+    mark_shared(a->block);
+    head_length += snprintf(head + head_length, sizeof head - head_length, "%s[%u,%.0f,%u,%u,%u]", i == 0 ? "" : ",", a->block, a->generation,
+      a->offset + first * element, last - first, (last - first) * element);
+    sent[i] = (ap_sent_array){.block = a->block, .generation = (uint64_t)a->generation};
+    *arrays_at++ = 0x8f;
+    memcpy(arrays_at, &i, 4);
+    arrays_at += 4;
+    *arrays_at++ = 0xe4;
+    arrays_at = put_number(arrays_at, a->dtype);
+    arrays_at = put_number(arrays_at, a->offset + first * element);
+    arrays_at = put_number(arrays_at, last - first);
+    *arrays_at++ = 0x80; /* no shape */
+  }
+  head_length += snprintf(head + head_length, sizeof head - head_length, "]}");
+  uint8_t *at = image;
+  *at++ = 0xe3;
+  at = put_text(at, head, head_length);
+  at = put_text(at, l.text, length);
+  *at++ = 0xe0 + count;
+  memcpy(at, arrays, arrays_at - arrays);
+  at += arrays_at - arrays;
+  uint32_t text_bytes = at - image;
+  memcpy(image + (text_bytes + 7) / 8 * 8, sent, count * sizeof sent[0]);
+  int32_t result = CALL("send a letter", ap_channel_send(pool, channels[index], image, text_bytes, count, timeout_ms));
+  if (result < 0 && !may_end(result)) broken("send a letter: error %d, errno %.0f", result, record[AP_RECORD_ERRNO]);
+  if (result < 0) return;
+  enter_in_ledger("sent", &l);
+  board_record[AT_SENT]++;
+  if (lets_go && count > 0) {
+    verify(chosen[0]);
+    if (release(*chosen[0])) *chosen[0] = held[--held_count];
+  }
+}
+
+static const uint8_t *letter_end;
+
+static uint32_t get_length(const uint8_t **at) {
+  uint32_t length;
+  if (*at + 4 > letter_end) broken("a letter ends too early");
+  memcpy(&length, *at, 4);
+  *at += 4;
+  return length;
+}
+
+/* A string of ASCII. */
+static uint32_t get_text(const uint8_t **at, const char **text) {
+  uint8_t kind = *(*at)++;
+  uint32_t length = kind >= 0xa0 && kind < 0xc0 ? kind - 0xa0u : kind == 0x86 ? get_length(at) : UINT32_MAX;
+  if (length > (uint32_t)(letter_end - *at)) broken("there is no text in a letter, but %02x", kind);
+  *text = (const char *)*at;
+  *at += length;
+  return length;
+}
+
+/* What an array is to be shown as, which its place says, too. */
+static void skip_item(const uint8_t **at) {
+  uint8_t kind = *(*at)++;
+  if (kind >= 0xe0) for (uint32_t left = kind - 0xe0; left > 0; left--) skip_item(at);
+  else if (kind == 0x84) *at += 4;
+  else if (kind == 0x85) *at += 8;
+  else if (kind > 0x80) broken("what is %02x in a letter?", kind);
+  if (*at > letter_end) broken("a letter ends too early");
+}
+
+static void read_letter(letter *l, const uint8_t *bytes, uint32_t length, uint32_t through) {
+  const uint8_t *at = bytes;
+  const char *head_text, *text;
+  static char head[8192], expected[TEXT_MAX + 1];
+  letter_end = bytes + length;
+  if (length < 4 || *at++ != 0xe3) broken("a letter of %u bytes that begins with %02x", length, bytes[0]);
+  uint32_t head_length = get_text(&at, &head_text);
+  if (head_length >= sizeof head) broken("a letter has a head of %u bytes", head_length);
+  memcpy(head, head_text, head_length);
+  head[head_length] = 0;
+  l->channel = number_after(head, "\"channel\":");
+  l->from = number_after(head, "\"from\":");
+  l->number = number_after(head, "\"number\":");
+  l->length = number_after(head, "\"length\":");
+  if (l->channel != through || l->length > TEXT_MAX) broken("a letter of channel %u, with %u bytes, came through channel %u", l->channel, l->length, through);
+  letter_text(expected, l->channel, l->from, l->number, l->length);
+  if (get_text(&at, &text) != l->length || memcmp(text, expected, l->length) != 0)
+    broken("letter %u of %.0f in channel %u is not as it was sent", l->number, l->from, l->channel);
+  uint8_t kind = *at++;
+  if (kind < 0xe0) broken("there are no arrays in a letter, but %02x", kind);
+  l->count = kind - 0xe0;
+  const char *places = strstr(head, "\"places\":[");
+  if (!places) broken("no places in a letter");
+  places += strlen("\"places\":[");
+  for (uint32_t i = 0; i < l->count; i++) {
+    place *p = &l->places[i];
+    unsigned block, offset, elements, place_bytes;
+    int used = 0;
+    if (sscanf(places, "%*[,][%u,%lf,%u,%u,%u]%n", &block, &p->generation, &offset, &elements, &place_bytes, &used) != 5 &&
+        sscanf(places, "[%u,%lf,%u,%u,%u]%n", &block, &p->generation, &offset, &elements, &place_bytes, &used) != 5) broken("a place is missing in a letter: %s", places);
+    places += used;
+    p->block = block, p->offset = offset, p->elements = elements, p->bytes = place_bytes;
+    if (at >= letter_end || *at++ != 0x8f) broken("an array is missing in a letter");
+    p->index = get_length(&at);
+    skip_item(&at);
+  }
+  if (*places != ']' || at != letter_end) broken("a letter has more than it says");
+}
+
+/* Verifies what a letter has brought, and keeps it or lets go of it. */
+static void take_out(const letter *l, const ap_received_array *brought, uint32_t count, bool keeps) {
+  for (uint32_t i = 0; i < count; i++) {
+    const place *p = NULL;
+    for (uint32_t k = 0; k < l->count; k++) if (l->places[k].index == i) p = &l->places[k];
+    if (!p) broken("letter %u of %.0f has brought an array that it does not tell of", l->number, l->from);
+    const ap_received_array *b = &brought[i];
+    if (b->kind != AP_KIND_ARRAY || b->block != p->block || b->generation != p->generation || b->length_bytes < p->offset + (double)p->bytes)
+      broken("letter %u of %.0f has brought block %.0f, generation %.0f, %.0f bytes instead of block %u, generation %.0f, %u bytes from %u on",
+             l->number, l->from, b->block, b->generation, b->length_bytes, p->block, p->generation, p->bytes, p->offset);
+    array a = {
+      .block = p->block, .generation = p->generation, .bytes = (uint8_t *)(uintptr_t)(heap_address + b->offset),
+      .offset = p->offset, .length = p->bytes, .dtype = b->dtype, .shared = true,
+    };
+    board_record[AT_ATTACHED]++;
+    verify(&a);
+    mark_shared(a.block);
+    if (keeps && held_count < HELD_MAX) held[held_count++] = a;
+    else while (!release(a)) {}
+  }
+}
+
+static void expect_in_order(const letter *l) {
+  for (uint32_t i = 0; i < 1024; i++) {
+    uint32_t at = ((uint32_t)l->from * 2654435761u + i) % 1024;
+    if (senders[l->channel][at].from != 0 && senders[l->channel][at].from != l->from) continue;
+    if (l->number <= senders[l->channel][at].last) broken("letter %u of %.0f came after its letter %.0f", l->number, l->from, senders[l->channel][at].last);
+    senders[l->channel][at].from = l->from;
+    senders[l->channel][at].last = l->number;
+    return;
+  }
+}
+
+static void receive_letter(void) {
+  static uint8_t into[1 << 15] __attribute__((aligned(8)));
+  static letter l;
+  uint32_t index = below(CHANNELS), timeout_ms = chance(0.7) ? 0 : 1 + below(99);
+  bool acks = index >= CHANNELS_THAT_ACK, keeps = chance(0.5), gives_back = chance(0.25), has_little_room = chance(0.1);
+  if (!has_channel(index)) return;
+  int32_t result = CALL("receive a letter", ap_channel_receive(pool, channels[index], into, has_little_room ? 64 : sizeof into, acks ? AP_RECEIVE_ACK : AP_RECEIVE, timeout_ms));
+  if (result == AP_ERR_MORE && has_little_room) return;
+  if (result < 0 && !may_end(result)) broken("receive a letter: error %d, errno %.0f", result, record[AP_RECORD_ERRNO]);
+  if (result < 0) return;
+  uint32_t count = record[AP_RECORD_ARRAYS], entry = record[AP_RECORD_ENTRY];
+  double message = record[AP_RECORD_MESSAGE];
+  const ap_received_array *brought = (const void *)(into + (result + 7) / 8 * 8);
+  read_letter(&l, into, result, index);
+  enter_in_ledger("received", &l);
+  if (!acks) expect_in_order(&l);
+  else if (!gives_back) enter_in_ledger("acking", &l);
+  if (acks) {
+    do result = CALL("acknowledge a letter", ap_channel_acknowledge(pool, channels[index], entry, message, gives_back)); while (result == AP_ERR_BUSY);
+    expect_ok("acknowledge a letter", result);
+    if (!gives_back) enter_in_ledger("acked", &l);
+  }
+  take_out(&l, brought, count, keeps);
+}
+
+/* ------------------------------------------------------------------ waiting and notifying */
+
+static bool has_words(void) {
+  ap_name_value value;
+  if (words) return true;
+  int32_t result = CALL("get the words", ap_name_get(pool, "words", 5, &value));
+  if (result == AP_ERR_NOT_FOUND) return false;
+  expect_ok("get the words", result);
+  if (result < 0) return false;
+  words_block = value.block;
+  words = (volatile uint32_t *)(uintptr_t)record[AP_RECORD_ADDRESS];
+  return true;
+}
+
+static void notify_one(void) {
+  uint32_t at = below(WORDS), count = chance(0.5) ? AP_NOTIFY_ALL : 1 + below(3);
+  if (!has_words()) return;
+  __atomic_add_fetch(&words[at], 1, __ATOMIC_SEQ_CST);
+  expect_ok("notify", CALL("notify", ap_word_notify(pool, words_block, at * 4.0, count)));
+}
+
+/* Who notifies has counted up first. */
+static void wait_one(void) {
+  uint32_t at = below(WORDS), timeout_ms = below(60);
+  if (!has_words()) return;
+  uint32_t was = __atomic_load_n(&words[at], __ATOMIC_SEQ_CST);
+  int32_t result = CALL("wait", ap_word_wait(pool, words_block, at * 4.0, was, timeout_ms));
+  expect_ok("wait", result);
+  bool is_other = __atomic_load_n(&words[at], __ATOMIC_SEQ_CST) != was;
+  if ((result == AP_WAIT_OK || result == AP_WAIT_NOT_EQUAL) && !is_other) broken("a wait ended with %d, and %u is %u", result, was, was);
+  if (result == AP_WAIT_GOES_ON) broken("a wait of %u ms goes on", timeout_ms);
+}
+
 static int by_offset(const void *a, const void *b) {
   double x = ((const ap_block_info *)a)->offset, y = ((const ap_block_info *)b)->offset;
   return (x > y) - (x < y);
@@ -542,6 +851,8 @@ static void look(void) {
 static void leave(void) {
   for (uint32_t i = 0; i < held_count; i++) verify(&held[i]);
   held_count = stale_count = 0;
+  words = NULL;
+  memset(has, 0, sizeof has);
   call_from = now();
   ap_pool_close(pool, 0);
   counted("close", AP_OK, 0);
@@ -637,13 +948,15 @@ static void (*const actions[])(void) = {
   alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, alloc, receive, receive, receive, receive, receive, receive,
   send_one, send_one, send_one, send_one, release_one, release_one, release_one, release_one, release_one, retain_one,
   retain_one, claim_in_vain, attach_stale, attach_stale, set_name, set_name, get_name, get_name, delete_name, once, once, look,
-  burst, rest, rest, rest, rest,
+  burst, rest, rest, rest, rest, send_letter, send_letter, send_letter, send_letter, send_letter, send_letter, receive_letter, receive_letter,
+  receive_letter, receive_letter, receive_letter, receive_letter, receive_letter, notify_one, notify_one, wait_one,
 };
 
 static void act(void) {
-  /* Every fourth comes and goes all the time, another hardly does anything but allocate. */
-  bool is_restless = number % 4 == 3, is_greedy = number % 4 == 1;
+  /* Every fourth comes and goes all the time, another hardly does anything but allocate, another is always at its letters. */
+  bool is_restless = number % 4 == 3, is_greedy = number % 4 == 1, is_talkative = number % 4 == 2;
   double care = draw();
+  if (is_talkative && chance(0.8)) return chance(0.5) ? send_letter() : receive_letter();
   if (is_greedy) care = care < 0.7 ? 0.5 : care / 20;
   if (care < 0.004) expect_ok("trim", CALL("trim", ap_pool_trim(pool)));
   else if (care < 0.008) expect_ok("reap", CALL("reap", ap_pool_reap(pool)));
