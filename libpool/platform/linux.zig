@@ -271,15 +271,19 @@ pub noinline fn punch(fd: Fd, offset: u64, bytes: u64) bool {
     }
 }
 
-/// Reserves `private_bytes + segment_bytes` of addresses: zeroed memory of this process, then the segment.
+/// Reserves `private_bytes + segment_bytes` of addresses: zeroed memory of this process, then the segment, which begins where
+/// a huge page may: where /dev/shm is made of such pages, they are mapped whole only if addresses and offsets agree.
 pub noinline fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure: *Failure) Error![*]align(4096) u8 {
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
     const rw: linux.PROT = .{ .READ = true, .WRITE = true };
     const all = private_bytes + segment_bytes;
     // First the addresses only: private memory of that size would count against `ulimit -d` and strict overcommit.
-    const start = try call(linux.mmap(null, all, .{}, anonymous, -1, 0), failure);
-    const base: [*]align(4096) u8 = @ptrFromInt(start);
+    const start = try call(linux.mmap(null, all + huge_page_bytes, .{}, anonymous, -1, 0), failure);
+    const before = std.mem.alignForward(usize, start + private_bytes, huge_page_bytes) - (start + private_bytes);
+    const base: [*]align(4096) u8 = @ptrFromInt(start + before);
     errdefer unmap(base, all);
+    if (before > 0) _ = linux.munmap(@ptrFromInt(start), before);
+    _ = linux.munmap(@ptrFromInt(start + before + all), huge_page_bytes - before);
     if (private_bytes > 0) _ = try call(linux.mprotect(base, private_bytes, rw), failure);
     const segment = base + private_bytes;
     const shared: linux.MAP = .{ .TYPE = .SHARED, .FIXED = true, .NORESERVE = true };
@@ -289,6 +293,9 @@ pub noinline fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure:
     _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTFORK);
     return base;
 }
+
+/// Of x86-64, and of arm64 where a page has 4 KiB.
+const huge_page_bytes = 2 << 20;
 
 /// Zeroed memory of this process, of which the first bytes can be written: what is only read takes nothing, and counts against
 /// no limit but that of addresses.

@@ -49,6 +49,16 @@ test "a pool of 256 GiB takes no memory until it is used" {
     try s.expect((try pool.stats()).backed_bytes <= 1 << 20);
 }
 
+test "a member sees the segment where huge pages can be mapped whole" {
+    if (@import("builtin").os.tag != .linux) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(true);
+    const second = try s.join(pool);
+    defer _ = second.close(false);
+    for ([_]*Pool{ pool, second }) |member|
+        try s.expectEqual(0, @intFromPtr(member.view.header) % (2 << 20));
+}
+
 test "racing creators and openers all get the same pool, and never a half-made one" {
     const Shared = struct { ready: u32, name: [32]u8, name_bytes: usize, nonces: [16]u64 };
     const shared = try s.sharedPage(Shared);
