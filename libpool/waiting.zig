@@ -547,7 +547,6 @@ pub fn dropAll(view: *const View, slots: Holders) Corrupt!void {
 pub fn rebuild(view: *const View) Corrupt!void {
     const waiting = view.waiting;
     for (&waiting.buckets) |*bucket| {
-        bucket.waiters.update(0);
         bucket.first.update(.none);
         bucket.last.update(.none);
     }
@@ -557,28 +556,35 @@ pub fn rebuild(view: *const View) Corrupt!void {
     }
     for (&waiting.ready) |*ready| ready.update(0);
     waiting.unused_waiters.update(.none);
+    // Who notifies looks at the counts without the lock: none may be too low for a moment. What the dead left is not.
+    var counts: [layout.buckets_max]u32 = @splat(0);
     var all: All = .{ .view = view };
-    while (all.next()) |index| try relist(view, index, try view.waiter(index));
+    while (all.next()) |index| {
+        const waiter = try view.waiter(index);
+        if (try relist(view, index, waiter)) counts[bucketOf(view, waiter) - &waiting.buckets[0]] += 1;
+    }
+    for (&waiting.buckets, counts) |*bucket, count| bucket.waiters.update(count);
 }
 
-fn relist(view: *const View, index: WaiterIndex, waiter: *Waiter) Corrupt!void {
+/// Whether it is to be counted.
+fn relist(view: *const View, index: WaiterIndex, waiter: *Waiter) Corrupt!bool {
     const word = waiter.word.get();
     const is_own = index.entry() == null;
     const slot = ownerOf(index, word);
-    const bucket = bucketOf(view, waiter);
-    if (word.state == .notified and is_own) return; // its owner sees it by itself
+    if (word.state == .notified and is_own) return false; // its owner sees it by itself
     if (view.members[slot].word.get().state != .vacant) switch (word.state) {
         .waiting => {
-            try link(view, index, waiter, bucket);
-            return countOne(bucket);
+            try link(view, index, waiter, bucketOf(view, waiter));
+            return true;
         },
         .notified => {
             try makeReady(view, index, waiter, slot);
-            return countOne(bucket);
+            return true;
         },
         else => {},
     };
     if (!is_own or word.state != .vacant) vacate(view, index, waiter);
+    return false;
 }
 
 /// What is broken, or null.
