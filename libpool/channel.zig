@@ -272,11 +272,16 @@ noinline fn receiveSlowly(pool: *Pool, queue: *const Queue, into: []u8, ack: boo
     }
 }
 
+/// Whether it is worth taking the receivers' lock, also from one who died in it: a guess.
+pub fn mayBeThere(queue: *const Queue) bool {
+    return queue.isThere(queue.header.head.get()) or queue.header.unacknowledged.get() != 0;
+}
+
 fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received {
     const header = queue.header;
     // Before the look at the ring: what is sent before it was closed is there.
     const closed = header.closed.acquire() != 0;
-    const received = if (!queue.isThere(header.head.get()) and header.unacknowledged.get() == 0) null else taken: {
+    const received = if (!mayBeThere(queue)) null else taken: {
         const locked = try lockReceivers(pool, queue);
         defer locked.release();
         break :taken try takeAny(pool, queue, into, ack);
@@ -363,8 +368,9 @@ fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, head: u64
     const header = queue.header;
     switch (from) {
         .ring => {
-            header.head.commit(head +% 1);
+            // Before: who finds the ring empty, and no such message, does not take the lock, and so does not take it over either.
             if (entry != null) header.unacknowledged.set(header.unacknowledged.get() +% 1);
+            header.head.commit(head +% 1);
         },
         .entry => |at| {
             at.owner.commit(if (entry != null) mine(pool) else .{});
@@ -431,7 +437,7 @@ fn indexOf(queue: *const Queue, entry: *Entry) u32 {
 }
 
 /// An entry for the message that is taken next; null when all of them wait for an acknowledgement.
-fn freeEntry(queue: *const Queue, head: u64) ?*Entry {
+pub fn freeEntry(queue: *const Queue, head: u64) ?*Entry {
     const slots = queue.shape.slots;
     if (queue.header.unacknowledged.get() >= slots) return null;
     for (0..slots) |i| {
@@ -442,7 +448,7 @@ fn freeEntry(queue: *const Queue, head: u64) ?*Entry {
 }
 
 /// It counts as soon as head is beyond the message.
-fn writeEntry(pool: *Pool, queue: *const Queue, entry: *Entry, message: *Message, word: Message.Word, head: u64) void {
+pub fn writeEntry(pool: *Pool, queue: *const Queue, entry: *Entry, message: *Message, word: Message.Word, head: u64) void {
     const copy = entry.message();
     const bytes = queue.inlineBytes();
     @memcpy(copy.content()[0..bytes], message.content()[0..bytes]);
@@ -464,15 +470,11 @@ fn oldestReturned(queue: *const Queue, head: u64) ?*Entry {
     return oldest;
 }
 
-const probe_every_ms = 10;
-
 /// What the dead had taken is the next one's. To ask whether somebody lives costs system calls: not each time.
 fn returnFromDead(pool: *Pool, queue: *const Queue, head: u64) void {
     const header = queue.header;
     if (header.unacknowledged.get() == header.returned.get()) return;
-    const now_ms = system.monotonicMs();
-    if (now_ms -% pool.probed_ms < probe_every_ms) return;
-    pool.probed_ms = now_ms;
+    if (!pool.probed.isTime(@intFromPtr(header), system.monotonicMs())) return;
     for (0..queue.shape.slots) |i| {
         const entry = queue.entry(@intCast(i));
         const owner = entry.owner.get();
@@ -480,6 +482,21 @@ fn returnFromDead(pool: *Pool, queue: *const Queue, head: u64) void {
         giveBackEntry(queue, entry);
     }
 }
+
+/// When a member has last looked after the owners in a channel: in that channel, or one who looks into several of them in turn
+/// would never look after those of the second.
+pub const Probed = struct {
+    const every_ms = 10;
+
+    last: [8]struct { channel: usize = 0, ms: u64 = 0 } = @splat(.{}),
+
+    fn isTime(probed: *Probed, at: usize, now_ms: u64) bool {
+        const last = &probed.last[at / layout.granule_bytes % probed.last.len];
+        if (last.channel == at and now_ms -% last.ms < every_ms) return false;
+        last.* = .{ .channel = at, .ms = now_ms };
+        return true;
+    }
+};
 
 fn isDead(pool: *Pool, owner: Owner) bool {
     const word = pool.view.members[owner.slot].word.acquire();
@@ -538,7 +555,7 @@ inline fn looksReady(queue: *const Queue, side: Side) bool {
     if (header.closed.look() != 0) return true;
     return switch (side) {
         .receivers => queue.isThere(header.head.look()) or header.returned.look() != 0,
-        .senders => header.tail.look() -% header.head.look() < queue.shape.capacity,
+        .senders => hasRoom(header.tail.look() -% header.head.look(), 1, queue.shape.capacity),
     };
 }
 
@@ -619,7 +636,7 @@ fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
     const most = if (pool.waits % try_every == 0) spins_max else pool.channel_spins;
     const room: u64 = if (side == .senders) @max(1, queue.shape.capacity / 4) else 1;
     for (0..most) |i| {
-        if (if (room == 1) looksReady(queue, side) else hasRoom(queue, room)) {
+        if (if (room == 1) looksReady(queue, side) else looksRoomy(queue, room)) {
             pool.channel_spins = spins_max;
             return true;
         }
@@ -634,9 +651,15 @@ fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
     return looksReady(queue, side);
 }
 
-fn hasRoom(queue: *const Queue, room: u64) bool {
+fn looksRoomy(queue: *const Queue, room: u64) bool {
     const header = queue.header;
-    return header.closed.get() != 0 or header.tail.get() -% header.head.get() +| room <= queue.shape.capacity;
+    return header.closed.get() != 0 or hasRoom(header.tail.get() -% header.head.get(), room, queue.shape.capacity);
+}
+
+/// `depth`: of the tail above head. A sender that died has not counted its last message; when that was received, head is beyond
+/// the tail, until somebody takes the lock over: so there is something to do.
+inline fn hasRoom(depth: u64, room: u64, capacity: u64) bool {
+    return @as(i64, @bitCast(depth)) <= @as(i64, @intCast(capacity - room));
 }
 
 /// No longer asleep. Others may be, and the bell was rung for us.

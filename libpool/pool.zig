@@ -14,6 +14,7 @@ const std = @import("std");
 const layout = @import("layout.zig");
 const blocks = @import("blocks.zig");
 const cache = @import("cache.zig");
+const channel = @import("channel.zig");
 const free_lists = @import("free_lists.zig");
 const lock = @import("lock.zig");
 const members = @import("members.zig");
@@ -79,7 +80,7 @@ pub const Pool = struct {
     /// unacknowledged messages were looked after.
     channel_spins: u32,
     waits: u32,
-    probed_ms: u64,
+    probed: channel.Probed,
     /// Those used last, by their block's number.
     channels: [4]queue_file.Known,
     /// See endChannels().
@@ -208,7 +209,7 @@ pub const Pool = struct {
             .awaited = null,
             .channel_spins = 500,
             .waits = 0,
-            .probed_ms = 0,
+            .probed = .{},
             .channels = @splat(.{}),
             .ends_channels = false,
             .more_channels = false,

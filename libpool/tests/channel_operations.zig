@@ -61,15 +61,19 @@ pub fn attachedIn(received: channel.Received) []const channel.Attached {
 /// Makes the dead one's locks over, so that what is seen is what the next one sees.
 pub fn settle(pool: *Pool, plan: *const Plan) !void {
     if (plan.channel_generation == 0) return;
+    const queue = try channel.queueOf(pool, plan.channel);
+    const seen = channel.mayBeThere(queue);
     _ = try channel.stats(pool, plan.channel);
     try s.expectError(error.NotHeld, channel.acknowledge(pool, plan.channel, 0, 1 << 40, false));
+    // Nobody passes by what the dead one had in hand.
+    try s.expect(seen or !channel.mayBeThere(queue));
 }
 
 /// Receives all that is left, in order, and lets go of the channel.
 pub fn drain(pool: *Pool, plan: *Plan) !void {
     if (plan.channel_generation == 0) return;
     const block = plan.channel;
-    pool.probed_ms = 0;
+    pool.probed = .{};
     var last: u8 = 0;
     while (try receive(pool, block, false)) |letter| {
         try s.expect(letter > last);

@@ -256,6 +256,56 @@ test "what the dead had received and not acknowledged is the next receiver's" {
     try s.expectSound(pool);
 }
 
+test "what the dead had received comes back to one who looks into other channels, too" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const blocks = [_]u32{ try channel.create(pool, 4, 1000), try channel.create(pool, 4, 1000) };
+    const shared = try Shared.of(pool, &blocks);
+    for (blocks) |block| try sendText(pool, block, "job");
+    // In the first there is one that a living member has: so whoever looks there looks after the owners.
+    const kept = try channel.receive(pool, blocks[0], &buffer, true, 0);
+    _ = try (try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            _ = try channel.receive(try at.join(), at.blocks[1], &buffer, true, 100);
+            s.die();
+        }
+    }.body, shared)).wait();
+    for (0..20) |_| {
+        try s.expectError(error.Wait, channel.receive(pool, blocks[0], &buffer, true, 0));
+        const back = channel.receive(pool, blocks[1], &buffer, true, 0) catch {
+            s.system.sleep(11);
+            continue;
+        };
+        try channel.acknowledge(pool, blocks[1], back.entry, back.position, false);
+        return channel.acknowledge(pool, blocks[0], kept.entry, kept.position, false);
+    }
+    return error.TestUnexpectedResult;
+}
+
+test "a sender that died before it had counted its message keeps no large one from being sent" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    _ = try (try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const member = try at.join();
+            try sendText(member, at.blocks[0], "last");
+            // As if it had died right after the store by which the message is there.
+            const header = (try channel.queueOf(member, at.blocks[0])).header;
+            header.tail.set(0);
+            header.send_lock.set(member.self.lock_word);
+            s.die();
+        }
+    }.body, shared)).wait();
+    try std.testing.expectEqualStrings("last", try receiveText(pool, block));
+    const large = "x" ** 1000;
+    try sendText(pool, block, large);
+    try std.testing.expectEqualStrings(large, try receiveText(pool, block));
+    _ = try pool.reap();
+    try s.expectSound(pool);
+}
+
 test "many messages between two processes, each once and in order" {
     const pool = try s.create(4 << 20);
     defer s.end(pool);
