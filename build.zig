@@ -5,6 +5,7 @@
 //! zig build test-tsan                      members as threads, under ThreadSanitizer
 //! zig build test-arm64 -fqemu              the native tests for arm64, under qemu-aarch64 (-Dbrief: in a minute)
 //! zig build chaos-member                   zig-out/bin/chaos-member, the native member of tests/chaos
+//! zig build stress -- --seconds N --seed S members that do everything at once, and die
 //! zig build fuzz -- --seconds N --seed S   hostile segments, guided by coverage
 
 const std = @import("std");
@@ -71,6 +72,22 @@ pub fn build(b: *std.Build) void {
     const brief = b.option(bool, "brief", "fewer steps in the long random runs: for emulators") orelse false;
     for (kinds) |kind| kind.add(b, header, test_optimize, only, brief);
     addFuzzer(b, options);
+    addStress(b, test_optimize);
+}
+
+fn addStress(b: *std.Build, optimize: std.builtin.OptimizeMode) void {
+    const stress = b.addExecutable(.{
+        .name = "stress",
+        .root_module = b.createModule(.{ .root_source_file = b.path("libpool/stress.zig"), .target = b.graph.host, .optimize = optimize }),
+    });
+    const options = b.addOptions();
+    options.addOption(bool, "crash_points", true);
+    options.addOption(bool, "brief", false);
+    stress.root_module.addOptions("options", options);
+    const run = b.addRunArtifact(stress);
+    run.has_side_effects = true;
+    run.addArgs(b.args orelse &.{});
+    b.step("stress", "members that do everything at once, and die: -- --seconds N --seed S").dependOn(&run.step);
 }
 
 /// Built as the library is shipped, with the compiler's coverage counters.
@@ -132,7 +149,7 @@ const Tests = struct {
                 .sanitize_thread = kind.tsan,
                 .link_libc = if (kind.tsan) true else null, // its runtime needs one
             }),
-            .filters = if (only.len > 0) only else if (kind.filter.len > 0) kind.filter else if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points" } else &.{},
+            .filters = if (only.len > 0) only else if (kind.filter.len > 0) kind.filter else if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points", "tests.between", "tests.stress" } else &.{},
         });
         const options = b.addOptions();
         options.addOption(bool, "crash_points", kind.crash_points);

@@ -12,10 +12,24 @@ var stops = false;
 /// Called at every step, before a death: by it the tests see that no store goes without one.
 pub var observer: ?*const fn () void = null;
 
+/// Called before every load from shared memory: by it the tests let others come in between.
+pub var reader: ?*const fn () void = null;
+
+/// Before a load from shared memory.
+pub inline fn load() void {
+    if (!enabled) return;
+    if (reader) |read| read();
+}
+
 /// After a store to shared memory, or a system call that others can see the effect of.
 pub inline fn step() void {
     if (!enabled) return;
     count();
+}
+
+/// Dies here and now, if it is to.
+pub fn dieNow() noreturn {
+    die();
 }
 
 fn count() void {

@@ -129,10 +129,12 @@ pub fn Cell(comptime T: type) type {
         /// One read; use the local from then on, the memory may change. In no order: under the lock there is nothing to
         /// order, and outside what it gives is a guess, or is compared again.
         pub inline fn get(cell: *const Self) T {
+            crash.load();
             return fromRaw(@atomicLoad(Raw, &cell.raw, .monotonic));
         }
         /// Pairs with `commit`: what was stored before that is visible after this.
         pub inline fn acquire(cell: *const Self) T {
+            crash.load();
             return fromRaw(@atomicLoad(Raw, &cell.raw, .acquire));
         }
         /// Derived data, or data that nothing published refers to yet: may be seen in any order.
@@ -177,6 +179,7 @@ pub fn Cell(comptime T: type) type {
             return done;
         }
         pub inline fn look(cell: *const Self) T {
+            crash.load();
             return fromRaw(@atomicLoad(Raw, &cell.raw, .seq_cst));
         }
         /// Bits of several writers. In no order.

@@ -19,6 +19,8 @@ test {
     _ = @import("tests/crash_points.zig");
     _ = @import("tests/stop_points.zig");
     _ = @import("tests/channel_stop_points.zig");
+    _ = @import("tests/between.zig");
+    _ = @import("tests/stress.zig");
     _ = @import("tests/living.zig");
     _ = @import("tests/leftovers.zig");
     _ = @import("tests/waiting.zig");
