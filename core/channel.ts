@@ -158,6 +158,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   // For the next message, as long as nothing went along.
   #parcel: Parcel | undefined = undefined;
   #unloading: Unloading | undefined = undefined;
+  /** Each gives a message back that was received here and not acknowledged. */
+  readonly #deliveries = new Set<() => void>();
 
   static {
     make = (hold, capacity, maxMessageBytes) => new Channel(MAKING, hold, capacity, maxMessageBytes);
@@ -470,8 +472,12 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     this.#call((library, pool) => library.ap_channel_close(pool, this.#hold.block));
   }
 
-  /** Lets go of it in this realm; for the others it goes on. When nobody has it any more, what is in it is let go of. */
+  /**
+   * Lets go of it in this realm; for the others it goes on, and what was received here and not acknowledged is theirs. When
+   * nobody has it any more, what is in it is let go of.
+   */
   release(): void {
+    for (const giveBack of this.#deliveries) giveBack();
     this.#hold.release();
   }
 
@@ -529,6 +535,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #sendEncoded(image: Uint8Array, bytes: number, arrays: number, timeoutMs: number): number {
+    // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
+    this.#live();
     const { library } = this.#member;
     const { block } = this.#hold;
     const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
@@ -616,6 +624,12 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   #delivery(message: Unpacked<T>, entry: number, number: number, release: () => void): Delivery<T> {
     let done = false;
+    const giveBack = () => {
+      if (done || this.#hold.released) return;
+      done = this.#acknowledge(entry, number, 1) !== AP_ERR_BUSY;
+      if (done) this.#deliveries.delete(giveBack);
+    };
+    this.#deliveries.add(giveBack);
     return {
       message,
       ack: () => {
@@ -625,11 +639,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         // Where the pool was busy it can be tried again, or given back.
         if (result < 0) throw this.#failed(result);
         done = true;
+        this.#deliveries.delete(giveBack);
       },
       [Symbol.dispose]: () => {
         release();
-        if (done || this.#hold.released) return;
-        done = this.#acknowledge(entry, number, 1) !== AP_ERR_BUSY;
+        giveBack();
       },
     };
   }

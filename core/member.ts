@@ -152,6 +152,8 @@ export class Member {
   #pinned: Hold[] = [];
   #owed: Hold[] = [];
   #lent: Hold[] = [];
+  // Blocks that were held and not shown.
+  #unshown: number[] = [];
   // Names whose making ended when the lock could not be had.
   #unmade: string[] = [];
   // With ARRAYPOOL_TRACE=1.
@@ -204,7 +206,7 @@ export class Member {
       this.#assertFits(dtype, offset + byteLength);
       assertShowable(byteLength);
     } catch (error) {
-      this.#library.ap_block_release(pool, block, 0);
+      this.#dropUnshown(block);
       throw error;
     }
     const hold = this.#show(block, offset, byteLength);
@@ -246,6 +248,14 @@ export class Member {
       this.#lent.push(hold);
       this.#tendSoon();
     } else this.#forgetClaims(hold.block, result);
+  }
+
+  /** Lets go of what is held and was not shown. */
+  #dropUnshown(block: number): void {
+    if (this.#pool === undefined || this.closed) return; // leaving lets go of all
+    if (this.#library.ap_block_release(this.#pool, block, 0) !== AP_ERR_BUSY) return;
+    this.#unshown.push(block);
+    this.#tendSoon();
   }
 
   /** Detaches the buffer of `hold` later: a native call has pinned it. */
@@ -322,7 +332,7 @@ export class Member {
       if (part === "channel") this.#enterChannel(block);
       else assertShowable(part.byteLength);
     } catch (error) {
-      this.#library.ap_block_release(pool, block, 0);
+      this.#dropUnshown(block);
       throw error;
     }
     if (part === "channel") return this.#showAt(block, generation, 0, 0, 0);
@@ -387,7 +397,7 @@ export class Member {
 
   /** Lets go of what a message has brought and nobody has shown. */
   dropReceived(block: number): void {
-    this.#library.ap_block_release(this.#pool!, block, 0);
+    this.#dropUnshown(block);
   }
 
   // ------------------------------------------------------------------ claims
@@ -492,7 +502,7 @@ export class Member {
         `pool "${this.name}" was closed here: open it again with Pool.open(${JSON.stringify(this.name)})`,
       );
     }
-    if (this.#pinned.length + this.#owed.length + this.#unmade.length > 0) this.#retry();
+    if (this.#pinned.length + this.#owed.length + this.#unshown.length + this.#unmade.length > 0) this.#retry();
     if (giveUpKept()) this.settle();
     return this.#pool!;
   }
@@ -523,7 +533,8 @@ export class Member {
     this.settle();
     const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
     if (idle && this.#isAlone()) return this.close();
-    const waiting = this.#pinned.length + this.#owed.length + this.#lent.length + this.#unmade.length;
+    const waiting = this.#pinned.length + this.#owed.length + this.#unshown.length + this.#lent.length +
+      this.#unmade.length;
     if (idle || waiting > 0) this.#tendLater();
   }
 
@@ -534,6 +545,9 @@ export class Member {
     this.#owed = [];
     for (const hold of pinned) hold.end();
     for (const hold of owed) this.letGo(hold);
+    const unshown = this.#unshown;
+    this.#unshown = [];
+    for (const block of unshown) this.#dropUnshown(block);
     const unmade = this.#unmade;
     this.#unmade = [];
     for (const name of unmade) this.giveUpMaking(name);

@@ -199,6 +199,19 @@ test("what is no data cannot be sent, and says so", () =>
       },
     });
     assert.deepEqual(plain(channel.receive()), { inner: "inner" });
+    // And may release it, and make another one, which gets the same block.
+    const first = pool.channel<unknown>({ capacity: 4 });
+    let second: Channel | undefined;
+    const message = {
+      get gone() {
+        first.release();
+        second = pool.channel({ capacity: 4 });
+        return 1;
+      },
+    };
+    throwsPoolError(() => first.send(message), "ERR_RELEASED");
+    assert.equal(second!.tryReceive(), undefined);
+    second!.release();
     channel.release();
     assertLeavesNothing(pool);
   }));
@@ -485,6 +498,15 @@ test("a message with ack stays until it is acknowledged, and comes back if it is
         assert.equal(message.id, 2);
       }
       assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [0, 0]);
+      // Also if the channel is released before.
+      jobs.send({ id: 3, array: pool.alloc(Float64Array, 10) }, { move: true });
+      const again = attach(jobs.toJSON()) as typeof jobs;
+      const delivery = again.receive({ ack: true });
+      again.release();
+      assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [1, 0]);
+      delivery[Symbol.dispose]();
+      using last = jobs.receive();
+      assert.equal(last.id, 3);
     }
     assertLeavesNothing(pool);
   }));
