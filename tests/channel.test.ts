@@ -19,12 +19,7 @@ import {
   withPool,
 } from "./support/harness.ts";
 import type { Order, Start } from "./support/channel_child.ts";
-
-interface WebWorker {
-  postMessage(message: unknown): void;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+import { startWorker } from "./support/web_worker.ts";
 
 const CHILD = "./channel_child.ts";
 
@@ -814,7 +809,7 @@ test("Workers send and receive, and may be terminated", () =>
       using answers = pool.channel<unknown>();
       using channel = pool.channel<number>({ capacity: 8 });
       const start: Start = { orders, answers };
-      const worker = new Worker(new URL("./support/channel_child.ts", import.meta.url), { type: "module" });
+      const worker = startWorker("./channel_child.ts");
       worker.postMessage(pack(start));
       orders.send({ do: "send", channel, from: 0, count: 1000 });
       for (let i = 0; i < 1000; i++) {

@@ -18,17 +18,11 @@ import {
   withPool,
 } from "./support/harness.ts";
 import type { NamerOrder } from "./support/namer.ts";
+import { startWorker } from "./support/web_worker.ts";
 
 function namer(other: Runtime, order: NamerOrder): Child {
   return start(other, "./namer.ts", { args: [JSON.stringify(order)] });
 }
-
-interface WebWorker {
-  postMessage(message: unknown): void;
-  addEventListener(type: "message", listener: () => void): void;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
 
 interface Answer {
   making?: true;
@@ -187,9 +181,9 @@ for (const async of [false, true]) {
 
 test("a Worker that is terminated while it makes something is replaced", () =>
   withPool(async (pool) => {
-    const worker = new Worker(new URL("./support/making_worker.ts", import.meta.url), { type: "module" });
+    const worker = startWorker("./making_worker.ts");
     try {
-      const making = new Promise<void>((resolve) => worker.addEventListener("message", resolve));
+      const making = new Promise<void>((resolve) => worker.addEventListener("message", () => resolve()));
       worker.postMessage({ pool: pool.name, name: "it" });
       await making;
       const waiting = pool.onceAsync("it", () => later(filled(pool, 6)));

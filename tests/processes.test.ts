@@ -13,21 +13,12 @@ import {
   start,
   test,
   until,
+  withChild,
   withName,
   withPool,
 } from "./support/harness.ts";
 
 const CHILD = "./child.ts";
-
-/** Runs `use` with a child that is gone afterwards, whatever happens. */
-async function withChild(child: Child, use: (child: Child) => unknown): Promise<void> {
-  try {
-    await use(child);
-    await child.end();
-  } finally {
-    await child.kill();
-  }
-}
 
 for (const other of runtimes) {
   test(`arrays go to ${other} by argument, environment, standard input and IPC, and come back`, () =>

@@ -10,6 +10,8 @@ const byZig = counted(/; (\d+)\/\d+ tests passed/g, /\((\d+) failed\)/g);
 const byBun = counted(/^\s*(\d+) pass$/gm, /^\s*(\d+) fail$/gm);
 /** As those end that are written here. */
 const byLastLine = counted(/^(\d+) passed, \d+ failed$/gm, /^\d+ passed, (\d+) failed$/gm);
+/** So that none of the many processes in Node need strip and compile all files anew, which takes most of their time. */
+const cached = { NODE_COMPILE_CACHE: resolve("node_modules/.cache/node") };
 
 export const suites = {
   lint: { command: ["node", "tests/lint.mjs"], count: byLastLine },
@@ -17,6 +19,7 @@ export const suites = {
   crash: { command: ["zig", "build", "test-crash", "-Dbrief", "--summary", "all"], count: byZig },
   deno: {
     command: ["deno", "test", "-A", "--no-check", "tests", "examples"],
+    env: cached,
     count: counted(/(\d+) passed(?: \(|\s*\|)/g, /\| (\d+) failed/g),
   },
   // One file after the other: some of them look at all that is in /dev/shm.
@@ -29,11 +32,10 @@ export const suites = {
       "--test-concurrency=1",
       "tests/*.test.ts",
     ],
-    // So that each of the many processes need not compile all files anew.
-    env: { NODE_COMPILE_CACHE: resolve("node_modules/.cache/node") },
+    env: cached,
     count: counted(/^ℹ pass (\d+)$/gm, /^ℹ (?:fail|cancelled) (\d+)$/gm),
   },
-  bun: { command: ["bun", "test", "./tests", "./examples"], count: byBun },
+  bun: { command: ["bun", "test", "./tests", "./examples"], env: cached, count: byBun },
   // The folders that are published, installed and used.
   package: {
     prepare: ["npm", "run", "--silent", "build"],

@@ -23,22 +23,14 @@ import {
   throwsPoolError,
   until,
   untilCollected,
+  withChild,
   withFolder,
   withName,
   withPool,
 } from "./support/harness.ts";
-
-interface WebWorker {
-  postMessage(message: unknown, transfer?: ArrayBuffer[]): void;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  onerror: ((event: { preventDefault(): void }) => void) | null;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+import { startWorker, type WebWorker } from "./support/web_worker.ts";
 
 const MIB = 2 ** 20;
-
-const startWorker = () => new Worker(new URL("./support/worker.ts", import.meta.url), { type: "module" });
 
 /** Sends a message to a Worker, and waits for `count` answers. */
 async function ask<T extends unknown[]>(worker: WebWorker, message: unknown, count = 1): Promise<T> {
@@ -50,16 +42,6 @@ async function ask<T extends unknown[]>(worker: WebWorker, message: unknown, cou
   return answers as T;
 }
 
-/** Runs `use` with a child that is gone afterwards, whatever happens. */
-async function withChild(child: Child, use: (child: Child) => unknown): Promise<void> {
-  try {
-    await use(child);
-    await child.end();
-  } finally {
-    await child.kill();
-  }
-}
-
 const isFilledWith = (bytes: Uint8Array, value: number) => bytes.every((byte) => byte === value);
 
 // ---------------------------------------------------------------- what a terminated Worker leaves behind
@@ -67,7 +49,7 @@ const isFilledWith = (bytes: Uint8Array, value: number) => bytes.every((byte) =>
 test("a buffer that a Worker has transferred shows its own bytes though the Worker was terminated, and another process takes all memory", () =>
   withPool((pool) =>
     withChild(start("bun", "./child.ts"), async (child) => {
-      const worker = startWorker();
+      const worker = startWorker("./worker.ts");
       const lent = await ask<ArrayBuffer[]>(worker, { do: "lend", name: pool.name, value: 7 }, 2);
       worker.terminate();
       await until(() => pool.members().length === 1, "the Worker is gone");
@@ -86,7 +68,7 @@ test("a file write that a Worker has begun writes its own bytes though the Worke
   withPool((pool) =>
     withChild(start("bun", "./child.ts"), (child) =>
       withPipe(async (pipe) => {
-        const worker = startWorker();
+        const worker = startWorker("./worker.ts");
         await ask(worker, { do: "write", name: pool.name, value: 7, path: pipe.path });
         await until(() => pipe.read(4096), "the write has begun");
         worker.terminate();
@@ -270,7 +252,7 @@ test("empty arrays and slices do not keep a pool, nor a terminated Worker's memo
   const [empty, array] = [pool.alloc(Uint8Array, 0), pool.alloc(Uint8Array, 10)];
   const slices = [empty.retain(), array.subarray(3, 3).retain(), attach(array.subarray(5, 5).share())];
   assert.deepEqual(slices.map(({ length }) => length), [0, 0, 0]);
-  const worker = startWorker();
+  const worker = startWorker("./worker.ts");
   try {
     await ask(worker, pack({ do: "hold", array: empty }));
     await ask(worker, pack({ do: "hold", array: array.subarray(1, 1) }));
@@ -339,7 +321,7 @@ test("close() waits for a native call in flight, which writes what it was given"
 
 test("close() in one thread does not concern another: each is a member of its own", () =>
   withPool(async (pool) => {
-    const worker = startWorker();
+    const worker = startWorker("./worker.ts");
     try {
       using array = pool.alloc(Uint8Array, 1000);
       await ask(worker, pack({ do: "hold", array }));

@@ -4,7 +4,6 @@ import { statSync } from "node:fs";
 import { pack, Pool, type SharedArray, type WaitAsyncOptions } from "arraypool";
 import {
   assert,
-  type Child,
   peers,
   rejectsPoolError,
   runtime,
@@ -13,32 +12,18 @@ import {
   test,
   throwsPoolError,
   until,
+  withChild,
   withPool,
 } from "./support/harness.ts";
+import { startWorker } from "./support/web_worker.ts";
 
 const WAITER = "./waiter.ts";
-
-interface WebWorker {
-  postMessage(message: unknown): void;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
 
 type Words = SharedArray<Int32Array>;
 
 /** An order for a waiter. `words[index + 1]` is what it tells besides the result. */
 function order(what: string, words: Words, index = 0, expected = 0, more: object = {}) {
   return pack({ do: what, words, index, expected, ...more });
-}
-
-async function withWaiter(child: Child, use: (child: Child) => unknown): Promise<void> {
-  try {
-    await use(child);
-    await child.end();
-  } finally {
-    await child.kill();
-  }
 }
 
 /** Somebody who blocks cannot say when: notifies until `count` have woken. */
@@ -50,7 +35,7 @@ async function untilWoken(pool: Pool, words: Words, index: number, count: number
 
 /** A Worker that waits. */
 class Waiting {
-  readonly #worker = new Worker(new URL("./support/waiter.ts", import.meta.url), { type: "module" });
+  readonly #worker = startWorker("./waiter.ts");
   readonly #answers: unknown[] = [];
 
   constructor(message: unknown) {
@@ -309,7 +294,7 @@ test("more waits than a pool has room for are an error, and those before go on",
 test(`somebody in ${runtime} who waits is woken, blocked or not, and sees what was written before`, () =>
   withPool(async (pool) => {
     using words = pool.alloc(Int32Array, 2);
-    await withWaiter(start(runtime, WAITER), async (child) => {
+    await withChild(start(runtime, WAITER), async (child) => {
       child.write(order("wait", words));
       assert.equal(await child.next(), "waiting");
       words[1] = 41;
@@ -333,7 +318,7 @@ test(`somebody in ${runtime} who waits is woken, blocked or not, and sees what w
 test(`${runtime} wakes this process, blocked or not`, () =>
   withPool(async (pool) => {
     using words = pool.alloc(Int32Array, 2);
-    await withWaiter(start(runtime, WAITER), async (child) => {
+    await withChild(start(runtime, WAITER), async (child) => {
       child.write(order("answer", words, 0, 0, { rounds: 3 }));
       assert.equal(await child.next(), "answering");
       Atomics.store(words, 0, 1);
@@ -399,7 +384,7 @@ for (const other of peers) {
     withPool(async (pool) => {
       using words = pool.alloc(Int32Array, 2);
       const rounds = 400;
-      await withWaiter(start(other, WAITER), async (child) => {
+      await withChild(start(other, WAITER), async (child) => {
         child.write(order("answer", words, 0, 0, { rounds }));
         assert.equal(await child.next(), "answering");
         for (let round = 0; round < rounds; round++) {
@@ -419,7 +404,7 @@ for (const other of peers) {
 test("those who block and those who do not stand in one queue", () =>
   withPool(async (pool) => {
     using words = pool.alloc(Int32Array, 2);
-    await withWaiter(start("bun", WAITER), async (child) => {
+    await withChild(start("bun", WAITER), async (child) => {
       child.write(order("wait", words));
       assert.equal(await child.next(), "waiting");
       await sleep(100);

@@ -15,14 +15,7 @@ import {
   withName,
   withPool,
 } from "./support/harness.ts";
-
-interface WebWorker {
-  postMessage(message: unknown, transfer?: ArrayBuffer[]): void;
-  addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
-  addEventListener(type: "error", listener: (event: { message: string }) => void): void;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+import { startWorker, type WebWorker } from "./support/web_worker.ts";
 
 /** A Worker that answers each message. */
 class Helper {
@@ -31,7 +24,7 @@ class Helper {
   #failure: string | undefined;
 
   constructor() {
-    this.worker = new Worker(new URL("./support/worker.ts", import.meta.url), { type: "module" });
+    this.worker = startWorker("./worker.ts");
     this.worker.addEventListener("message", ({ data }) => this.#answers.push(data));
     this.worker.addEventListener("error", ({ message }) => this.#failure = message);
   }

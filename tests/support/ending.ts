@@ -1,14 +1,8 @@
 /** Started by tests/teardown.test.ts: joins its parent's pool, makes one of its own, and ends in the way it is told. */
 
 import { Pool, type SharedArray, unpack } from "arraypool";
+import { startWorker } from "./web_worker.ts";
 
-interface WebWorker {
-  postMessage(message: unknown): void;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  onerror: ((event: { preventDefault?(): void }) => void) | null;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
 const { Deno } = globalThis as unknown as { Deno: { exit(code: number): void } };
 
 const [how, name] = process.argv.slice(2);
@@ -21,7 +15,7 @@ const fail = () => {
 const stay = () => process.stdin.resume();
 
 async function inWorker(ending: string): Promise<void> {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  const worker = startWorker("./worker.ts");
   worker.onerror = (event) => event.preventDefault?.();
   const ask = (order: unknown) =>
     new Promise((resolve) => {

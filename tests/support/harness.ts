@@ -220,6 +220,16 @@ export function spawnCommand([program, ...args]: string[], options: ChildOptions
   return new Child(child);
 }
 
+/** Runs `use` with a child that is gone afterwards, whatever happens. */
+export async function withChild(child: Child, use: (child: Child) => unknown): Promise<void> {
+  try {
+    await use(child);
+    await child.end();
+  } finally {
+    await child.kill();
+  }
+}
+
 function inTerminal(command: string[]): string[] {
   const quoted = command.map((part) => `'${part.replaceAll("'", "'\\''")}'`);
   return ["script", "-qec", quoted.join(" "), "/dev/null"];

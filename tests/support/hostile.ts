@@ -11,6 +11,7 @@ import {
   attach,
   type Channel,
   type Descriptor,
+  isSharedArray,
   pack,
   Pool,
   PoolError,
@@ -144,6 +145,8 @@ function onePool(poolName: string): void {
   const sent: unknown[] = [];
   const keep = (array: SharedArray | undefined) => {
     if (array === undefined) return;
+    // A wild word may say of an array that it is a channel.
+    if (!isSharedArray(array)) return void tried("release", () => (array as SharedArray).release());
     held.push(array);
     // Whatever the table says by now, it is memory of this pool.
     if (array.length > 0) array[array.length - 1] = array[0]!;

@@ -10,13 +10,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { Pool } from "arraypool";
-
-interface WebWorker {
-  postMessage(message: unknown): void;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+import { startWorker } from "./web_worker.ts";
 
 const count = Number(process.argv[2] ?? 1000);
 const joins = process.argv[3] !== "alone";
@@ -25,7 +19,7 @@ const AT_ONCE = 4;
 const WARM_UP = 12;
 
 async function comeAndGo(): Promise<void> {
-  const worker = new Worker(new URL("./brief_worker.ts", import.meta.url), { type: "module" });
+  const worker = startWorker("./brief_worker.ts");
   await new Promise((resolve) => {
     worker.onmessage = resolve;
     worker.postMessage(joins ? { name: pool.name } : {});

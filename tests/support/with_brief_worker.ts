@@ -3,15 +3,9 @@
 import { createInterface } from "node:readline";
 import { Pool } from "arraypool";
 import { collectGarbage } from "./harness.ts";
+import { startWorker } from "./web_worker.ts";
 
-interface WebWorker {
-  postMessage(message: unknown): void;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
-
-const worker = new Worker(new URL("./brief_worker.ts", import.meta.url), { type: "module" });
+const worker = startWorker("./brief_worker.ts");
 let bytes: Uint8Array | undefined;
 
 async function obey(order: { do: string; name: string; transfer?: boolean }): Promise<unknown> {

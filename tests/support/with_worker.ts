@@ -1,16 +1,10 @@
 /** A process that ends while a Worker of it is, or was, in its pool. */
 
 import { pack, Pool } from "arraypool";
-
-interface WebWorker {
-  postMessage(message: unknown): void;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  terminate(): void;
-}
-declare const Worker: new (url: URL, options: { type: "module" }) => WebWorker;
+import { startWorker } from "./web_worker.ts";
 
 const [name, how] = process.argv.slice(2);
-const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+const worker = startWorker("./worker.ts");
 const ask = (message: unknown) =>
   new Promise((resolve) => {
     worker.onmessage = resolve;
