@@ -25,11 +25,18 @@
 //!
 //! For Node: the address at which the realm's event loop counts its requests in flight, as a uint32.
 //!
+//!     watch(descriptor: number, onRing: () => void): number | undefined, unwatch(watch: number): void
+//!
+//! For Node. Takes the descriptor of a socket over, and calls `onRing` when datagrams came, which it takes. It does not keep the
+//! event loop alive. Undefined where the loop cannot watch it.
+//!
 //! The functions of Node-API are the host's own. They are weak: other hosts load the library without them.
 
 const builtin = @import("builtin");
 const std = @import("std");
 const exports = @import("exports.zig");
+const platform = @import("platform.zig");
+const system = platform.system;
 const v8 = @import("v8.zig");
 const waiting = @import("waiting.zig");
 
@@ -52,6 +59,8 @@ pub export fn napi_register_module_v1(env: Env, module: Value) Value {
         .{ "ringAtEnd", ringAtEnd },
         .{ "closeAtEnd", closeAtEnd },
         .{ "requests", requests },
+        .{ "watch", watch },
+        .{ "unwatch", unwatch },
         .{ "ap_block_alloc", Call(exports.ap_block_alloc).run },
         .{ "ap_block_attach", Call(exports.ap_block_attach).run },
         .{ "ap_block_release", Call(exports.ap_block_release).run },
@@ -179,14 +188,149 @@ const Loop = extern struct {
     active_requests: extern union { unused: ?*anyopaque, count: c_uint },
 };
 
-fn requests(env: Env, _: CallbackInfo) callconv(.c) Value {
+fn loopOf(env: Env) ?*Loop {
     const getLoop = host("napi_get_uv_event_loop", fn (Env, *?*Loop) callconv(.c) i32) orelse return null;
-    const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
     var loop: ?*Loop = null;
-    if (getLoop(env, &loop) != ok) return null;
+    return if (getLoop(env, &loop) == ok) loop else null;
+}
+
+fn requests(env: Env, _: CallbackInfo) callconv(.c) Value {
+    const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
+    const loop = loopOf(env) orelse return null;
     var result: Value = null;
-    const address: f64 = @floatFromInt(@intFromPtr(&(loop orelse return null).active_requests.count));
+    const address: f64 = @floatFromInt(@intFromPtr(&loop.active_requests.count));
     return if (create(env, address, &result) == ok) result else null;
+}
+
+/// A socket that the event loop watches. The loop has to be done with `handle` before any of it goes away, also where the
+/// realm ends: so that waits for `hook`.
+const Watch = struct {
+    env: Env,
+    fd: platform.Fd,
+    on_ring: ?*anyopaque,
+    hook: ?*anyopaque,
+    is_closing: bool,
+    /// libuv's `uv_poll_t`.
+    handle: Handle align(16),
+
+    const Handle = [256]u8;
+    const poll_type = 8; // UV_POLL
+    const readable = 1; // UV_READABLE
+
+    const Uv = struct {
+        sizeOf: *const fn (c_int) callconv(.c) usize,
+        init: *const fn (*Loop, *Handle, c_int) callconv(.c) c_int,
+        start: *const fn (*Handle, c_int, *const fn (*Handle, c_int, c_int) callconv(.c) void) callconv(.c) c_int,
+        unref: *const fn (*Handle) callconv(.c) void,
+        close: *const fn (*Handle, *const fn (*Handle) callconv(.c) void) callconv(.c) void,
+    };
+    fn uv() ?Uv {
+        var found: Uv = undefined;
+        inline for (.{ "handle_size", "poll_init", "poll_start", "unref", "close" }, @typeInfo(Uv).@"struct".fields) |name, field| {
+            @field(found, field.name) = host("uv_" ++ name, @typeInfo(field.type).pointer.child) orelse return null;
+        }
+        return found;
+    }
+
+    /// Takes the descriptor over. Null where it cannot be watched.
+    fn open(env: Env, fd: platform.Fd, callback: Value) ?*Watch {
+        const self = make(env, fd) orelse {
+            system.close(fd);
+            return null;
+        };
+        if (self.start(callback)) return self;
+        self.close();
+        return null;
+    }
+
+    fn make(env: Env, fd: platform.Fd) ?*Watch {
+        const functions = uv() orelse return null;
+        if (functions.sizeOf(poll_type) > @sizeOf(Handle)) return null;
+        const loop = loopOf(env) orelse return null;
+        const self: *Watch = @ptrCast(@alignCast(v8.allocate(@sizeOf(Watch)) orelse return null));
+        self.* = .{ .env = env, .fd = fd, .on_ring = null, .hook = null, .is_closing = false, .handle = undefined };
+        if (functions.init(loop, &self.handle, fd) == 0) return self;
+        v8.free(self);
+        return null;
+    }
+
+    fn start(self: *Watch, callback: Value) bool {
+        const createReference = host("napi_create_reference", fn (Env, Value, u32, *?*anyopaque) callconv(.c) i32) orelse return false;
+        const addHook = host("napi_add_async_cleanup_hook", fn (Env, *const fn (?*anyopaque, *Watch) callconv(.c) void, *Watch, *?*anyopaque) callconv(.c) i32) orelse return false;
+        const functions = uv().?;
+        functions.unref(&self.handle);
+        return createReference(self.env, callback, 1, &self.on_ring) == ok and
+            addHook(self.env, atEnd, self, &self.hook) == ok and
+            functions.start(&self.handle, readable, rung) == 0;
+    }
+
+    fn close(self: *Watch) void {
+        if (self.is_closing) return;
+        self.is_closing = true;
+        uv().?.close(&self.handle, closed);
+    }
+
+    fn of(handle: *Handle) *Watch {
+        return @alignCast(@fieldParentPtr("handle", handle));
+    }
+
+    fn atEnd(_: ?*anyopaque, self: *Watch) callconv(.c) void {
+        self.close();
+    }
+
+    fn closed(handle: *Handle) callconv(.c) void {
+        const self: *Watch = .of(handle);
+        system.close(self.fd);
+        if (self.hook) |hook| {
+            if (host("napi_remove_async_cleanup_hook", fn (*anyopaque) callconv(.c) i32)) |removeHook| _ = removeHook(hook);
+        }
+        v8.free(self);
+    }
+
+    fn rung(handle: *Handle, _: c_int, _: c_int) callconv(.c) void {
+        const self: *Watch = .of(handle);
+        system.drainSocket(self.fd);
+        call(self.env, self.on_ring);
+    }
+};
+
+fn watch(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
+    const values = argumentsOf(2, env, info) orelse return null;
+    const fd: platform.Fd = @intCast(argument(u32, env, values[0]) orelse return null);
+    const made = Watch.open(env, fd, values[1]) orelse return null;
+    var result: Value = null;
+    return if (create(env, @floatFromInt(@intFromPtr(made)), &result) == ok) result else null;
+}
+
+fn unwatch(env: Env, info: CallbackInfo) callconv(.c) Value {
+    const deleteReference = host("napi_delete_reference", fn (Env, ?*anyopaque) callconv(.c) i32) orelse return null;
+    const values = argumentsOf(1, env, info) orelse return null;
+    const made: *Watch = @ptrFromInt(addressArgument(env, values[0]) orelse return null);
+    _ = deleteReference(env, made.on_ring);
+    made.close();
+    return null;
+}
+
+/// Calls a function from the event loop. What it throws is an uncaught exception.
+fn call(env: Env, reference: ?*anyopaque) void {
+    const openScope = host("napi_open_handle_scope", fn (Env, *?*anyopaque) callconv(.c) i32) orelse return;
+    const closeScope = host("napi_close_handle_scope", fn (Env, ?*anyopaque) callconv(.c) i32) orelse return;
+    const valueOf = host("napi_get_reference_value", fn (Env, ?*anyopaque, *Value) callconv(.c) i32) orelse return;
+    const getGlobal = host("napi_get_global", fn (Env, *Value) callconv(.c) i32) orelse return;
+    const makeCallback = host("napi_make_callback", fn (Env, ?*anyopaque, Value, Value, usize, ?[*]const Value, ?*Value) callconv(.c) i32) orelse return;
+    const takeException = host("napi_get_and_clear_last_exception", fn (Env, *Value) callconv(.c) i32) orelse return;
+    const throwFatal = host("napi_fatal_exception", fn (Env, Value) callconv(.c) i32) orelse return;
+    var scope: ?*anyopaque = null;
+    var function: Value = null;
+    var global: Value = null;
+    if (openScope(env, &scope) != ok) return;
+    defer _ = closeScope(env, scope);
+    if (valueOf(env, reference, &function) != ok or getGlobal(env, &global) != ok) return;
+    const pending_exception = 10;
+    if (makeCallback(env, null, global, function, 0, null, null) != pending_exception) return;
+    var exception: Value = null;
+    if (takeException(env, &exception) == ok) _ = throwFatal(env, exception);
 }
 
 /// A Worker that is terminated waits for its native calls: for the one in ap_doorbell_sleep at that address, too.

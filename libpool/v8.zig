@@ -82,6 +82,16 @@ const Control = extern struct {
     }
 };
 
+/// Memory of the host's own. Null where it is not known.
+pub fn allocate(bytes: usize) ?*anyopaque {
+    const functions = Functions.find() orelse return null;
+    return functions.new(bytes);
+}
+
+pub fn free(memory: *anyopaque) void {
+    Functions.find().?.delete(memory);
+}
+
 pub fn isThere() bool {
     return Functions.find() != null;
 }

@@ -2,12 +2,12 @@
  * Node: the symbol table of the C library, and the interface of `core/native.ts` over `node:ffi` (Node 26.1 and later).
  *
  * Some things come from the library as a Node-API module (libpool/node_api.zig): ArrayBuffers, since those of `node:ffi` do
- * not tell when they are gone; the calls that are made for each array, which take a third of the time so; and the event
- * loop's count of calls in flight.
+ * not tell when they are gone; the calls that are made for each array, which take a third of the time so; and, of the event
+ * loop, the count of calls in flight, and the watching of a socket.
  */
 
 import { AP_RUNTIME_NODE } from "../core/abi.ts";
-import type { AsyncContext, Library, Native } from "../core/native.ts";
+import type { AsyncContext, Doorbell, Library, Native, Pointer } from "../core/native.ts";
 import type { CType, Functions, Signatures } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -38,6 +38,8 @@ declare function setTimeout(callback: () => void, delayMs: number): { unref(): v
 interface Module extends Pick<Library, (typeof hot)[number]> {
   requests(): number;
   bufferOfV8(address: number, byteLength: number, context: number): ArrayBuffer;
+  watch(descriptor: number, onRing: () => void): number | undefined;
+  unwatch(watch: number): void;
 }
 const hot = ["ap_block_alloc", "ap_block_attach", "ap_block_release", "ap_claim_create"] as const;
 
@@ -263,8 +265,10 @@ function open(path: string): Native {
   }
   const fast = Object.fromEntries(hot.map((name) => [name, calls[name]]));
 
+  const library = { ...functions, ...fast, ...withNull(functions) } as unknown as Library;
+
   return {
-    library: { ...functions, ...fast, ...withNull(functions) } as unknown as Library,
+    library,
     runtime: AP_RUNTIME_NODE,
     largestBufferBytes: Infinity,
     isMainThread: process().getBuiltinModule("node:worker_threads").isMainThread,
@@ -286,10 +290,20 @@ function open(path: string): Native {
       const timer = setInterval(() => {}, 2 ** 31 - 1);
       return () => clearInterval(timer);
     },
-    // Nothing in Node wakes its event loop by a descriptor of ours, or by a word: members look for what came.
-    openDoorbell: () => undefined,
+    openDoorbell: (pool, _, onRing) => openDoorbell(library, module.exports as Module, pool, onRing),
     atExit: (callback) => process().on("exit", callback),
     asyncContext: <T>() => new (process().getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) => process().env[name],
   };
+}
+
+/**
+ * As in Bun, a socket that the event loop watches; but only addons can ask for that in Node, and of libuv itself. It is closed
+ * when a Worker is terminated.
+ */
+function openDoorbell(library: Library, module: Module, pool: Pointer, onRing: () => void): Doorbell | undefined {
+  const fd = library.ap_doorbell_open(pool);
+  if (fd < 0) return undefined;
+  const watch = module.watch(fd, onRing);
+  return watch === undefined ? undefined : { sleep: () => {}, close: () => module.unwatch(watch) };
 }

@@ -1,6 +1,6 @@
 /** wait, waitAsync and notify: as Atomics has them, between processes and Workers. */
 
-import { statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { pack, Pool, type SharedArray, type WaitAsyncOptions } from "arraypool";
 import {
   assert,
@@ -31,6 +31,26 @@ async function untilWoken(pool: Pool, words: Words, index: number, count: number
   let woken = 0;
   await until(() => (woken += pool.notify(words, index)) >= count, `${count} were waiting`);
   assert.equal(woken, count);
+}
+
+/** Who waits runs nothing, and looks for nothing: in no thread, but for what a runtime does by itself now and then. */
+async function untilAsleep(pid: number): Promise<void> {
+  if (process.platform !== "linux") return;
+  // Tries, and no limit of time: whoever was stopped meanwhile wakes in each of its threads.
+  for (let tries = 0; tries < 20; tries++) {
+    const before = wakesOf(pid);
+    await sleep(150);
+    if (wakesOf(pid) - before < 8) return;
+  }
+  assert.fail(`process ${pid} does not sleep while it waits`);
+}
+
+/** How often its threads have gone to sleep so far. */
+function wakesOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const status = readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8");
+    return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)![1]);
+  }).reduce((sum, wakes) => sum + wakes);
 }
 
 /** A Worker that waits. */
@@ -358,7 +378,7 @@ test(`one who is killed in ${runtime} takes no wake with it, and is not waited f
     }
   }));
 
-test(`a process of ${runtime} that nothing else keeps ends by itself, unless it is told to wait`, () =>
+test(`a process of ${runtime} that nothing else keeps ends by itself, unless it is told to wait, and then it sleeps`, () =>
   withPool(async (pool) => {
     using words = pool.alloc(Int32Array, 2);
     const idle = start(runtime, WAITER, { args: [JSON.stringify(order("waitAsync", words))] });
@@ -370,7 +390,8 @@ test(`a process of ${runtime} that nothing else keeps ends by itself, unless it 
     const waiting = start(runtime, WAITER, { args: [JSON.stringify(order("waitAsync", words, 0, 0, { options }))] });
     try {
       assert.equal(await waiting.next(), "waiting");
-      assert.equal(await Promise.race([waiting.exited, sleep(150)]), undefined);
+      assert.equal(await Promise.race([waiting.exited, sleep(50)]), undefined);
+      await untilAsleep(waiting.process.pid!);
       assert.equal(pool.notify(words, 0), 1);
       assert.deepEqual(await waiting.next(), ["ok", 0]);
       assert.equal(await waiting.exited, 0, waiting.errors);

@@ -743,6 +743,16 @@ pub fn ringSocket(number: u32, cookie: u64) bool {
     return linux.errno(sent) == .SUCCESS or linux.errno(sent) == .AGAIN;
 }
 
+/// Takes what came.
+pub fn drainSocket(fd: Fd) void {
+    var message: [@sizeOf(u64)]u8 = undefined;
+    // A few at a time: who watches is told again if there are more.
+    for (0..64) |_| {
+        const taken = linux.recvfrom(fd, &message, message.len, linux.MSG.DONTWAIT, null, null);
+        if (linux.errno(taken) != .SUCCESS) return;
+    }
+}
+
 // ---------------------------------------------------------------- waiting, time, chance
 
 /// Sleeps while `word` is `expected`, `timeout_ms` at most.

@@ -500,6 +500,8 @@ pub fn openSocket(_: *Failure) Error!Socket {
     return error.System;
 }
 
+pub fn drainSocket(_: Fd) void {}
+
 pub fn ringSocket(_: u32, _: u64) bool {
     return false;
 }
