@@ -2,6 +2,8 @@
  * A child process of `Bun.spawn` works in place on 64 MB of its parent: only a descriptor goes over the IPC channel.
  *
  *     bun examples/bun-spawn.ts
+ *
+ * In Bun only, since `Bun.spawn` is Bun's. `child_process.fork`, as in slabs.ts, is in all runtimes.
  */
 
 import process from "node:process";

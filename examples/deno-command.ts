@@ -3,6 +3,8 @@
  * it made, and that outlives it. No permission but FFI is needed to share memory.
  *
  *     deno run --allow-ffi --allow-run examples/deno-command.ts
+ *
+ * In Deno only, since `Deno.Command` is Deno's. `child_process.spawn`, as in jobs.ts, is in all runtimes.
  */
 
 import { pack, Pool, type SharedArray, unpack } from "../mod.ts";

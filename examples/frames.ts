@@ -5,7 +5,9 @@
  * The photograph is decoded once, into an array that all processes read. `holdUntil` keeps a frame until its file is
  * written, and no longer: however long the film, only a few frames are in memory.
  *
- *     bun examples/frames.ts [directory]            deno run -A examples/frames.ts [directory]
+ *     bun examples/frames.ts [DIRECTORY]
+ *     deno run -A examples/frames.ts [DIRECTORY]
+ *     node examples/frames.ts [DIRECTORY]
  */
 
 import { mkdtemp, readdir, rm } from "node:fs/promises";

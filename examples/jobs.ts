@@ -2,7 +2,7 @@
  * Jobs and results through channels: three processes take jobs from one queue, each with an array in it; one of them is killed
  * at work. What it had not acknowledged is done by the others.
  *
- *     bun examples/jobs.ts                          deno run -A examples/jobs.ts
+ *     bun examples/jobs.ts          deno run -A examples/jobs.ts          node examples/jobs.ts
  */
 
 import { spawn } from "node:child_process";

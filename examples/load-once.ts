@@ -4,6 +4,7 @@
  *
  *     bun examples/load-once.ts [MEGABYTES]
  *     deno run -A examples/load-once.ts [MEGABYTES]
+ *     node examples/load-once.ts [MEGABYTES]
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

@@ -5,7 +5,7 @@
  * The arrays are read and written through `ndarray`, which takes them for the Float64Arrays that they are: its views know
  * shapes, transposes and strides.
  *
- *     bun examples/matrices.ts                      deno run -A examples/matrices.ts
+ *     bun examples/matrices.ts      deno run -A examples/matrices.ts      node examples/matrices.ts
  */
 
 import ndarray, { type NdArray } from "ndarray";

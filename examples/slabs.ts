@@ -2,7 +2,7 @@
  * Eight processes fill an array of 100 × 200 × 500 doubles (80 MB), each its own slabs of it: in shared memory, and for
  * comparison by sending every slab over IPC.
  *
- *     bun examples/slabs.ts                         deno run -A examples/slabs.ts
+ *     bun examples/slabs.ts         deno run -A examples/slabs.ts         node examples/slabs.ts
  */
 
 import { type ChildProcess, fork } from "node:child_process";

@@ -1,8 +1,8 @@
 /**
- * Bun and Deno count in the same array at the same time, and lose nothing: whichever runtime runs this starts the other
- * one as its child, with an IPC channel that speaks JSON, the one format both know.
+ * Two runtimes count in the same array at the same time, and lose nothing: whichever runs this starts another one as its
+ * child (Bun Deno, Deno Node, Node Bun), with an IPC channel that speaks JSON, the one format that all know.
  *
- *     bun examples/two-runtimes.ts                  deno run -A examples/two-runtimes.ts
+ *     bun examples/two-runtimes.ts  deno run -A examples/two-runtimes.ts  node examples/two-runtimes.ts
  */
 
 import { spawn } from "node:child_process";

@@ -1,16 +1,15 @@
 /** A Worker of `workers.ts`: counts the dice it is given into the row it is given. */
 
+import { parentPort } from "node:worker_threads";
 import { unpack } from "../mod.ts";
-
-declare const self: Worker; // for the type checker: what a Worker calls `self`
 
 interface Job {
   dice: Uint8Array;
   counts: Uint32Array;
 }
 
-self.onmessage = ({ data }: MessageEvent) => {
-  using job = unpack<Job>(data);
+parentPort!.on("message", (message) => {
+  using job = unpack<Job>(message);
   for (const face of job.dice) job.counts[face]!++;
-  self.postMessage("done");
-};
+  parentPort!.postMessage("done");
+});

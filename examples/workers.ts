@@ -1,10 +1,14 @@
 /**
- * Four Workers count the values of one shared array, each its quarter, each into its own row of a shared table. The same
- * code in both runtimes.
+ * Four Workers count the values of one shared array, each its quarter, each into its own row of a shared table. They are
+ * those of `node:worker_threads`, which are in all runtimes; the Web's, in Bun and Deno, are used in the same way.
  *
- *     bun examples/workers.ts                       deno run --allow-ffi --allow-read examples/workers.ts
+ *     bun examples/workers.ts
+ *     deno run --allow-ffi --allow-read examples/workers.ts
+ *     node examples/workers.ts
  */
 
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { pack, Pool } from "../mod.ts";
 
 const workerCount = 4;
@@ -15,15 +19,11 @@ for (let i = 0; i < dice.length; i++) dice[i] = 1 + Math.floor(Math.random() * 6
 using counts = pool.alloc(Uint32Array, [workerCount, 7]);
 
 await Promise.all(Array.from({ length: workerCount }, async (_, i) => {
-  const worker = new Worker(new URL("workers-worker.ts", import.meta.url), { type: "module" });
+  const worker = new Worker(new URL("workers-worker.ts", import.meta.url));
   const quarter = dice.length / workerCount;
-  const done = new Promise((resolve, reject) => {
-    worker.onmessage = resolve;
-    worker.onerror = reject;
-  });
   worker.postMessage(pack({ dice: dice.subarray(i * quarter, (i + 1) * quarter), counts: counts.slab(i) }));
-  await done;
-  worker.terminate();
+  await once(worker, "message"); // or fails, if the Worker does
+  await worker.terminate();
 }));
 
 let total = 0;

@@ -30,7 +30,7 @@ export const suites = {
       "--import=./tests/support/node_globals.ts",
       "--test",
       "--test-concurrency=1",
-      "tests/*.test.ts",
+      "{tests,examples}/*.test.ts",
     ],
     env: cached,
     count: counted(/^ℹ pass (\d+)$/gm, /^ℹ (?:fail|cancelled) (\d+)$/gm),

@@ -3,7 +3,7 @@
  * of its mean delay: two thousand resamples, six billion random draws, spread over processes that work on the same
  * arrays.
  *
- *     bun examples/flights/demo.ts                  deno run -A examples/flights/demo.ts
+ *     bun examples/flights/demo.ts  deno run -A examples/flights/demo.ts  node examples/flights/demo.ts
  *
  * `--workers N` sets the number of processes (default: the cores), `--resamples N` that of the resamples, and `--smoke`
  * makes it short.
