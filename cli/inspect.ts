@@ -22,16 +22,16 @@ const PICTURE_ROWS = 6;
 export const inspect: Command = {
   name: "inspect",
   takes: "NAME",
-  summary: "members, largest arrays, claims and a picture of the heap",
+  summary: "members, largest and oldest arrays, claims and a picture of the heap",
   help:
-    `Shows one pool: who is in it, its largest arrays with their element type, length, names and holders, what waits to
-be attached, and how its heap is used. A shape is shown where a name says it; otherwise it travels in descriptors and does
-not stand in the pool.
+    `Shows one pool: who is in it, its largest and its oldest arrays with their element type, length, age, names and holders,
+what waits to be attached, and how its heap is used. A shape is shown where a name says it; otherwise it travels in
+descriptors and does not stand in the pool.
 
 It only reads: the pool is not joined, locked or changed. Where members worked on it meanwhile, it says how many entries
 of its tables changed while they were read.`,
   options: { arrays: { type: "string" } },
-  optionHelp: { "arrays N": "how many of the largest arrays to show (default 10)" },
+  optionHelp: { "arrays N": "how many of the largest arrays to show, and of the oldest (default 10)" },
   run(context) {
     const count = wholeNumber(context, "arrays", 10);
     return lookAt(context.args[0]!, (look) => {
@@ -76,6 +76,7 @@ function printAsJson(
     pool: poolJson(facts),
     members: members.map(memberJson),
     arrays: blocks.slice(0, count).map((block) => arrayJson(block, named.get(block))),
+    oldest: oldestOf(blocks).slice(0, count).map((block) => arrayJson(block, named.get(block))),
     names: names.map(({ madeBy, shape, ...name }) => ({ ...name, shape: shape ?? null, madeBy: madeBy ?? null })),
     channels,
     claims: claims.map((claim) => ({ ...claim })),
@@ -92,6 +93,10 @@ export function memberJson(member: Member): Record<string, unknown> {
 export function arrayJson(block: Block, names: readonly Name[] = []): Record<string, unknown> {
   const { dtype, kind: _, ...rest } = block;
   return { ...rest, dtype: dtype ?? null, shape: shapeOf(block, names) ?? null, names: names.map(({ name }) => name) };
+}
+
+function oldestOf(blocks: readonly Block[]): Block[] {
+  return [...blocks].sort((a, b) => b.ageMs - a.ageMs);
 }
 
 function printForPeople({ print, paint, width, lineWidth }: Context, look: Look, found: Found, count: number): void {
@@ -122,30 +127,33 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
   if (members.length === 0) print("nobody");
   else print(...memberTable(members, facts.now, lineWidth, paint));
 
-  print("", paint.bold(count < blocks.length ? `The largest of ${plural(blocks.length, "array")}` : "Arrays"));
-  if (blocks.length === 0) print("none");
-  else {
-    print(...table(
+  const listed = (some: readonly Block[]) =>
+    table(
       [
         { title: "BLOCK", right: true },
         { title: "BYTES", right: true },
         { title: "TYPE" },
+        { title: "AGE", right: true },
         { title: "CLAIMS", right: true },
         { title: "NAME" },
         { title: "HELD BY PROCESS" },
       ],
-      blocks.slice(0, count).map((block) => [
+      some.slice(0, count).map((block) => [
         String(block.block),
         formatBytes(block.bytes),
         typeOf(block, shapeOf(block, named.get(block))),
+        formatAge(block.ageMs),
         String(block.claims),
         (named.get(block) ?? []).map(({ name }) => printable(name)).join(", "),
         holderNames(block.holders, members) || (named.has(block) ? "nobody" : "only claims or messages"),
       ]),
       lineWidth,
       paint,
-    ));
-  }
+    );
+  const areAll = count >= blocks.length;
+  print("", paint.bold(areAll ? "Arrays" : `The largest of ${plural(blocks.length, "array")}`));
+  print(...(blocks.length === 0 ? ["none"] : listed(blocks)));
+  if (!areAll) print("", paint.bold("The oldest"), ...listed(oldestOf(blocks)));
 
   if (channels.length > 0) {
     print(

@@ -16,14 +16,14 @@ export const leaks: Command = {
 array with several holders is counted at each of them.
 
 Of programs that were started with ARRAYPOOL_TRACE=1 it knows from which line of the program each array was taken hold of,
-and since when, and groups by that. Of others it knows neither, and groups by element type and length: nothing is written
-into the pool for it, so that it costs nothing. There, --for tells what is old: it shows only what was there all the time.
+and since when, and groups by that. Of others it groups by element type and length, and knows how old the arrays are: held for
+that long at most. --for tells what grows: it shows only what was there all the time.
 
 It only reads: the pool is not joined, locked or changed.`,
   options: { for: { type: "string" }, "older-than": { type: "string" }, limit: { type: "string" } },
   optionHelp: {
     "for S": "look twice, S seconds apart: only what was there both times, and by how much each group grew",
-    "older-than S": "only what is held longer than that; what was not traced is left out",
+    "older-than S": "only what is held longer than that; or, of programs that are not traced, what is older than that",
     "limit N": "how many groups of each member to show (default 10)",
   },
   async run(context) {
@@ -82,8 +82,8 @@ interface Group {
   type: string | undefined;
   arrays: Block[];
   bytes: number;
-  /** Milliseconds since 1970. */
-  oldest: number | undefined;
+  /** Milliseconds for which the oldest is held; for which it is there, where that is not known. */
+  oldestMs: number;
   grew: number | undefined;
 }
 
@@ -99,8 +99,8 @@ interface Holder {
 
 const keyOf = ({ block, generation }: { block: number; generation: number }) => `${block}:${generation}`;
 
-/** Each holding of an array: who, from where, since when. */
-function* holdings(seen: Seen): Generator<{ array: Block; slot: Holder["slot"]; stack?: string; since?: number }> {
+/** Each holding of an array: who, from where, for how long. */
+function* holdings(seen: Seen): Generator<{ array: Block; slot: Holder["slot"]; stack?: string; ageMs: number }> {
   const traced = new Map<number, Map<string, { stack: string; since: number }>>();
   for (const [slot, { holds }] of seen.traces) {
     const byBlock = new Map<string, { stack: string; since: number }>();
@@ -112,10 +112,13 @@ function* holdings(seen: Seen): Generator<{ array: Block; slot: Holder["slot"]; 
   }
   const claimed = new Set(seen.claims.map(keyOf));
   for (const array of seen.arrays) {
-    if (array.holders.length === 0) yield { array, slot: heldBy(seen, claimed, array) };
+    const { ageMs } = array;
+    if (array.holders.length === 0) yield { array, slot: heldBy(seen, claimed, array), ageMs };
     for (const slot of array.holders) {
       const hold = traced.get(slot)?.get(keyOf(array));
-      yield hold === undefined ? { array, slot } : { array, slot, stack: hold.stack, since: hold.since };
+      yield hold === undefined
+        ? { array, slot, ageMs }
+        : { array, slot, stack: hold.stack, ageMs: Math.max(0, seen.facts.now - hold.since) };
     }
   }
 }
@@ -135,19 +138,19 @@ function group(seen: Seen, before: Seen | undefined, olderThanMs: number): Holde
   }
   const then = before && new Set(before.arrays.map(keyOf));
   const groups = new Map<string, Group & { slot: Holder["slot"]; all: number }>();
-  for (const { array, slot, stack, since } of holdings(seen)) {
+  for (const { array, slot, stack, ageMs } of holdings(seen)) {
     const key = groupKey(slot, stack, array);
     let found = groups.get(key);
     if (found === undefined) {
       const type = stack === undefined ? typeOf(array) : undefined;
-      groups.set(key, found = { slot, stack, type, arrays: [], bytes: 0, oldest: undefined, grew: undefined, all: 0 });
+      groups.set(key, found = { slot, stack, type, arrays: [], bytes: 0, oldestMs: 0, grew: undefined, all: 0 });
     }
     found.all++;
     if (then !== undefined && !then.has(keyOf(array))) continue;
-    if (olderThanMs > 0 && (since === undefined || seen.facts.now - since < olderThanMs)) continue;
+    if (ageMs < olderThanMs) continue;
     found.arrays.push(array);
     found.bytes += array.bytes;
-    if (since !== undefined) found.oldest = Math.min(found.oldest ?? Infinity, since);
+    found.oldestMs = Math.max(found.oldestMs, ageMs);
   }
   const holders = new Map<Holder["slot"], Holder>();
   for (const [key, { slot, all, ...rest }] of groups) {
@@ -183,12 +186,12 @@ function printAsJson({ printJson }: Context, seen: Seen, holders: Holder[], watc
         traced: typeof slot === "number" && seen.traces.has(slot),
         ...sums,
         untraced: leftOut,
-        groups: groups.map(({ stack, type, arrays, bytes, oldest, grew }) => ({
+        groups: groups.map(({ stack, type, arrays, bytes, oldestMs, grew }) => ({
           stack: stack?.split("\n") ?? null,
           type: type ?? null,
           arrays: arrays.length,
           bytes,
-          oldestMs: oldest === undefined ? null : Math.max(0, seen.facts.now - oldest),
+          oldestMs,
           grew: grew ?? null,
           blocks: arrays.map(({ block }) => block),
         })),
@@ -220,8 +223,10 @@ function printForPeople(context: Context, seen: Seen, holders: Holder[], limit: 
         ` (${member.runtime}${member.state === "live" ? "" : `, ${member.state}`})`;
     print(`${paint.bold(who)}: ${plural(arrays, "array")}, ${formatBytes(bytes)}`);
     if (member !== undefined) print(paint.dim(shorten(`  ${commandOf(member)}`, lineWidth)));
-    for (const { stack, type, arrays, bytes, oldest, grew } of groups.slice(0, limit)) {
-      const age = oldest === undefined ? "" : `, the oldest for ${formatAge(facts.now - oldest)}`;
+    for (const { stack, type, arrays, bytes, oldestMs, grew } of groups.slice(0, limit)) {
+      const age = stack === undefined
+        ? `, up to ${formatAge(oldestMs)} old`
+        : `, the oldest for ${formatAge(oldestMs)}`;
       const growth = grew === undefined || grew === 0
         ? ""
         : ", " + paint.yellow(`${grew > 0 ? "+" : ""}${grew} in ${formatAge(watchedMs)}`);

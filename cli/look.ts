@@ -136,6 +136,8 @@ export interface Block {
   length: number;
   bytes: number;
   offset: number;
+  /** Since it was allocated. */
+  ageMs: number;
   /** Slots. */
   holders: number[];
   claims: number;
@@ -361,6 +363,7 @@ export class Look {
         length: bytes / (type?.bytes ?? 1),
         bytes,
         offset: view.getFloat64(at + AP_BLOCK_INFO.offset, true),
+        ageMs: view.getFloat64(at + AP_BLOCK_INFO.age_ms, true),
         holders: slotsOf(view, at + AP_BLOCK_INFO.holders),
         claims: view.getUint32(at + AP_BLOCK_INFO.claims, true),
         kind: kindNames[view.getUint32(at + AP_BLOCK_INFO.kind, true)] ?? "other",

@@ -1,6 +1,6 @@
 /**
  * The terminal as a page that is drawn over and over: on the alternate screen, so that what was there before comes back,
- * however this ends.
+ * however this ends, or is stopped (Ctrl-Z).
  */
 
 import process from "node:process";
@@ -10,6 +10,10 @@ const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /** What asks a program to end. */
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
+
+const CTRL_C = "\x03";
+const CTRL_D = "\x04";
+const CTRL_Z = "\x1a";
 
 /**
  * Shows what `draw` gives every `intervalMs`, `count` times (0: without end), or until somebody wants it to end. Returns the
@@ -21,6 +25,7 @@ export async function page(
   draw: (width: number, height: number) => string[],
 ): Promise<number> {
   const { stdin, stdout } = process;
+  const hasKeys = stdin.isTTY === true;
   let code = 0;
   let wake = () => {};
   let done = false;
@@ -29,23 +34,43 @@ export async function page(
     done = true;
     wake();
   };
+  const enter = () => {
+    // Off first: whoever had the terminal meanwhile has changed it, which the runtime does not know.
+    if (hasKeys) stdin.setRawMode(false).setRawMode(true);
+    stdout.write(ENTER);
+  };
+  const leave = () => {
+    if (hasKeys) stdin.setRawMode(false);
+    stdout.write(LEAVE);
+  };
+  const stop = () => {
+    leave();
+    process.kill(process.pid, "SIGSTOP"); // what SIGTSTP does where nobody listens
+  };
+  const goOn = () => {
+    enter();
+    wake();
+  };
   const onKeys = (data: Uint8Array | string) => {
     for (const key of typeof data === "string" ? data : new TextDecoder().decode(data)) {
-      if (key === "q" || key === "Q" || key === "\x03" || key === "\x04") return end(0);
+      if (key === "q" || key === "Q" || key === CTRL_C || key === CTRL_D) return end(0);
+      if (key === CTRL_Z) return stopAll(stop);
     }
     wake(); // any other key: look again at once
   };
   const onResize = () => wake();
-  const listeners = Object.entries(SIGNALS).map(([signal, number]) => {
-    const listener = () => end(128 + number);
-    process.on(signal as NodeJS.Signals, listener);
-    return [signal, listener] as const;
-  });
-  const hasKeys = stdin.isTTY === true;
+  const listeners: [NodeJS.Signals, () => void][] = [
+    ...Object.entries(SIGNALS).map(([signal, number]): [NodeJS.Signals, () => void] => [
+      signal as NodeJS.Signals,
+      () => end(128 + number),
+    ]),
+    ["SIGTSTP", stop],
+    ["SIGCONT", goOn],
+  ];
+  for (const [signal, listener] of listeners) process.on(signal, listener);
   try {
-    stdout.write(ENTER);
+    enter();
     if (hasKeys) {
-      stdin.setRawMode(true);
       stdin.on("data", onKeys);
       stdin.resume();
     }
@@ -68,10 +93,18 @@ export async function page(
     stdout.off("resize", onResize);
     if (hasKeys) {
       stdin.off("data", onKeys);
-      stdin.setRawMode(false);
       stdin.pause();
     }
-    stdout.write(LEAVE);
+    leave();
   }
   return code;
+}
+
+/** As the terminal does it for Ctrl-Z: this program, and what has started it (npx, a script). */
+function stopAll(stopThis: () => void): void {
+  try {
+    process.kill(0, "SIGTSTP");
+  } catch {
+    stopThis(); // Deno lets a program signal others only with --allow-run
+  }
 }

@@ -17,8 +17,8 @@ export const top: Command = {
   summary: "all pools, or one, live, with rates",
   help:
     `Shows all pools, or one of them, over and over: how full it is, and how many arrays are allocated, freed and attached
-each second, how many claims are made, and how often a member found the lock taken. q or Ctrl-C ends it, any other key
-looks again at once.
+each second, how many claims are made, and how often a member found the lock taken. q or Ctrl-C ends it, Ctrl-Z stops it
+until it is to go on (fg), any other key looks again at once.
 
 Without a terminal it prints one look after another: with --json each as one line of JSON. Rates are over the time since
 the look before. Allocations are counted by the blocks' generations, which the pool keeps anyway; only attaches and lock
@@ -259,10 +259,11 @@ function poolFrame(sample: Sample, { width, lineWidth, height }: Room, paint: Pa
   );
   const arrays = look.arrays().sort((a, b) => b.bytes - a.bytes);
   const arrayLines = table(
-    [{ title: "BYTES", right: true }, { title: "TYPE" }, { title: "HELD BY PROCESS" }],
+    [{ title: "BYTES", right: true }, { title: "TYPE" }, { title: "AGE", right: true }, { title: "HELD BY PROCESS" }],
     arrays.slice(0, Number.isFinite(height) ? height : 10).map((block) => [
       formatBytes(block.bytes),
       typeOf(block),
+      formatAge(block.ageMs),
       holderNames(block.holders, members) || "only claims or messages",
     ]),
     lineWidth,

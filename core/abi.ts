@@ -226,10 +226,11 @@ export const AP_BLOCK_INFO = {
   generation: 8,
   length_bytes: 16,
   offset: 24,
-  claims: 32,
-  kind: 36,
-  holders: 40,
-  BYTES: 72,
+  age_ms: 32,
+  claims: 40,
+  kind: 44,
+  holders: 48,
+  BYTES: 80,
 } as const;
 
 /** Byte offsets of the fields of one, and its size. */

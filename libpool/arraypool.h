@@ -462,10 +462,11 @@ typedef struct {
   double generation;
   double length_bytes;
   double offset; /* bytes from the start of the heap */
+  double age_ms; /* since it was allocated; to a second, and to half a year */
   uint32_t claims;
   uint32_t kind;       /* AP_KIND_* */
   uint64_t holders[4]; /* bit s: the member in slot s */
-} ap_block_info; /* 72 bytes */
+} ap_block_info; /* 80 bytes */
 
 /* AP_KIND_MESSAGE: what a message carries that is too large for its channel. */
 enum { AP_KIND_ARRAY = 0, AP_KIND_CHANNEL = 1, AP_KIND_MESSAGE = 2, AP_KIND_TRACE = 15 };

@@ -43,7 +43,7 @@ pub fn split(view: *const View, index: BlockIndex, granules: u32) SplitError!Blo
     entry.next.set(next_index);
     entry.prev.set(index);
     entry.start.set(extent.start + granules);
-    entry.tail_bytes.set(0);
+    entry.tail.set(.{});
     entry.pins.set(0);
     entry.word.set(.{
         .generation = entry.word.get().generation,

@@ -636,6 +636,7 @@ pub const BlockInfo = extern struct {
     generation: f64,
     length_bytes: f64,
     offset: f64,
+    age_ms: f64,
     claims: u32,
     kind: u32,
     holders: [layout.holder_words]u64,
@@ -968,7 +969,7 @@ comptime {
     layout.assert(@sizeOf(LookClaim) == 24);
     layout.assert(@sizeOf(LookName) == 680);
     layout.assert(@sizeOf(LookChannel) == 40);
-    layout.assert(@sizeOf(BlockInfo) == 72);
+    layout.assert(@sizeOf(BlockInfo) == 80);
     layout.assert(@sizeOf(MemberInfo) == 32);
     layout.assert(@sizeOf(NameValue) == 536);
     layout.assert(@sizeOf(NameInfo) == 144);

@@ -406,13 +406,31 @@ pub const Kind = struct {
     pub const trace: u8 = 15;
 };
 
+/// What is known of a block in use since it was allocated, and of no interest to whoever allocates.
+pub const Tail = packed struct(u32) {
+    /// Bytes at the end that are not the array's.
+    bytes: u8 = 0,
+    /// When it was allocated, by the monotonic clock: for those who look. Units of 1,024 ms, counted round: in half a year.
+    born: u24 = 0,
+
+    const unit_bits = 10;
+
+    pub inline fn of(bytes: u32, now_ms: u64) Tail {
+        return .{ .bytes = @truncate(bytes), .born = @truncate(now_ms >> unit_bits) };
+    }
+    pub fn ageMs(tail: Tail, now_ms: u64) u64 {
+        const units = @as(u24, @truncate(now_ms >> unit_bits)) -% tail.born;
+        // What lies ahead is no time of allocation: another time namespace wrote it, or somebody who must not.
+        return if (units >> 23 == 0) @as(u64, units) << unit_bits else 0;
+    }
+};
+
 pub const Block = extern struct {
     next: Cell(BlockIndex),
     prev: Cell(BlockIndex), // derived
     /// Granules from heap_start. The size is next.start - start, and stands nowhere.
     start: Cell(u32),
-    /// Bytes at the end that are not the array's.
-    tail_bytes: Cell(u32),
+    tail: Cell(Tail),
     word: Cell(BlockWord),
     pins: Cell(u32), // derived
     content: Cell(Content),

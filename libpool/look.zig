@@ -415,6 +415,7 @@ pub const Look = struct {
 
     /// Describes blocks in use from entry `from` on, as Pool.list() does; `next`: the entry to go on from, null at the end.
     pub fn list(look: *const Look, comptime Info: type, from: u32, into: []Info, next: *?u32) usize {
+        const now_ms = system.monotonicMs();
         var count: usize = 0;
         var number = from;
         defer next.* = if (number < look.view.blocks_known) number else null;
@@ -429,6 +430,7 @@ pub const Look = struct {
                 .generation = @floatFromInt(word.generation),
                 .length_bytes = @floatFromInt(View.lengthIn(block, extent) catch continue),
                 .offset = @floatFromInt(extent.offsetBytes()),
+                .age_ms = @floatFromInt(block.tail.get().ageMs(now_ms)),
                 .claims = block.pins.get() -| block.names.get(),
                 .kind = block.content.get().kind,
                 .holders = Holders.of(block).words,

@@ -354,7 +354,7 @@ pub const Pool = struct {
         // After it was taken, or it might be another's. Until then they are of the array before, in the same extent.
         const block = &pool.view.blocks[index.int()];
         hold.tail_bytes = @truncate(@as(u64, request.granules) * layout.granule_bytes - request.length_bytes);
-        block.tail_bytes.set(hold.tail_bytes);
+        block.tail.set(.of(hold.tail_bytes, system.coarseMs()));
         block.content.set(.{ .dtype = request.dtype });
         hold.holds = 1;
         pool.show(index);
@@ -419,7 +419,7 @@ pub const Pool = struct {
         const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
         // Nobody reads these of a block that is not in use.
         const tail_bytes: u32 = @truncate(extent.bytes() - request.length_bytes);
-        block.tail_bytes.set(tail_bytes);
+        block.tail.set(.of(tail_bytes, system.coarseMs()));
         block.content.set(.{ .dtype = request.dtype });
         pool.holdAlone(block);
         const used: layout.BlockWord = .{ .generation = generation, .state = .used, .backed = true };
@@ -1579,6 +1579,7 @@ pub const Pool = struct {
         const view = &pool.view;
         try pool.acquire();
         defer pool.unlock();
+        const now_ms = system.monotonicMs();
         var count: usize = 0;
         var number = from;
         const used = view.blocksUsed();
@@ -1593,6 +1594,7 @@ pub const Pool = struct {
                 .generation = @floatFromInt(word.generation),
                 .length_bytes = @floatFromInt(try View.lengthIn(block, extent)),
                 .offset = @floatFromInt(extent.offsetBytes()),
+                .age_ms = @floatFromInt(block.tail.get().ageMs(now_ms)),
                 .claims = block.pins.get() -| block.names.get(),
                 .kind = block.content.get().kind,
                 .holders = Holders.of(block).words,

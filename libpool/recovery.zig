@@ -328,7 +328,7 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
                 if (block.names.get() == std.math.maxInt(u16)) census.crowded += 1;
                 if (!word.backed) return .{ .what = "a block in use is not backed", .where = i };
                 if (Holders.of(block).isEmpty() and block.pins.get() == 0) return .{ .what = "a block in use has neither holder nor pin", .where = i };
-                if (view.lengthBytes(block) catch null == null) return .{ .what = "a block's tail is longer than the block", .where = i };
+                if (view.lengthBytes(block) catch null == null) return .{ .what = "a block's tail is longer than a granule", .where = i };
             },
             else => {},
         }

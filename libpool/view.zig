@@ -213,8 +213,8 @@ pub const View = struct {
     }
     /// The same, for one who has read the extent.
     pub fn lengthIn(of_block: *const Block, at: Extent) Corrupt!u64 {
-        const tail = of_block.tail_bytes.get();
-        return if (tail > at.bytes()) error.Corrupt else at.bytes() - tail;
+        const tail_bytes = of_block.tail.get().bytes;
+        return if (tail_bytes > layout.granule_bytes) error.Corrupt else at.bytes() - tail_bytes;
     }
 
     // ------------------------------------------------------------ what the member knows by itself

@@ -79,7 +79,7 @@ test "every kind of damage to the metadata is found by check()" {
         },
         .{ .what = "tail is longer", .how = struct {
             fn f(p: *Pool, used: u32, _: u32) void {
-                p.view.blocks[used].tail_bytes.set(1 << 31);
+                p.view.blocks[used].tail.set(.{ .bytes = 64 + 1 });
             }
         }.f },
         .{ .what = "claim is on a block that is not there", .how = struct {

@@ -58,6 +58,7 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(@sizeOf(exports.LookClaim), @sizeOf(c.ap_look_claim));
     try expectEqual(40, c.AP_LOOK_LENGTH);
     try expectEqual(@offsetOf(exports.BlockInfo, "holders"), @offsetOf(c.ap_block_info, "holders"));
+    try expectEqual(@offsetOf(exports.BlockInfo, "age_ms"), @offsetOf(c.ap_block_info, "age_ms"));
     try expectEqual(@offsetOf(exports.MemberInfo, "joined_at_ms"), @offsetOf(c.ap_member_info, "joined_at_ms"));
     try expectEqual(exports.abi_version, c.AP_ABI_VERSION);
     try expectEqual(layout.members_max, c.AP_MEMBERS_MAX);
