@@ -480,7 +480,7 @@ test "a store that is no crash point is noticed" {
     const Careless = struct {
         fn between(pool: *Pool) anyerror!void {
             const member = try joinWatched(pool);
-            member.view.blocks[0].tail.raw.bytes += 1;
+            member.view.blocks[0].tail.raw += 1;
             _ = try s.alloc(member, 100, false);
         }
         fn atTheEnd(pool: *Pool) anyerror!void {
