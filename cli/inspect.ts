@@ -41,7 +41,7 @@ of its tables changed while they were read.`,
         else context.print(...unreadable(facts));
         return facts.state === "damaged" ? EXIT.no : EXIT.notOurs;
       }
-      const blocks = look.arrays().sort((a, b) => b.bytes - a.bytes);
+      const blocks = look.arrays().sort((a, b) => b.bytes - a.bytes || b.ageMs - a.ageMs);
       const found = {
         facts,
         blocks,

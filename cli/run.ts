@@ -81,7 +81,8 @@ export async function run(argv: readonly string[], { out, err, color, columns }:
       return EXIT.usage;
     }
     if (error instanceof PoolError) {
-      fail(error.code, error.message);
+      // The library's advice is for programs.
+      fail(error.code, error.code === "ERR_NOT_FOUND" ? error.message.replace(/: .*/s, LISTED) : error.message);
       return exitCodes[error.code] ?? EXIT.failed;
     }
     if (error instanceof Error && error.name === "NotCapable") {
@@ -91,6 +92,8 @@ export async function run(argv: readonly string[], { out, err, color, columns }:
     throw error;
   }
 }
+
+const LISTED = ": arraypool ls shows which there are";
 
 const exitCodes: Partial<Record<PoolErrorCode, number>> = {
   ERR_NOT_FOUND: EXIT.notFound,

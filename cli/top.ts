@@ -257,7 +257,7 @@ function poolFrame(sample: Sample, { width, lineWidth, height }: Room, paint: Pa
     ),
     Math.max(3, Math.ceil((height - used) / 2)),
   );
-  const arrays = look.arrays().sort((a, b) => b.bytes - a.bytes);
+  const arrays = look.arrays().sort((a, b) => b.bytes - a.bytes || b.ageMs - a.ageMs);
   const arrayLines = table(
     [{ title: "BYTES", right: true }, { title: "TYPE" }, { title: "AGE", right: true }, { title: "HELD BY PROCESS" }],
     arrays.slice(0, Number.isFinite(height) ? height : 10).map((block) => [
