@@ -6,6 +6,12 @@
 /** An address, as the runtime's FFI passes it. */
 export type Pointer = { readonly __pointer: unique symbol };
 
+/** A type as C names it: a `pointer` is an address that C gave, a `buffer` bytes of JavaScript. */
+export type CType = "i32" | "u32" | "i64" | "usize" | "f64" | "pointer" | "buffer" | "void";
+
+/** What functions of a library take and return, by their names there. */
+export type Signatures = Readonly<Record<string, { readonly args: readonly CType[]; readonly returns: CType }>>;
+
 /** The functions of libpool/arraypool.h, by their names there. */
 export interface Library {
   ap_abi_version(): number;

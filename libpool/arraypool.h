@@ -574,7 +574,7 @@ int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
 
 /* Reads bytes of a block that was in use when the copy was made. Returns how many, or AP_ERR_STALE if it is not there any
  * more. */
-int32_t ap_look_read(ap_look *look, uint32_t block, double generation, double offset, void *into, uint32_t bytes);
+int32_t ap_look_read(ap_look *look, uint32_t block, double generation, double offset, uint8_t *into, uint32_t bytes);
 
 /* The command line of the process in a slot, its parts separated by nul. Returns how many bytes, 0 if it is not to be had. */
 int32_t ap_look_command(ap_look *look, uint32_t slot, char *text, uint32_t bytes);

@@ -3,13 +3,7 @@
  * and no module but FFI.
  */
 
-/** A type as C names it; a `buffer` is a pointer to the bytes of a Uint8Array. */
-export type CType = "i32" | "u32" | "i64" | "usize" | "buffer";
-
-/** The functions to look up in a library, by their names there. */
-export type Signatures = Readonly<
-  Record<string, { readonly args: readonly CType[]; readonly returns: "i32" | "i64" }>
->;
+import type { Signatures } from "../core/native.ts";
 
 /** Functions that were looked up. */
 export type Functions = Readonly<Record<string, (...args: (number | Uint8Array)[]) => number | bigint>>;

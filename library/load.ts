@@ -13,9 +13,9 @@
 
 import { AP_ABI_VERSION } from "../core/abi.ts";
 import { PoolError } from "../core/errors.ts";
-import type { Native } from "../core/native.ts";
+import type { Native, Signatures } from "../core/native.ts";
 import { type Embedded, embedded } from "./embedded.ts";
-import { type Functions, Libc, type Signatures } from "./libc.ts";
+import { type Functions, Libc } from "./libc.ts";
 import { platformHere } from "./platform.ts";
 
 /** What a runtime does to load a library. */

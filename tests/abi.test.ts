@@ -3,8 +3,9 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AP_ABI_VERSION, AP_BLOCK_INFO, AP_MEMBER_INFO } from "../core/abi.ts";
-import { generate } from "../scripts/abi.mjs";
-import { assert, runtimes, test } from "./support/harness.ts";
+import { FUNCTIONS } from "../core/functions.ts";
+import { generate, generateFunctions } from "../scripts/abi.mjs";
+import { assert, test } from "./support/harness.ts";
 import { native } from "./support/segment.ts";
 
 const read = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), "utf8");
@@ -21,38 +22,19 @@ test("the library has the interface that the package was made for", () => {
   assert.equal(native.library.ap_abi_version(), AP_ABI_VERSION);
 });
 
-for (const runtime of runtimes) {
-  test(`${runtime}/ffi.ts declares the functions as the header does`, () => {
-    const source = read(`${runtime}/ffi.ts`);
-    const prototypes = header.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/\s+/g, " ");
-    const entries = [
-      ...source.matchAll(
-        /\/\/ (.*;)\n\s+(ap_\w+): \{\s*(?:args|parameters|arguments): \[([^\]]*)\],\s*(?:returns|result|return): "(\w+)",?(?: nonblocking: true)?\s*\}/g,
-      ),
-    ];
-    const names = entries.map(([, , name]) => name!);
-    for (const [, comment, name, parameters, result] of entries) {
-      assert.ok(prototypes.includes(comment!), `${comment} is not in the header`);
-      const [, returned, called, list] = /^(.*?)\b(ap_\w+)\((.*)\);$/.exec(comment!)!;
-      assert.equal(called, name);
-      const wanted = list === "void" ? [] : list!.split(",").map((part) => typeOf(part));
-      const given = parameters!.split(",").map((part) => part.trim().replaceAll('"', "")).filter(Boolean);
-      assert.deepEqual(given.map((type) => general(type)), wanted, name!);
-      assert.equal(general(result!), typeOf(returned!), name!);
-    }
-    // Every function that the package's interface names.
-    const used = [...read("core/native.ts").matchAll(/^\s+(ap_\w+)\(/gm)].map(([, name]) => name!);
-    assert.ok(used.length > 20);
-    assert.deepEqual(used.filter((name) => !names.includes(name)), []);
-  });
-}
-
-/** A C type as the symbol tables have it. */
-function typeOf(declaration: string): string {
-  if (declaration.includes("*")) return "pointer";
-  return { uint32_t: "u32", int32_t: "i32", double: "f64", void: "void" }[declaration.trim().split(" ")[0]!]!;
-}
-
-function general(type: string): string {
-  return type === "ptr" || type === "buffer" ? "pointer" : type;
-}
+test("core/functions.ts is what the header makes it, and has what the package calls, with as many arguments", () => {
+  const plain = (text: string) => text.replaceAll(/\s+/g, "").replaceAll(/,(?=[\]}])/g, "");
+  assert.equal(plain(read("core/functions.ts")), plain(generateFunctions(header)));
+  const prototypes = header.replaceAll(/\/\*[\s\S]*?\*\//g, "");
+  assert.equal(Object.keys(FUNCTIONS).length, [...prototypes.matchAll(/\bap_\w+\([^()]*\);/g)].length);
+  const { ap_block_alloc: alloc, ap_look_open: open, ap_word_wait: wait } = FUNCTIONS;
+  assert.deepEqual(alloc, { args: ["pointer", "f64", "u32", "u32"], returns: "i32" });
+  assert.deepEqual(open, { args: ["buffer", "buffer"], returns: "pointer" });
+  assert.deepEqual(wait, { args: ["pointer", "u32", "f64", "u32", "f64"], returns: "i32" });
+  const used = [...read("core/native.ts").matchAll(/^ {2}(ap_\w+)\(([^()]*)\):/gm)];
+  assert.ok(used.length > 20);
+  for (const [, name, list] of used) {
+    const given = list!.split(",").filter((parameter) => parameter.trim() !== "");
+    assert.equal(FUNCTIONS[name!]?.args.length, given.length, name!);
+  }
+});
