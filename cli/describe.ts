@@ -1,7 +1,7 @@
 /** What several commands say about a pool, its members and its arrays. */
 
 import { formatAge, formatBytes, formatCommand, type Paint, plural, type TableCell } from "./format.ts";
-import type { Block, Facts, Member, Name } from "./look.ts";
+import type { Block, Facts, Member, Name, TraceOf } from "./look.ts";
 
 /** `dead`, `waits`, `damaged` …; empty for a pool in which somebody lives. */
 export function conditionOf(facts: Facts): string {
@@ -35,9 +35,25 @@ export function namesByBlock(names: readonly Name[], arrays: readonly Block[]): 
   return found;
 }
 
-/** The shape that a name of the whole array says. */
-export function shapeOf(array: Block, names: readonly Name[] = []): readonly number[] | undefined {
-  return names.find(({ offset, bytes, shape }) => shape !== undefined && offset === 0 && bytes === array.bytes)?.shape;
+/** The shape that a name of the whole array says, or a traced member that holds it. */
+export function shapeOf(array: Block, names: readonly Name[] = [], traced?: Shapes): readonly number[] | undefined {
+  const named = names.find(({ offset, bytes, shape }) => shape !== undefined && offset === 0 && bytes === array.bytes);
+  return named?.shape ?? traced?.get(`${array.block}:${array.generation}:${array.length}`);
+}
+
+/** Shapes by block, generation and number of elements: of the whole array, and not of a part that somebody attached. */
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/** What traced members say of the shapes of what they hold. */
+export function shapesTraced(traces: Iterable<TraceOf>): Shapes {
+  const found = new Map<string, readonly number[]>();
+  for (const { holds } of traces) {
+    for (const { block, generation, shape } of holds) {
+      const length = shape?.reduce((product, axis) => product * axis, 1);
+      if (shape !== undefined) found.set(`${block}:${generation}:${length}`, shape);
+    }
+  }
+  return found;
 }
 
 /** `4 (bun 1234)`, or just the slot of one that is gone. */

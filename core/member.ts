@@ -289,6 +289,11 @@ export class Member {
     return hold;
   }
 
+  /** Those who look at the pool from outside are to know the shape of a traced array. */
+  traceShape(hold: Hold, shape: readonly number[]): void {
+    this.#traces?.addShape(hold, shape);
+  }
+
   #link(hold: Hold): void {
     const first = this.#first;
     hold.next = first;

@@ -372,6 +372,7 @@ export function makeOwner(
 ): SharedArray {
   hold.length = length;
   hold.shape = shape;
+  if (shape !== undefined) hold.member.traceShape(hold, shape);
   const owner = new (classes.get(type)!.owner)(hold.buffer!, 0, hold);
   hold.watch(owner);
   return owner;

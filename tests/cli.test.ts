@@ -487,8 +487,10 @@ test("leaks shows who holds how much; of traced programs, from where and since w
       );
       assert.deepEqual((await json(0, "leaks", pool.name, "--older-than", "3600")).holders, []);
       await says(0, ["leaks", pool.name, "--older-than", "3600"], /nobody holds anything/);
-      // What is written for it is no array.
-      assert.equal((await json(0, "inspect", pool.name)).arrays.length, 2);
+      // What is written for it is no array; and it knows the shape.
+      const { arrays } = await json(0, "inspect", pool.name);
+      assert.deepEqual(arrays.map(({ shape }: Json) => shape), [[100, 10], null]);
+      await says(0, ["inspect", pool.name], /float32\[100 x 10\]/);
       assert.equal(pool.stats().arrays, 2);
       assert.equal(pool.blocks().length, 2);
     }, { ARRAYPOOL_TRACE: "1" });
@@ -536,8 +538,8 @@ test("a trace that says anything names nothing that is not there", () => {
 // ---------------------------------------------------------------- top
 
 test("top tells rates: allocations, frees, attaches, claims", () =>
-  withPool((pool) =>
-    withMember(pool.name, ["shares"], async (child) => {
+  withPool(async (pool) => {
+    await withMember(pool.name, ["shares"], async (child) => {
       const { stdout, status } = runWith({}, "top", pool.name, "--json", "--count", "2", "--interval", "0.4");
       assert.equal(status, 0);
       const samples = stdout.trim().split("\n").map((line) => JSON.parse(line) as Json);
@@ -554,8 +556,10 @@ test("top tells rates: allocations, frees, attaches, claims", () =>
       assert.ok(JSON.parse(all).pools.some(({ name }: Json) => name === pool.name));
       await says(0, ["top", "--interval", "0.1"], /ALLOC\/s/, new RegExp(`^${pool.name} `, "m"));
       await says(0, ["top", pool.name, "--interval", "0.1"], /alloc .*\/s {2}free/, /ATTACH\/s/);
-    })
-  ));
+    });
+    // It may have been killed between a claim and its attach.
+    await until(() => pool.reap() >= 0 && pool.stats().claims === 0, "its claims are over");
+  }, { claimTtlMs: 500 }));
 
 /** Runs `top` in a terminal of 80 x 24, does something to it, and returns what was written and the terminal's state. */
 async function inTerminal(

@@ -170,6 +170,10 @@ if (runtime === "deno") {
 // ---------------------------------------------------------------- what is not run
 
 test("every block of the documentation is run or checked, or says why not", () => {
+  for (const page of pages()) {
+    const fences = [...textOf(page).matchAll(/^\s*(?:```|~~~)/gm)].length;
+    assert.equal(fences, 2 * blocksOf(page).length, `${page} has a block of code that this test does not read`);
+  }
   for (const block of written) {
     const { language, code, notRun } = block;
     const place = placeOf(block);
