@@ -93,11 +93,11 @@ pub fn look(pool: *Pool, plan: *const Plan, cells: []u64) !void {
     const queue = try channel.queueOf(pool, plan.channel);
     const head = queue.header.head.get();
     for (0..queue.shape.slots) |i| {
-        if (queue.isThere(head +% i)) cells[(head +% i) % queue.shape.slots] = hashOf(&queue, queue.cell(head +% i), head +% i);
+        if (queue.isThere(head +% i)) cells[(head +% i) % queue.shape.slots] = hashOf(queue, queue.cell(head +% i), head +% i);
         const entry = queue.entry(@intCast(i));
         if (!queue_file.Queue.counts(entry, head)) continue;
         // Given back, or taken by one who is dead: that is the same to the next one.
-        cells[queue.shape.slots + i] = hashOf(&queue, entry.message(), entry.position.get());
+        cells[queue.shape.slots + i] = hashOf(queue, entry.message(), entry.position.get());
     }
 }
 
