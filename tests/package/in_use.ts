@@ -394,6 +394,9 @@ test("Windows, and processors for which there is no library: the import says wha
       const [platform, arch] = process.argv.slice(2);
       Object.defineProperty(process, "platform", { value: platform });
       Object.defineProperty(process, "arch", { value: arch });
+      const words = { win32: "windows", x64: "x86_64", arm64: "aarch64" };
+      const build = { os: words[platform] ?? platform, arch: words[arch] ?? arch };
+      if (globalThis.Deno) Object.defineProperty(Deno, "build", { value: build });
       await import("arraypool");
     `,
   }, async (folder) => {
