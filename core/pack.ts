@@ -36,8 +36,21 @@ export interface Packed<T> {
 /** What was unpacked, itself disposable: `using job = unpack(message)` releases every array in it. */
 export type Unpacked<T> = T extends object ? T & Disposable : T;
 
+/** A claim that a message takes along. */
+interface Made {
+  readonly hold: Hold;
+  readonly claim: number;
+  /** On a block of the same number, in another pool. */
+  readonly next: Made | undefined;
+}
+
 /** An array or a channel that a message brought. */
-type Attached = { release(): void };
+interface Arrival {
+  readonly parsed: Parsed | ChannelDescriptor;
+  readonly array: { release(): void };
+  /** Of a block of the same number: another slice, another claim, another pool. */
+  readonly next: Arrival | undefined;
+}
 
 /** Claims made here for more than one attach: what `release()` has to take back. */
 const claimsOfDescriptor = new WeakMap<object, number>();
@@ -66,12 +79,15 @@ const claimsOfDescriptor = new WeakMap<object, number>();
 export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
   const checked = checkShareOptions(options);
   // One claim for an array, however often it and its slices occur: who unpacks it holds it from the first one on.
-  const made = new Map<string, { hold: Hold; claim: number }>();
+  const made = new Map<number, Made>();
   const claimOnce = (hold: Hold): number => {
-    const key = `${hold.block} ${hold.member.name}`;
-    let known = made.get(key);
-    if (known === undefined) made.set(key, known = { hold, claim: claimOn(hold, checked) });
-    return known.claim;
+    const first = made.get(hold.block);
+    for (let known = first; known !== undefined; known = known.next) {
+      if (known.hold.member === hold.member) return known.claim;
+    }
+    const claim = claimOn(hold, checked);
+    made.set(hold.block, { hold, claim, next: first });
+    return claim;
   };
   const packOne = (value: object): unknown => {
     if (isSharedArray(value)) {
@@ -94,8 +110,11 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
   try {
     return copyMessage(message, packOne, anyProperty) as Packed<T>;
   } catch (error) {
-    for (const { hold, claim } of made.values()) {
-      if (claim !== 0) hold.member.dropClaim(hold.block, hold.generation, claim, checked.claims);
+    for (const first of made.values()) {
+      for (let known: Made | undefined = first; known !== undefined; known = known.next) {
+        const { hold, claim } = known;
+        if (claim !== 0) hold.member.dropClaim(hold.block, hold.generation, claim, checked.claims);
+      }
     }
     throw error;
   }
@@ -125,28 +144,33 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
 export function unpack<T>(message: Packed<T>): Unpacked<T>;
 export function unpack<T = unknown>(message: unknown): Unpacked<T>;
 export function unpack(message: unknown): unknown {
-  const arrays = new Map<string, Attached>();
-  const claimsUsed = new Set<string>();
+  // By their blocks: a text that says all of a descriptor would take longer to make than the rest of this.
+  const arrivals = new Map<number, Arrival>();
   const unpackOne = (value: object): unknown => {
     if (!isMarked(value)) return UNTOUCHED;
     if (isPoolReference(value)) return openReference(parsePoolReference(value));
     const parsed = parseAny(value);
-    const key = "type" in parsed ? keyOf(parsed) : claimKeyOf(parsed);
-    let array = arrays.get(key);
-    if (array === undefined) {
-      arrays.set(key, array = "type" in parsed ? attachParsed(parsed) : attachChannel(parsed));
-      claimsUsed.add(claimKeyOf(parsed));
+    const first = arrivals.get(parsed.block);
+    for (let known = first; known !== undefined; known = known.next) {
+      if (isSame(known.parsed, parsed)) return known.array;
     }
+    const array = "type" in parsed ? attachParsed(parsed) : attachChannel(parsed);
+    arrivals.set(parsed.block, { parsed, array, next: first });
     return array;
   };
-  const releaseAll = (): void => {
-    for (const array of arrays.values()) array.release();
+  const forEach = (visit: (arrival: Arrival) => void): void => {
+    for (const first of arrivals.values()) {
+      for (let arrival: Arrival | undefined = first; arrival !== undefined; arrival = arrival.next) visit(arrival);
+    }
   };
+  const releaseAll = (): void => forEach(({ array }) => array.release());
   let result: unknown;
   try {
     result = copyMessage(message, unpackOne, ownData);
   } catch (error) {
     releaseAll();
+    const claimsUsed = new Set<string>();
+    forEach(({ parsed }) => claimsUsed.add(claimKeyOf(parsed)));
     dropClaims(message, claimsUsed);
     throw error;
   }
@@ -215,8 +239,13 @@ function failureOf(call: () => void): unknown {
   }
 }
 
-function keyOf({ pool, nonce, block, generation, claim, dtype, offset, length, shape }: Parsed): string {
-  return [pool, nonce, block, generation, claim, dtype, offset, length, shape?.join("x")].join(" ");
+/** Whether two descriptors say the same. */
+function isSame(one: Parsed | ChannelDescriptor, other: Parsed | ChannelDescriptor): boolean {
+  if (one.claim !== other.claim || one.generation !== other.generation || one.block !== other.block) return false;
+  if (one.nonce !== other.nonce || one.pool !== other.pool) return false;
+  if (!("type" in one && "type" in other)) return "type" in one === "type" in other;
+  return one.type === other.type && one.offset === other.offset && one.length === other.length &&
+    one.shape?.join() === other.shape?.join();
 }
 
 function parseAny(value: object): Parsed | ChannelDescriptor {

@@ -70,6 +70,23 @@ test("the same array is one claim and one array, however often it and its slices
     assert.equal(pool.stats().arrays, 0);
   }));
 
+test("arrays of two pools that have the same number there are two", () =>
+  withPool((pool) =>
+    withPool((other) => {
+      const one = pool.from(Uint8Array.of(1));
+      const two = other.from(Uint8Array.of(2));
+      assert.equal(one.share({ claims: 0 }).block, two.share({ claims: 0 }).block);
+      const packed = pack([one, two, one, two.subarray(0)]);
+      assert.deepEqual([pool.stats().claims, other.stats().claims], [1, 1]);
+      const got = unpack(packed);
+      assert.deepEqual([pool.stats().claims, other.stats().claims], [0, 0]);
+      assert.deepEqual(got.map(([first]) => first), [1, 2, 1, 2]);
+      assert.equal(got[0], got[2]);
+      release([got, one, two]);
+      assert.deepEqual([pool.stats().arrays, other.stats().arrays], [0, 0]);
+    })
+  ));
+
 test("pack() changes nothing in what it gets, nor does unpack()", () =>
   withPool((pool) => {
     using array = pool.from(Uint8Array.of(1));
