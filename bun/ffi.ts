@@ -3,7 +3,16 @@
 import { ballastFor } from "./ballast.ts";
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
 import { FUNCTIONS } from "../core/functions.ts";
-import type { AsyncContext, CType, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
+import {
+  type AsyncContext,
+  type CType,
+  type Doorbell,
+  isContained,
+  type Library,
+  type Native,
+  type Pointer,
+  type Signatures,
+} from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -24,6 +33,7 @@ interface BunFfi {
 interface BunProcess {
   readonly env: Record<string, string | undefined>;
   getBuiltinModule(id: "bun:ffi"): BunFfi;
+  getBuiltinModule(id: "node:fs"): { readlinkSync(path: string): string };
   getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
   on(event: "exit", listener: () => void): void;
 }
@@ -109,5 +119,10 @@ function openDoorbell(library: Library, pool: Pointer, onRing: () => void): Door
   const { Bun } = globalThis as unknown as { Bun: BunSockets };
   const opened = Bun.connect({ fd, socket: { data: onRing } });
   void opened.then((socket) => socket.unref());
-  return { sleep: () => {}, close: () => void opened.then((socket) => socket.terminate()) };
+  const close = () => void opened.then((socket) => socket.terminate());
+  return {
+    sleep: () => {},
+    mayMiss: isContained((path) => builtin().process.getBuiltinModule("node:fs").readlinkSync(path)),
+    close,
+  };
 }

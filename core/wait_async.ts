@@ -7,7 +7,7 @@
  * Looking costs a native call in each turn of the event loop, for some ten microseconds: that is how fast an answer comes
  * from somebody who is awake, and to be woken takes longer. Parked, nothing runs: whoever notifies rings the doorbell (a
  * socket that the event loop watches, or a native call on a thread of its own, as the runtime has it). Where a realm has
- * no doorbell, it looks every few milliseconds instead.
+ * no doorbell, it looks every few milliseconds instead; in a container, where others may be in another network, every second.
  *
  * A wait ends once: notified, its time over, aborted, its array released, or its pool closed. What was notified before one
  * of the others came ends with "ok": a wake is not lost.
@@ -43,6 +43,8 @@ const LOOK_MS = 0.1;
 const LOOK_LEAST_MS = 0.01;
 /** Between two looks where there is no doorbell. */
 const POLL_MS = 5;
+/** The same where there is one that not everybody can ring. */
+const POLL_APART_MS = 1000;
 const TIMER_MOST_MS = 2 ** 31 - 1;
 const TAKEN_AT_ONCE = 256;
 
@@ -95,6 +97,7 @@ export class Waits {
   /** Times in a row that looking was in vain. */
   #vain = 0;
   #doorbell: Doorbell | undefined;
+  #willLook = false;
   #timerAt = Infinity;
   #refs = 0;
   #stopKeepingAlive: (() => void) | undefined;
@@ -249,12 +252,23 @@ export class Waits {
     } else {
       this.#state = "parked";
       doorbell.sleep();
+      if (doorbell.mayMiss) this.#lookInAWhile();
     }
   }
 
   #open(): Doorbell {
     const onRing = () => this.#guard(() => this.#rung());
-    return this.#member.openDoorbell(onRing) ?? { sleep: () => native().later(onRing, POLL_MS), close: () => {} };
+    const looks = { sleep: () => native().later(onRing, POLL_MS), mayMiss: false, close: () => {} };
+    return this.#member.openDoorbell(onRing) ?? looks;
+  }
+
+  #lookInAWhile(): void {
+    if (this.#willLook) return;
+    this.#willLook = true;
+    native().later(() => {
+      this.#willLook = false;
+      this.#guard(() => this.#rung());
+    }, POLL_APART_MS);
   }
 
   #rung(): void {

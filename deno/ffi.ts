@@ -131,6 +131,7 @@ function openDoorbell(
     onRing();
   };
   return {
+    mayMiss: false,
     sleep: () => {
       if (sleeps) return; // since before, and not woken
       sleeps = true;

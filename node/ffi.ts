@@ -8,7 +8,16 @@
 
 import { AP_RUNTIME_NODE } from "../core/abi.ts";
 import { FUNCTIONS } from "../core/functions.ts";
-import type { AsyncContext, CType, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
+import {
+  type AsyncContext,
+  type CType,
+  type Doorbell,
+  isContained,
+  type Library,
+  type Native,
+  type Pointer,
+  type Signatures,
+} from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -25,6 +34,7 @@ interface NodeProcess {
   readonly versions: { readonly node: string; readonly modules: string };
   readonly config: { readonly variables: Record<string, unknown> };
   getBuiltinModule(id: "node:ffi"): NodeFfi | undefined;
+  getBuiltinModule(id: "node:fs"): { readlinkSync(path: string): string };
   getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
   getBuiltinModule(id: "node:worker_threads"): { readonly isMainThread: boolean };
   dlopen(module: { exports: object }, path: string): void;
@@ -167,5 +177,7 @@ function openDoorbell(library: Library, module: Module, pool: Pointer, onRing: (
   const fd = library.ap_doorbell_open(pool);
   if (fd < 0) return undefined;
   const watch = module.watch(fd, onRing);
-  return watch === undefined ? undefined : { sleep: () => {}, close: () => module.unwatch(watch) };
+  if (watch === undefined) return undefined;
+  const { readlinkSync } = process().getBuiltinModule("node:fs");
+  return { sleep: () => {}, mayMiss: isContained(readlinkSync), close: () => module.unwatch(watch) };
 }

@@ -1,5 +1,6 @@
 /** wait, waitAsync and notify: as Atomics has them, between processes and Workers. */
 
+import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { pack, Pool, type SharedArray, type WaitAsyncOptions } from "arraypool";
 import {
@@ -421,6 +422,21 @@ for (const other of peers) {
       });
     }));
 }
+
+test(`in a container, one in ${runtime} who does not block hears of others in another network`, async () => {
+  const wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--net"];
+  if (spawnSync(wrapper[0]!, [...wrapper.slice(1), "true"]).status !== 0) return console.log("skipped: needs root");
+  await withPool((pool) =>
+    withChild(start(runtime, WAITER, { wrapper }), async (child) => {
+      using words = pool.alloc(Int32Array, 2);
+      child.write(order("waitAsync", words));
+      assert.equal(await child.next(), "waiting");
+      await sleep(100); // parked, after that
+      assert.equal(pool.notify(words, 0), 1);
+      assert.deepEqual(await child.next(), ["ok", 0]);
+    })
+  );
+});
 
 test("those who block and those who do not stand in one queue", () =>
   withPool(async (pool) => {

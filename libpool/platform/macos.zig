@@ -447,7 +447,9 @@ pub fn commandLine(pid: u32, into: []u8) usize {
     // How many arguments; the program's path, padded with nul; the arguments; the environment, which is nobody's business.
     var buffer: [16384]u8 = undefined;
     var got: usize = buffer.len;
-    if (sysctl(&name, name.len, &buffer, &got, null, 0) != 0 or got < 4 or got > buffer.len) return 0;
+    if (sysctl(&name, name.len, &buffer, &got, null, 0) != 0 or got < 4) return 0;
+    // Where there is more than that, the kernel gives the end of it: the environment.
+    if (got >= buffer.len) return 0;
     const count = std.mem.readInt(u32, buffer[0..4], .little);
     var at = std.mem.indexOfScalarPos(u8, buffer[0..got], 4, 0) orelse return 0;
     while (at < got and buffer[at] == 0) at += 1;
