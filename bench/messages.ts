@@ -1,6 +1,9 @@
 /**
  * Small messages between processes: over channels of a pool, and over the fastest way that the runtime has built in. There and
- * back (blocking and not), and in one direction (one to one, four to four). With `mixed`, the other side is of the other runtime.
+ * back (blocking and not), and in one direction (one to one, four to four). With `mixed`, the other side is of the other runtime:
+ * then the ways that are built in are the messages of `fork` as JSON, and a pipe with a line of JSON for each.
+ *
+ * Both sides are warm: whoever sends or receives has done so before it is measured, over channels as over the other ways.
  */
 
 import { type ChildProcess, fork, spawn } from "node:child_process";
@@ -16,6 +19,8 @@ const [mode = "same", other = process.execPath] = process.argv.slice(2);
 const sides = mode === "same" ? "" : `, ${runtime} and ${runtime === "Bun" ? "Deno" : "Bun"}`;
 
 const ROUNDS = 5;
+const WARM_ROUNDS = 3;
+const LINES_BYTES = 16 << 10;
 const message = (id: number) => ({ id, kind: "job" });
 
 /** Nanoseconds of each. */
@@ -31,10 +36,16 @@ function sample(times: Float64Array): Sample {
 
 // ------------------------------------------------------------------ the built-in ways
 
-class Ipc implements AsyncDisposable {
+interface Way extends AsyncDisposable {
+  thereAndBack(count: number): Promise<Sample>;
+  /** Nanoseconds of a message. */
+  stream(count: number): Promise<number>;
+}
+
+class Ipc implements Way {
   readonly child: ChildProcess;
   constructor(serialization: "json" | "advanced") {
-    this.child = fork(script, ["ipc"], { serialization });
+    this.child = fork(script, ["ipc"], { serialization, execPath: other, execArgv: flags(other) });
   }
   async ready(): Promise<this> {
     await this.#ask({ kind: "ready" });
@@ -60,12 +71,60 @@ class Ipc implements AsyncDisposable {
     this.child.off("message", listener);
     return sample(times);
   }
-  /** Nanoseconds of a message. */
   async stream(count: number): Promise<number> {
     const begun = performance.now();
     const done = once(this.child, "message");
     for (let i = 0; i < count; i++) this.child.send(message(i));
     this.child.send({ kind: "end" });
+    await done;
+    return (performance.now() - begun) * 1e6 / count;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    const end = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await end;
+  }
+}
+
+/** Lines of JSON over stdin and stdout: many messages in one write, where they come at once. */
+class Lines implements Way {
+  readonly child: ChildProcess;
+  constructor() {
+    this.child = spawn(other, [...flags(other), script, "lines"], { stdio: ["pipe", "pipe", "inherit"] });
+  }
+  async ready(): Promise<this> {
+    await this.thereAndBack(1);
+    return this;
+  }
+  async thereAndBack(count: number): Promise<Sample> {
+    const times = new Float64Array(count);
+    let resolve: () => void;
+    const listener = (bytes: Uint8Array) => {
+      for (const line of String(bytes).trimEnd().split("\n")) JSON.parse(line);
+      resolve();
+    };
+    this.child.stdout!.on("data", listener);
+    for (let i = 0; i < count; i++) {
+      const begun = performance.now();
+      const answer = new Promise<void>((done) => resolve = done);
+      this.child.stdin!.write(JSON.stringify({ kind: "back", id: i }) + "\n");
+      await answer;
+      times[i] = (performance.now() - begun) * 1e6;
+    }
+    this.child.stdout!.off("data", listener);
+    return sample(times);
+  }
+  async stream(count: number): Promise<number> {
+    const begun = performance.now();
+    const done = once(this.child.stdout!, "data");
+    let lines = "";
+    for (let i = 0; i < count; i++) {
+      lines += JSON.stringify(message(i)) + "\n";
+      if (lines.length < LINES_BYTES) continue;
+      if (!this.child.stdin!.write(lines)) await once(this.child.stdin!, "drain");
+      lines = "";
+    }
+    this.child.stdin!.write(lines + JSON.stringify({ kind: "end" }) + "\n");
     await done;
     return (performance.now() - begun) * 1e6 / count;
   }
@@ -123,40 +182,68 @@ async function thereAndBackAsync(there: Channel, back: Channel, count: number): 
   return sample(times);
 }
 
-/** Nanoseconds of a message, from `senders` processes (this one, if it is one) to `receivers`. */
-async function stream(pool: Pool, senders: number, receivers: number, count: number): Promise<number> {
-  using messages = pool.channel({ capacity: 1024 });
-  using signals = pool.channel<string>();
-  const packed = () => JSON.stringify(pack({ messages, signals }));
-  const children = [
-    ...Array.from({ length: receivers }, () => start(other, "receive", packed())),
-    ...(senders === 1
-      ? []
-      : Array.from({ length: senders }, () => start(process.execPath, "send", packed(), String(count / senders)))),
-  ];
-  const ends = children.map((child) => once(child, "exit"));
-  for (const _ of children) await signals.receiveAsync();
-  const begun = performance.now();
-  if (senders === 1) { for (let i = 0; i < count; i++) messages.send(message(i)); }
-  else {
-    messages.send("go");
-    await Promise.all(ends.slice(receivers));
+/** Processes that send (this one, if it is one) and receive, round by round. */
+class Stream implements AsyncDisposable {
+  readonly #senders: number;
+  readonly #receivers: number;
+  readonly #messages: Channel;
+  readonly #orders: Channel<number>;
+  readonly #next: Channel<string>;
+  readonly #signals: Channel<string>;
+  readonly #ends: Promise<unknown>[];
+
+  constructor(pool: Pool, senders: number, receivers: number) {
+    this.#senders = senders;
+    this.#receivers = receivers;
+    const messages = this.#messages = pool.channel({ capacity: 1024 });
+    const orders = this.#orders = pool.channel<number>();
+    const next = this.#next = pool.channel<string>();
+    const signals = this.#signals = pool.channel<string>();
+    const packed = () => JSON.stringify(pack({ messages, orders, next, signals }));
+    const children = [
+      ...Array.from({ length: receivers }, () => start(other, "receive", packed())),
+      ...(senders === 1 ? [] : Array.from({ length: senders }, () => start(process.execPath, "send", packed()))),
+    ];
+    this.#ends = children.map((child) => once(child, "exit"));
   }
-  messages.close();
-  for (let i = 0; i < receivers; i++) await signals.receiveAsync();
-  const ns = (performance.now() - begun) * 1e6 / count;
-  await Promise.all(ends);
-  return ns;
+  async ready(): Promise<this> {
+    await this.#hear(this.#ends.length);
+    return this;
+  }
+  async #hear(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) await this.#signals.receiveAsync();
+  }
+  /** Nanoseconds of a message. */
+  async run(count: number): Promise<number> {
+    const begun = performance.now();
+    if (this.#senders === 1) { for (let i = 0; i < count; i++) this.#messages.send(message(i)); }
+    else {
+      for (let i = 0; i < this.#senders; i++) this.#orders.send(count / this.#senders);
+      await this.#hear(this.#senders);
+    }
+    // Each receiver takes one of these, and waits until all have.
+    for (let i = 0; i < this.#receivers; i++) this.#messages.send({ kind: "end" });
+    await this.#hear(this.#receivers);
+    const ns = (performance.now() - begun) * 1e6 / count;
+    for (let i = 0; i < this.#receivers; i++) this.#next.send("go on");
+    return ns;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const channel of [this.#messages, this.#orders, this.#next]) channel.close();
+    await Promise.all(this.#ends);
+    for (const channel of [this.#messages, this.#orders, this.#next, this.#signals]) channel.release();
+  }
 }
 
 // ------------------------------------------------------------------ the rows
 
 using pool = Pool.create({ name: poolName(`messages-${process.pid}`), capacity: "64M" });
-const json = await new Ipc("json").ready();
-const advanced = await new Ipc("advanced").ready();
-const ways = { json, advanced };
+// The other serialization works only between two of the same runtime.
+const ways: Record<string, Way> = mode === "same"
+  ? { "fork, json": await new Ipc("json").ready(), "fork, advanced": await new Ipc("advanced").ready() }
+  : { "fork, json": await new Ipc("json").ready(), "a pipe, JSON lines": await new Lines().ready() };
 
-async function fastest<R>(measure: (way: Ipc) => Promise<R>, ns: (result: R) => number): Promise<[string, R]> {
+async function fastest<R>(measure: (way: Way) => Promise<R>, ns: (result: R) => number): Promise<[string, R]> {
   let best: [string, R] | undefined;
   for (const [name, way] of Object.entries(ways)) {
     const result = await measure(way);
@@ -181,7 +268,7 @@ for (const [work, how, goal] of [["blocking", "echo", 10], ["not blocking", "ech
     print(compare(
       {
         work: `a message there and back, ${work}, ${part}${sides}`,
-        against: `fork, ${against}`,
+        against,
         kind: "faster",
         ...(part === "median" ? { goal } : {}),
       },
@@ -195,8 +282,10 @@ for (const [senders, receivers, goal] of [[1, 1, 20], [4, 4, 10]] as const) {
   const ours: number[] = [];
   const theirs: number[] = [];
   let against = "";
+  await using stream = await new Stream(pool, senders, receivers).ready();
+  for (let round = 0; round < WARM_ROUNDS; round++) await stream.run(400_000);
   for (let round = 0; round < ROUNDS; round++) {
-    ours.push(await stream(pool, senders, receivers, 400_000));
+    ours.push(await stream.run(400_000));
     const [name, result] = await fastest((way) => way.stream(100_000), (ns) => ns);
     theirs.push(result);
     against = name;
@@ -204,7 +293,7 @@ for (const [senders, receivers, goal] of [[1, 1, 20], [4, 4, 10]] as const) {
   print(compare(
     {
       work: `messages from ${senders} to ${receivers}, ${availableParallelism()} cores${sides}`,
-      against: `fork, ${against}, from 1 to 1`,
+      against: `${against}, from 1 to 1`,
       kind: "faster",
       goal,
     },
@@ -237,5 +326,4 @@ if (mode === "same") {
   }
 }
 
-await json[Symbol.asyncDispose]();
-await advanced[Symbol.asyncDispose]();
+for (const way of Object.values(ways)) await way[Symbol.asyncDispose]();

@@ -504,10 +504,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       result = this.#sendEncoded(codec.bytes, bytes, parcel.count, timeoutMs);
     } catch (error) {
       parcel.undo();
-      throw error;
-    } finally {
       buffer = codec;
+      throw error;
     }
+    buffer = codec;
     if (parcel.isEmpty) this.#parcel = parcel;
     else if (result !== 0) parcel.undo();
     else if (move) parcel.release();
@@ -589,8 +589,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     const { record } = this.#member;
     const codec = borrow();
     const arrays = record[AP_RECORD_ARRAYS]!;
-    const entry = record[AP_RECORD_ENTRY]!;
-    const number = record[AP_RECORD_MESSAGE]!;
+    const place = how === AP_RECEIVE ? undefined : new Place(record[AP_RECORD_ENTRY]!, record[AP_RECORD_MESSAGE]!);
     const unloading = arrays === 0 && this.#unloading !== undefined
       ? this.#unloading
       : this.#unload(codec, bytes, arrays);
@@ -598,22 +597,23 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     try {
       message = codec.decode(bytes, unloading);
     } catch (error) {
-      unloading.release();
-      this.#unloading = undefined;
-      // Nobody can read it: it must not come back.
-      if (how === AP_RECEIVE_ACK) this.#acknowledge(entry, number, 0);
-      throw error;
-    } finally {
-      unloading.dropUnshown();
       buffer = codec;
+      this.#unloading = undefined;
+      unloading.release();
+      unloading.dropUnshown();
+      // Nobody can read it: it must not come back.
+      if (place !== undefined) this.#acknowledge(place, 0);
+      throw error;
     }
+    buffer = codec;
     let release = nothing;
     if (unloading.hasBrought) {
       this.#unloading = undefined;
+      unloading.dropUnshown();
       release = () => unloading.release();
     }
     makeDisposable(message, release);
-    return how === AP_RECEIVE ? message as Unpacked<T> : this.#delivery(message as Unpacked<T>, entry, number, release);
+    return place === undefined ? message as Unpacked<T> : this.#delivery(message as Unpacked<T>, place, release);
   }
 
   /** For a message with so many arrays; that of one without can be used again. */
@@ -622,11 +622,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     return new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays);
   }
 
-  #delivery(message: Unpacked<T>, entry: number, number: number, release: () => void): Delivery<T> {
+  #delivery(message: Unpacked<T>, place: Place, release: () => void): Delivery<T> {
     let done = false;
     const giveBack = () => {
       if (done || this.#hold.released) return;
-      done = this.#acknowledge(entry, number, 1) !== AP_ERR_BUSY;
+      done = this.#acknowledge(place, 1) !== AP_ERR_BUSY;
       if (done) this.#deliveries.delete(giveBack);
     };
     this.#deliveries.add(giveBack);
@@ -635,7 +635,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       ack: () => {
         if (done) return;
         this.#live();
-        const result = this.#acknowledge(entry, number, 0);
+        const result = this.#acknowledge(place, 0);
         // Where the pool was busy it can be tried again, or given back.
         if (result < 0) throw this.#failed(result);
         done = true;
@@ -648,9 +648,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     };
   }
 
-  #acknowledge(entry: number, number: number, giveBack: number): number {
+  #acknowledge({ entry, message }: Place, giveBack: number): number {
     const member = this.#member;
-    return member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, number, giveBack);
+    return member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, message, giveBack);
   }
 
   #live(): void {
@@ -669,6 +669,16 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   /** What was a channel when it was made or attached, and is none now, is damaged: no caller's fault. */
   #failed(result: number): Error {
     return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result);
+  }
+}
+
+/** Where a message waits for its acknowledgement, and which one it is. */
+class Place {
+  readonly entry: number;
+  readonly message: number;
+  constructor(entry: number, message: number) {
+    this.entry = entry;
+    this.message = message;
   }
 }
 

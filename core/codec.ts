@@ -115,15 +115,15 @@ export class Codec {
     this.outgoing = outgoing;
     try {
       const end = this.put(value, 0, 0);
+      this.outgoing = undefined;
       return end > max ? -1 : end;
     } catch (error) {
+      this.outgoing = undefined;
       if (error === TOO_LONG) return -1;
       if (error !== TOO_DEEP) throw error;
       throw containsItself(value, new Set())
         ? new TypeError("the message contains itself: send it without the cycle")
         : nestedTooDeeply();
-    } finally {
-      this.outgoing = undefined;
     }
   }
 

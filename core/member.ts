@@ -156,6 +156,8 @@ export class Member {
   #unshown: number[] = [];
   // Names whose making ended when the lock could not be had.
   #unmade: string[] = [];
+  /** Whether there is anything to be done that #retry() may do. */
+  #isLate = false;
   // With ARRAYPOOL_TRACE=1.
   readonly #traces: TraceLog | undefined;
   #tending = false;
@@ -240,6 +242,7 @@ export class Member {
     const result = this.#library.ap_block_release(this.#pool, hold.block, 1);
     if (result === AP_ERR_BUSY) {
       this.#owed.push(hold);
+      this.#isLate = true;
       return this.#tendSoon();
     }
     // Whatever else the library says, there is nothing left to let go of; and a release must not throw.
@@ -255,12 +258,14 @@ export class Member {
     if (this.#pool === undefined || this.closed) return; // leaving lets go of all
     if (this.#library.ap_block_release(this.#pool, block, 0) !== AP_ERR_BUSY) return;
     this.#unshown.push(block);
+    this.#isLate = true;
     this.#tendSoon();
   }
 
   /** Detaches the buffer of `hold` later: a native call has pinned it. */
   postpone(hold: Hold): void {
     this.#pinned.push(hold);
+    this.#isLate = true;
     this.#tendSoon();
   }
 
@@ -351,6 +356,7 @@ export class Member {
     const result = this.#library.ap_once_end(this.#pool, key, key.length, null);
     if (result !== AP_ERR_BUSY) return;
     this.#unmade.push(name);
+    this.#isLate = true;
     this.#tendSoon();
   }
 
@@ -507,7 +513,7 @@ export class Member {
         `pool "${this.name}" was closed here: open it again with Pool.open(${JSON.stringify(this.name)})`,
       );
     }
-    if (this.#pinned.length + this.#owed.length + this.#unshown.length + this.#unmade.length > 0) this.#retry();
+    if (this.#isLate) this.#retry();
     if (giveUpKept()) this.settle();
     return this.#pool!;
   }
@@ -544,6 +550,7 @@ export class Member {
   }
 
   #retry(): void {
+    this.#isLate = false;
     const pinned = this.#pinned;
     const owed = this.#owed;
     this.#pinned = [];
