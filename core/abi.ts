@@ -127,6 +127,7 @@ export const AP_CHANNEL_UNACKNOWLEDGED = 5;
 export const AP_CHANNEL_CLOSED = 6;
 export const AP_CHANNEL_RECEIVERS = 0;
 export const AP_CHANNEL_SENDERS = 1;
+export const AP_CHANNEL_ACKNOWLEDGERS = 2;
 export const AP_ONCE_THERE = 0;
 export const AP_ONCE_MAKE = 1;
 export const AP_ONCE_OTHERS = 2;

@@ -47,7 +47,7 @@ import type { Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
 import { checkTimeout } from "./wait.ts";
-import { Line, RECEIVERS, SENDERS } from "./line.ts";
+import { ACKNOWLEDGERS, Line, RECEIVERS, SENDERS } from "./line.ts";
 import { isContainer, Message } from "./walk.ts";
 
 /** What a channel is to be like. */
@@ -277,7 +277,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       this.#live();
       const codec = new Codec(BUFFER_BYTES_LATER);
       const bytes = this.#encode(codec, message, parcel, move);
-      await line.wait(timeoutMs, signal, (settle) => {
+      await line.wait(SENDERS, timeoutMs, signal, (settle) => {
         this.#live();
         const { library } = this.#member;
         const { block } = this.#hold;
@@ -385,7 +385,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<Unpacked<T> | Delivery<T>> {
-    return this.#line(RECEIVERS).wait(timeoutMs, signal, (settle) => {
+    const side = how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS;
+    return this.#line(RECEIVERS).wait(side, timeoutMs, signal, (settle) => {
       const result = this.#receive(how, 0);
       if (result === AP_ERR_WAIT) return false;
       if (result < 0) throw this.#failed(result);
@@ -409,7 +410,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #line(side: 0 | 1): Line {
-    return this.#lines[side] ??= new Line(this.#member, this.#hold, side, () => this.#live());
+    return this.#lines[side] ??= new Line(this.#member, this.#hold, {
+      assertLive: () => this.#live(),
+      failed: (result) => this.#failed(result),
+    });
   }
 
   /** Messages as they come, until the channel is closed and empty. Blocks: for a Worker or a process that only computes. */

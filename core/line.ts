@@ -7,7 +7,14 @@
  * he has acknowledged it; so who sleeps looks by himself now and then.
  */
 
-import { AP_CHANNEL_RECEIVERS, AP_CHANNEL_SENDERS, AP_ERR_WAIT, AP_RECORD_WORD, AP_RECORD_WORD_OFFSET } from "./abi.ts";
+import {
+  AP_CHANNEL_ACKNOWLEDGERS,
+  AP_CHANNEL_RECEIVERS,
+  AP_CHANNEL_SENDERS,
+  AP_ERR_WAIT,
+  AP_RECORD_WORD,
+  AP_RECORD_WORD_OFFSET,
+} from "./abi.ts";
 import type { Hold } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { native } from "./native.ts";
@@ -17,10 +24,27 @@ import { Waits } from "./wait_async.ts";
 export const RECEIVERS: 0 = AP_CHANNEL_RECEIVERS;
 /** Who waits for room. */
 export const SENDERS: 1 = AP_CHANNEL_SENDERS;
+/** Who waits for a message, in the line of receivers, and is to acknowledge it. */
+export const ACKNOWLEDGERS: 2 = AP_CHANNEL_ACKNOWLEDGERS;
 
-/** Milliseconds of looking before sleeping: more where it helped. */
+/** What a line needs of its channel. */
+export interface Ends {
+  /** @throws if it has ended here. */
+  assertLive(): void;
+  /** The error for a negative result. */
+  failed(result: number): Error;
+}
+
+/**
+ * Milliseconds of looking before sleeping: as long as it takes to wake somebody who sleeps, and for him to answer, or two who
+ * talk to each other would both sleep each time once one of them did. Less where it was in vain time after time, but for a try
+ * now and then.
+ */
+const LOOK_MS = 0.3;
 const LOOK_LEAST_MS = 0.02;
-const LOOK_MOST_MS = 0.3;
+const ALONE_MS = 0.01;
+const VAIN_MOST = 8;
+const TRY_EVERY = 16;
 /** The longest sleep. */
 const SLEEP_MS = 500;
 
@@ -28,6 +52,7 @@ const SLEEP_MS = 500;
 type Attempt<R> = (settle: (value: R) => void) => boolean;
 
 interface Waiting {
+  readonly side: 0 | 1 | 2;
   readonly deadline: number;
   attempt(): boolean;
   fail(error: unknown): void;
@@ -37,19 +62,18 @@ interface Waiting {
 export class Line {
   readonly #member: Member;
   readonly #hold: Hold;
-  readonly #side: 0 | 1;
-  readonly #assertLive: () => void;
+  readonly #ends: Ends;
   readonly #waiting: Waiting[] = [];
   #runs = false;
-  #lookMs = LOOK_MOST_MS;
+  /** Times in a row that looking was in vain. */
+  #vain = 0;
   /** Ends the sleep. */
   #alarm: AbortController | undefined;
 
-  constructor(member: Member, hold: Hold, side: 0 | 1, assertLive: () => void) {
+  constructor(member: Member, hold: Hold, ends: Ends) {
     this.#member = member;
     this.#hold = hold;
-    this.#side = side;
-    this.#assertLive = assertLive;
+    this.#ends = ends;
   }
 
   get isEmpty(): boolean {
@@ -57,13 +81,14 @@ export class Line {
   }
 
   /** Waits until `attempt` has done what it is for. */
-  wait<R>(timeoutMs: number, signal: AbortSignal | undefined, attempt: Attempt<R>): Promise<R> {
+  wait<R>(side: 0 | 1 | 2, timeoutMs: number, signal: AbortSignal | undefined, attempt: Attempt<R>): Promise<R> {
     return new Promise((resolve, reject) => {
       const settle = (value: R) => {
         signal?.removeEventListener("abort", onAbort);
         resolve(value);
       };
       const waiting: Waiting = {
+        side,
         deadline: performance.now() + timeoutMs,
         attempt: () => attempt(settle),
         fail: (error) => {
@@ -90,7 +115,7 @@ export class Line {
       if (await this.#looked()) continue;
       const first = this.#waiting[0];
       if (first === undefined) break;
-      await this.#sleep().catch((error) => this.#fail(first, error));
+      await this.#sleep(first.side).catch((error) => this.#fail(first, error));
     }
     this.#runs = false;
   }
@@ -107,7 +132,7 @@ export class Line {
     }
     const now = performance.now();
     for (const waiting of this.#waiting.filter(({ deadline }) => deadline <= now)) {
-      this.#fail(waiting, this.#member.failed(AP_ERR_WAIT));
+      this.#fail(waiting, this.#ends.failed(AP_ERR_WAIT));
     }
     return this.#waiting.length > 0;
   }
@@ -124,26 +149,30 @@ export class Line {
 
   /** Tries again, turn by turn of the event loop. Whether that was worth it. */
   async #looked(): Promise<boolean> {
-    const until = performance.now() + this.#lookMs;
-    do {
+    const looksLong = this.#vain < VAIN_MOST || this.#vain % TRY_EVERY === 0;
+    const begun = performance.now();
+    const until = begun + (looksLong ? LOOK_MS : LOOK_LEAST_MS);
+    const before = this.#waiting.length;
+    for (let now = begun; now < until; now = performance.now()) {
       await new Promise<void>((resolve) => native().nextTurn(resolve));
-      const before = this.#waiting.length;
-      if (!this.#serve()) return true;
-      if (this.#waiting.length < before) {
-        this.#lookMs = LOOK_MOST_MS;
+      if (!this.#serve() || this.#waiting.length < before) {
+        this.#vain = 0;
         return true;
       }
-    } while (performance.now() < until);
-    this.#lookMs = Math.max(LOOK_LEAST_MS, this.#lookMs / 2);
+      // Whoever is to answer may be on this very processor. Not at once: two who only ever yield to each other stay on one.
+      if (now > begun + ALONE_MS && !this.#member.closed) this.#member.library.ap_doorbell_look(this.#member.ready());
+    }
+    this.#vain++;
     return false;
   }
 
-  async #sleep(): Promise<void> {
-    this.#assertLive();
+  async #sleep(side: 0 | 1 | 2): Promise<void> {
+    this.#ends.assertLive();
     const member = this.#member;
     const { block } = this.#hold;
-    const side = this.#side;
-    if (member.call((library, pool) => library.ap_channel_start_waiting(pool, block, side)) === 1) return;
+    const started = member.library.ap_channel_start_waiting(member.ready(), block, side);
+    if (started < 0) throw this.#ends.failed(started);
+    if (started === 1) return;
     const offset = member.record[AP_RECORD_WORD_OFFSET]!;
     const armed = member.record[AP_RECORD_WORD]!;
     const alarm = this.#alarm = new AbortController();
@@ -152,18 +181,20 @@ export class Line {
     for (const { deadline } of this.#waiting) limitMs = Math.min(limitMs, Math.max(1, deadline - now));
     try {
       const waits = member.waits ??= new Waits(member);
-      const result = await waits.begin(this, this.#hold, offset, armed, limitMs, alarm.signal, true);
-      if (result === "ok") this.#lookMs = Math.min(LOOK_MOST_MS, 2 * this.#lookMs);
+      await waits.begin(this, this.#hold, offset, armed, limitMs, alarm.signal, true);
     } catch (error) {
-      this.#assertLive(); // which says more of what has ended
+      this.#ends.assertLive(); // which says more of what has ended
       if (!alarm.signal.aborted) throw error;
     } finally {
       this.#alarm = undefined;
-      if (!this.#hold.released && !member.closed) {
-        // The one that we were woken for is taken first, so that nobody else is woken for it.
-        this.#serve();
-        member.call((library, pool) => library.ap_channel_stop_waiting(pool, block, side));
-      }
+      if (!this.#hold.released && !member.closed) this.#awake(side);
     }
+  }
+
+  #awake(side: 0 | 1 | 2): void {
+    // The one that we were woken for is taken first, so that nobody else is woken for it.
+    this.#serve();
+    const result = this.#member.library.ap_channel_stop_waiting(this.#member.ready(), this.#hold.block, side);
+    if (result < 0) throw this.#ends.failed(result);
   }
 }

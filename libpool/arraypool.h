@@ -370,11 +370,11 @@ int32_t ap_channel_receive(ap_pool *pool, uint32_t block, uint8_t *into, uint32_
  * AP_ERR_NOT_HELD when it is this member's no longer. */
 int32_t ap_channel_acknowledge(ap_pool *pool, uint32_t block, uint32_t entry, double message, uint32_t give_back);
 
-/* To wait for a message (AP_CHANNEL_RECEIVERS), or for room for one (AP_CHANNEL_SENDERS), without blocking. Returns 1 if there is
- * perhaps one now; or 0, and then a word of the block (record: WORD_OFFSET, in bytes) differs from record: WORD when there is:
+/* To wait for a message (AP_CHANNEL_RECEIVERS), for one that is to be acknowledged (AP_CHANNEL_ACKNOWLEDGERS: there has to be an
+ * entry for it, too), or for room for one (AP_CHANNEL_SENDERS), without blocking. Returns 1 if there is perhaps one now; or 0, and then a word of the block (record: WORD_OFFSET, in bytes) differs from record: WORD when there is:
  * see ap_word_watch, which is notified. After that wait, however it ended, and after the message was taken,
  * ap_channel_stop_waiting is to be called. */
-enum { AP_CHANNEL_RECEIVERS = 0, AP_CHANNEL_SENDERS = 1 };
+enum { AP_CHANNEL_RECEIVERS = 0, AP_CHANNEL_SENDERS = 1, AP_CHANNEL_ACKNOWLEDGERS = 2 };
 int32_t ap_channel_start_waiting(ap_pool *pool, uint32_t block, uint32_t side);
 int32_t ap_channel_stop_waiting(ap_pool *pool, uint32_t block, uint32_t side);
 

@@ -7,6 +7,8 @@
 //! more, and sleeps on it. Who sends, or makes room, looks at the bell: only if it is armed there is a system call, and
 //! one is woken. That one arms the bell again if others may still sleep, and rings itself if there is more. A wake can die with its
 //! waker, and an armed bell with who was woken; so nobody sleeps for longer than a slice of 100 ms without looking.
+//! A receiver that is to acknowledge needs an entry, too: when all are taken it sleeps on a bell of their own, which rings
+//! with each that becomes free or is given back.
 
 const std = @import("std");
 const layout = @import("layout.zig");
@@ -204,8 +206,7 @@ pub fn close(pool: *Pool, number: u32) Error!void {
         defer locked.release();
         queue.header.closed.commit(1);
     }
-    for ([_]Side{ .receivers, .senders }) |side| {
-        const bell = bellOf(queue, side);
+    for ([_]*layout.Cell(u32){ &queue.header.message_bell, &queue.header.space_bell, &queue.header.entry_bell }) |bell| {
         _ = bell.exchange(bell.get() +% 2);
         system.wakeAll(&bell.raw);
         _ = waiting.notify(pool.caller(), placeOf(pool, bell), waiting.everybody) catch {};
@@ -263,12 +264,14 @@ inline fn takeText(pool: *Pool, queue: *const Queue, into: []u8) Error!?u32 {
 noinline fn receiveSlowly(pool: *Pool, queue: *const Queue, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
     if (take(pool, queue, into, ack)) |received| return received else |err| if (err != error.Wait or timeout_ms == 0) return err;
     const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
-    defer if (looksReady(queue, .receivers)) ring(pool, queue, .receivers);
+    const side: Side = if (ack) .acknowledgers else .receivers;
+    defer passOn(pool, queue, side);
     while (true) {
         const now_ms = system.monotonicMs();
-        waitFor(pool, queue, .receivers, @intCast(until_ms -| now_ms));
+        waitFor(pool, queue, side, @intCast(until_ms -| now_ms));
         if (take(pool, queue, into, ack)) |received| return received else |err| if (err != error.Wait) return err;
         if (now_ms >= until_ms) return error.Wait;
+        if (ack) passOn(pool, queue, side);
     }
 }
 
@@ -288,6 +291,8 @@ fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received 
     };
     if (received) |message| {
         ring(pool, queue, .senders);
+        // What was given back is taken for good: its entry is free.
+        if (!ack) ringBell(pool, &header.entry_bell);
         return message;
     }
     return if (closed) error.Closed else error.Wait;
@@ -533,35 +538,60 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
             pool.unpin(&records);
         }
     }
-    ring(pool, queue, .receivers);
+    if (give_back) ring(pool, queue, .receivers);
+    ringBell(pool, &queue.header.entry_bell);
 }
 
 // ---------------------------------------------------------------- waiting
 
-pub const Side = enum(u32) { receivers = 0, senders = 1 };
+/// Who waits: for a message; for room; for a message and an entry where it waits for its acknowledgement.
+pub const Side = enum(u32) { receivers = 0, senders = 1, acknowledgers = 2 };
 
+/// On which it sleeps now.
 inline fn bellOf(queue: *const Queue, side: Side) *layout.Cell(u32) {
-    return if (side == .receivers) &queue.header.message_bell else &queue.header.space_bell;
+    return switch (side) {
+        .receivers => &queue.header.message_bell,
+        .senders => &queue.header.space_bell,
+        .acknowledgers => if (hasEntry(queue)) &queue.header.message_bell else &queue.header.entry_bell,
+    };
+}
+
+/// Whether a message can be taken that is to be acknowledged, if there is one.
+fn hasEntry(queue: *const Queue) bool {
+    return queue.header.unacknowledged.look() < queue.shape.slots or queue.header.returned.look() != 0;
+}
+
+inline fn waitingBits(queue: *const Queue, side: Side) *[layout.holder_words]layout.Cell(u64) {
+    return if (side == .senders) &queue.header.senders_waiting else &queue.header.receivers_waiting;
 }
 
 fn waitingOf(queue: *const Queue, pool: *const Pool, side: Side) *layout.Cell(u64) {
-    const bits = if (side == .receivers) &queue.header.receivers_waiting else &queue.header.senders_waiting;
-    return &bits[pool.self.slot / 64];
+    return &waitingBits(queue, side)[pool.self.slot / 64];
 }
 
 /// Whether there is something to do for that side: a guess, without a lock.
 inline fn looksReady(queue: *const Queue, side: Side) bool {
     const header = queue.header;
-    if (header.closed.look() != 0) return true;
     return switch (side) {
-        .receivers => queue.isThere(header.head.look()) or header.returned.look() != 0,
-        .senders => hasRoom(header.tail.look() -% header.head.look(), 1, queue.shape.capacity),
+        .receivers => header.closed.look() != 0 or queue.isThere(header.head.look()) or header.returned.look() != 0,
+        .senders => header.closed.look() != 0 or hasRoom(header.tail.look() -% header.head.look(), 1, queue.shape.capacity),
+        .acknowledgers => header.returned.look() != 0 or
+            (if (queue.isThere(header.head.look())) hasEntry(queue) else header.closed.look() != 0),
     };
+}
+
+/// For who was woken and does not use it, or not all of it: then it is the next one's.
+fn passOn(pool: *Pool, queue: *const Queue, side: Side) void {
+    if (looksReady(queue, if (side == .senders) .senders else .receivers)) ring(pool, queue, if (side == .senders) .senders else .receivers);
+    if (side == .acknowledgers and hasEntry(queue)) ringBell(pool, &queue.header.entry_bell);
 }
 
 /// Wakes one who sleeps on the other side, if somebody may. After the lock was released, which is in one order with this look.
 inline fn ring(pool: *Pool, queue: *const Queue, side: Side) void {
-    const bell = bellOf(queue, side);
+    ringBell(pool, bellOf(queue, side));
+}
+
+inline fn ringBell(pool: *Pool, bell: *layout.Cell(u32)) void {
     const was = bell.look();
     if (was & 1 == 0) ringArmed(pool, bell, was);
 }
@@ -598,10 +628,10 @@ const try_every = 16;
 fn waitFor(pool: *Pool, queue: *const Queue, side: Side, timeout_ms: u32) void {
     if (spin(pool, queue, side) or timeout_ms == 0) return;
     waitingOf(queue, pool, side).raise(Holders.bit(pool.self.slot));
-    defer leave(pool, queue, side);
     const bell = bellOf(queue, side);
+    defer leave(pool, queue, side, bell);
     const armed = arm(bell);
-    if (looksReady(queue, side)) return;
+    if (looksReady(queue, side) or bell != bellOf(queue, side)) return;
     system.wait(&bell.raw, armed, @min(timeout_ms, slice_ms_max));
 }
 
@@ -614,16 +644,18 @@ pub fn startWaiting(pool: *Pool, number: u32, side: Side) Error!?Armed {
     waitingOf(queue, pool, side).raise(Holders.bit(pool.self.slot));
     const bell = bellOf(queue, side);
     const value = arm(bell);
-    if (!looksReady(queue, side)) return .{ .offset = @intFromPtr(bell) - @intFromPtr(queue.header), .value = value };
-    leave(pool, queue, side);
+    if (!looksReady(queue, side) and bell == bellOf(queue, side)) return .{ .offset = @intFromPtr(bell) - @intFromPtr(queue.header), .value = value };
+    leave(pool, queue, side, bell);
     return null;
 }
 
 /// After the message was taken, or the wait given up: then the wake is the next one's.
 pub fn stopWaiting(pool: *Pool, number: u32, side: Side) Error!void {
     const queue = try queueOf(pool, number);
-    leave(pool, queue, side);
-    if (looksReady(queue, side)) ring(pool, queue, side);
+    // Whichever it slept on.
+    if (side == .acknowledgers) leave(pool, queue, side, &queue.header.entry_bell);
+    leave(pool, queue, side, if (side == .senders) &queue.header.space_bell else &queue.header.message_bell);
+    passOn(pool, queue, side);
 }
 
 /// What comes within microseconds is worth waiting for awake; whether it did lately tells for how long. Whoever is to bring it may
@@ -663,12 +695,11 @@ inline fn hasRoom(depth: u64, room: u64, capacity: u64) bool {
 }
 
 /// No longer asleep. Others may be, and the bell was rung for us.
-fn leave(pool: *Pool, queue: *const Queue, side: Side) void {
+fn leave(pool: *Pool, queue: *const Queue, side: Side, bell: *layout.Cell(u32)) void {
     waitingOf(queue, pool, side).lower(Holders.bit(pool.self.slot));
-    const bits = if (side == .receivers) &queue.header.receivers_waiting else &queue.header.senders_waiting;
     var others: u64 = 0;
-    for (bits) |*word| others |= word.get();
-    if (others != 0) _ = arm(bellOf(queue, side));
+    for (waitingBits(queue, side)) |*word| others |= word.get();
+    if (others != 0) _ = arm(bell);
 }
 
 // ---------------------------------------------------------------- looking

@@ -3,7 +3,7 @@
 //!     0      shape       how many cells, how large; written before anybody knows the block. And whether it was closed
 //!     64     senders     their lock, where the next message goes
 //!     128    receivers   their lock, which message is the next
-//!     192    bells       on which who finds the ring empty, or full, sleeps
+//!     192    bells       on which who finds the ring empty, or full, or all entries taken, sleeps
 //!     320    cells       of the ring: message p lies in cell p modulo their number
 //!            entries     messages that are received and wait for their acknowledgement
 //!
@@ -70,7 +70,9 @@ pub const Header = extern struct {
     /// Even: somebody may sleep on it, or is about to. Odd: who has something to tell need not ring.
     message_bell: Cell(u32),
     space_bell: Cell(u32),
-    _line3: [56]u8,
+    /// For who would acknowledge, when all entries wait for that.
+    entry_bell: Cell(u32),
+    _line3: [52]u8,
 
     /// Bit s: the member in slot s waits. For those who look, and to know whether others sleep.
     receivers_waiting: [layout.holder_words]Cell(u64),
@@ -205,6 +207,7 @@ pub const Queue = struct {
         header.message_bytes_max.set(shape.message_bytes_max);
         header.message_bell.set(1);
         header.space_bell.set(1);
+        header.entry_bell.set(1);
         header.mark.set(mark);
         return .{ .header = header, .shape = shape };
     }

@@ -534,6 +534,28 @@ test("sendAsync and receiveAsync keep their order, and wait for each other", () 
     assertLeavesNothing(pool);
   }));
 
+test("who is to acknowledge sleeps in its event loop while all entries are taken, until one is free or given back", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>({ capacity: 1 });
+    for (const isGivenBack of [false, true]) {
+      channel.send(1);
+      const first = channel.receive({ ack: true });
+      channel.send(2);
+      const second = channel.receiveAsync({ ack: true });
+      // It waits, though there is a message; who is not to acknowledge would get it.
+      await until(() => channel.stats().waitingReceivers === 1, "somebody sleeps");
+      if (!isGivenBack) first.ack();
+      first[Symbol.dispose]();
+      {
+        using got = await second;
+        assert.equal(got.message, isGivenBack ? 1 : 2);
+        got.ack();
+      }
+      if (isGivenBack) assert.equal(channel.receive(), 2);
+      assert.deepEqual(channel.stats().unacknowledged + channel.stats().depth, 0);
+    }
+  }));
+
 test("what waits without blocking ends with its signal, its time, its channel and its pool", async () => {
   await withPool(async (pool) => {
     const channel = pool.channel<number>({ capacity: 1 });

@@ -42,6 +42,7 @@ const models = [
   { file: "pins", size: "SLOTS=1 MESSAGES=2 RECEIVERS=1 DEATHS=1" },
   { file: "pins", size: "SLOTS=2 MESSAGES=2 RECEIVERS=1 DEATHS=0" },
   { file: "bell", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE" },
+  { file: "bell", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE ENTRIES=1 MOD=4" },
 ];
 const large = [
   { file: "lock", size: "THREADS=3 SLOTS=3 LIVES=3 DEATHS=2" },
@@ -61,6 +62,8 @@ const large = [
   { file: "pins", size: "SLOTS=2 MESSAGES=2 RECEIVERS=1 DEATHS=1" },
   { file: "pins", size: "SLOTS=1 MESSAGES=2 RECEIVERS=2 DEATHS=0" },
   { file: "bell", size: "EACH=2 CAPACITY=1 DEATHS=0 NO_SLICE" },
+  { file: "bell", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE ENTRIES=1 GIFTS=1 MOD=4" },
+  { file: "bell", size: "EACH=1 CAPACITY=1 DEATHS=1 ENTRIES=1 MOD=4" },
 ];
 const mutants = [
   { file: "lock", mutant: "ROB_BY_SLOT", what: "takeover compares the slot alone" },
@@ -122,6 +125,8 @@ const mutants = [
   { file: "pins", mutant: "ACK_WITHOUT_LOCK", what: "a message with arrays is acknowledged without the pool's lock" },
   { file: "bell", mutant: "LOOK_FIRST", what: "who waits looks before it arms the bell" },
   { file: "bell", mutant: "NO_RING", what: "who has sent or taken does not ring" },
+  { file: "bell", mutant: "ONE_BELL", what: "who waits for an entry sleeps where messages ring", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE ENTRIES=1 MOD=4" },
+  { file: "bell", mutant: "NO_SECOND_CHOICE", what: "who has armed a bell does not look whether it is still the one", size: "EACH=2 CAPACITY=2 DEATHS=0 NO_SLICE ENTRIES=1 MOD=4" },
   { file: "bell", mutant: "DEATHS=1", what: "no limit to a sleep, a waker that dies", size: "EACH=2 CAPACITY=2 NO_SLICE" },
 ];
 const mutantSize = {

@@ -265,6 +265,12 @@ pub const all = [_]Operation{
             try channel.stopWaiting(member.?, plan.channel, .receivers);
         }
     }.f },
+    .{ .name = "waiting for an entry, begun and given up", .prepare = with(1, &.{.{ 'b', text_bytes, 0 }}), .set_up = takes, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            _ = try channel.startWaiting(member.?, plan.channel, .acknowledgers);
+            try channel.stopWaiting(member.?, plan.channel, .acknowledgers);
+        }
+    }.f },
     .{ .name = "release of a channel, with all that is in it", .in_steps = true, .set_up = hasOneOfItsOwn, .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
             try operations.release(member.?, plan.blocks[0]);

@@ -306,6 +306,53 @@ test "a sender that died before it had counted its message keeps no large one fr
     try s.expectSound(pool);
 }
 
+/// Whether that member sleeps in a futex.
+fn sleeps(child: s.Child) bool {
+    var path: [64]u8 = undefined;
+    var text: [32]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&path, "/proc/{d}/syscall", .{child.pid}) catch return false;
+    const fd = std.os.linux.open(name, .{}, 0);
+    if (std.os.linux.errno(fd) != .SUCCESS) return false;
+    defer _ = std.os.linux.close(@intCast(fd));
+    const bytes = std.os.linux.read(@intCast(fd), &text, text.len);
+    return std.os.linux.errno(bytes) == .SUCCESS and std.mem.startsWith(u8, text[0..bytes], std.fmt.comptimePrint("{d} ", .{@intFromEnum(std.os.linux.SYS.futex)}));
+}
+
+test "who is to acknowledge sleeps while all entries are taken, and is woken by the next acknowledgement" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 2, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    for ([_]bool{ false, true }) |give_back| {
+        for ([_][]const u8{ "1", "2" }) |text| try sendText(pool, block, text);
+        const first = try channel.receive(pool, block, &buffer, true, 0);
+        const second = try channel.receive(pool, block, &buffer, true, 0);
+        try sendText(pool, block, "3");
+        shared.count = 0;
+        var children: [2]s.Child = undefined;
+        for (&children) |*child| child.* = try s.Child.start(struct {
+            fn body(at: *Shared) !void {
+                const member = try at.join();
+                const received = while (true) break channel.receive(member, at.blocks[0], &buffer, true, 100) catch |err| if (err == error.Wait) continue else return err;
+                try channel.acknowledge(member, at.blocks[0], received.entry, received.position, false);
+                _ = @atomicRmw(u64, &at.count, .Add, 1, .seq_cst);
+                _ = member.close(false);
+            }
+        }.body, shared);
+        // There is a message all the while.
+        for (children) |child| while (!sleeps(child)) s.system.sleep(1);
+        try s.expectEqual(0, @atomicLoad(u64, &shared.count, .seq_cst));
+        try s.expectEqual(2, (try channel.stats(pool, block)).waiting_receivers);
+        try channel.acknowledge(pool, block, first.entry, first.position, give_back);
+        if (!give_back) try sendText(pool, block, "4");
+        for (children) |child| try s.expectEqual(0, try child.wait());
+        try channel.acknowledge(pool, block, second.entry, second.position, false);
+        try s.expectEqual(0, (try channel.stats(pool, block)).unacknowledged);
+        try s.expectEqual(0, (try channel.stats(pool, block)).depth);
+        try s.expectSound(pool);
+    }
+}
+
 test "many messages between two processes, each once and in order" {
     const pool = try s.create(4 << 20);
     defer s.end(pool);

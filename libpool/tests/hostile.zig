@@ -677,8 +677,8 @@ const Run = struct {
             5, 6, 7, 8 => return run.receive(member, block),
             9, 10 => exports.ap_channel_acknowledge(pool, block, if (run.in.byte() & 3 == 0) run.wild() else run.delivery.entry, run.delivery.number, run.in.byte() & 1),
             11 => exports.ap_channel_stats(pool, block),
-            12 => exports.ap_channel_start_waiting(pool, block, run.in.byte() & 1),
-            13 => exports.ap_channel_stop_waiting(pool, block, run.in.byte() & 1),
+            12 => exports.ap_channel_start_waiting(pool, block, run.in.byte() % 3),
+            13 => exports.ap_channel_stop_waiting(pool, block, run.in.byte() % 3),
             else => if (run.in.byte() & 7 == 0) exports.ap_channel_close(pool, block) else exports.ap_channel_enter(pool, block),
         };
         try run.expectChannel(result, is_held, "a call of a channel");
