@@ -152,7 +152,7 @@ const folder = mkdtempSync(join(tmpdir(), "arraypool-model-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const runs = [
   ...(options.has("--mutants") ? [] : models),
-  ...(options.has("--long") ? large : []),
+  ...(options.has("--long") ? large.map((run) => ({ ...run, long: true })) : []),
   ...(options.has("--models") ? [] : mutants.map((mutant) => ({ size: mutantSize[mutant.file], ...mutant }))),
 ];
 let passed = 0;
@@ -180,7 +180,7 @@ async function report(run) {
 }
 
 /** Generates the checker of one model, compiles it with Zig's C compiler, and runs it. */
-async function check({ file, size, mutant, stuck }) {
+async function check({ file, size, mutant, stuck, long }) {
   const cwd = mkdtempSync(join(folder, `${file}-`));
   const call = (command, ...args) => callIn(cwd, command, args);
   copyFileSync(join(here, `${file}.pml`), join(cwd, `${file}.pml`));
@@ -189,7 +189,8 @@ async function check({ file, size, mutant, stuck }) {
   if (generated.status !== 0) return broken(generated.output);
   const kind = stuck ? ["-DNP"] : ["-DSAFETY"];
   // Spin's output is no model of C: no sanitizer, no warnings.
-  const flags = [mutant ? "-O0" : "-O1", "-w", "-fno-sanitize=all", "-DCOLLAPSE", "-DVECTORSZ=2048", "-DMEMLIM=6000", ...kind];
+  // To optimise one that takes seconds would take longer than that.
+  const flags = [long ? "-O1" : "-O0", "-w", "-fno-sanitize=all", "-DCOLLAPSE", "-DVECTORSZ=2048", "-DMEMLIM=6000", ...kind];
   const compiled = await call("zig", "cc", ...flags, "pan.c", "-o", "pan");
   if (compiled.status !== 0) return broken(compiled.output);
   const { output } = await call("./pan", "-m200000", "-w22", ...(stuck ? ["-l", "-f"] : []));
