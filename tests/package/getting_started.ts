@@ -10,7 +10,7 @@ const files = Object.fromEntries(blocks.filter(nameOf).map((block) => [nameOf(bl
 const manifest = blocks.find(({ language }) => language === "json")!.code;
 const commands = blocks.filter(({ language }) => language === "sh").flatMap(commandsIn);
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 
 /** The commands of the page that start `program` with one of its files, and the block of that file. */
 function starts(program: string): { command: string[]; block: Block }[] {

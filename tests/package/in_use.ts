@@ -29,7 +29,7 @@ import {
   write,
 } from "./support.ts";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 
 /** A project with the package installed. */
 function withInstalled(files: Record<string, unknown>, use: (folder: string) => Promise<unknown>): Promise<void> {

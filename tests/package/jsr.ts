@@ -13,7 +13,7 @@ import {
   write,
 } from "./support.ts";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 
 /** By way of a shell: Deno adds -A where it sees that a program starts Deno. */
 const denoRun = (

@@ -23,7 +23,7 @@ import {
   write,
 } from "./support.ts";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 const bin = (name: string) => join(root, "node_modules/.bin", name);
 const npmInstall = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
 
