@@ -30,8 +30,12 @@ try {
     });
     c.stdout.pipe(script.stdin).on("error", () => {});
     script.stdout.pipe(c.stdin).on("error", () => {});
+    const ended = new Promise((done) => script.on("close", done));
     const code = await new Promise((done) => c.on("close", done));
-    script.kill();
+    // It leaves by itself; killed before, it would leave its pool behind.
+    const limit = setTimeout(() => script.kill(), 30_000);
+    await ended;
+    clearTimeout(limit);
     report(`a C program and ${runtime[0]} share arrays in both directions`, code === 0);
   }
 } finally {
