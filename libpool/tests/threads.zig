@@ -2,10 +2,13 @@
 //! (ThreadSanitizer, `zig build test-tsan`) sees all of them touch the same memory. What an array holds is written and read
 //! plainly, and the descriptors go through cells without any order of their own. So all that orders the bytes of one member's
 //! array before another's reads is what the pool promises: attach() sees what was written before share(), and alloc() comes
-//! after whatever others did with that memory. The same for what is found by its name, and made once.
+//! after whatever others did with that memory. The same for what is found by its name, made once, or comes through a channel,
+//! whose text and records are written and read plainly, too.
 
 const std = @import("std");
 const s = @import("support.zig");
+const channel = @import("../channel.zig");
+const Record = @import("../queue.zig").Record;
 const names = @import("../names.zig");
 const Pool = s.Pool;
 
@@ -31,6 +34,8 @@ const Message = packed struct(u64) {
 const Shared = struct {
     pool: *Pool,
     boxes: [boxes_count]u64 = @splat(0),
+    channel: u32,
+    delivered: u32 = 0,
     turns: u32,
     received: u32 = 0,
     failed: u32 = 0,
@@ -58,8 +63,10 @@ const Worker = struct {
             member.view = own;
             _ = member.close(false);
         }
+        _ = try member.attach(shared.channel, s.generationOf(shared.pool, .of(shared.channel)), 0);
+        _ = try channel.enter(member, shared.channel);
         var worker: Worker = .{ .member = member, .shared = shared, .random = prng.random() };
-        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 20)) {
+        for (0..shared.turns) |_| switch (worker.random.uintLessThan(u32, 28)) {
             0...5 => try worker.send(),
             6...9 => try worker.receive(),
             10...13 => try worker.keep(),
@@ -67,6 +74,8 @@ const Worker = struct {
             16, 17 => try worker.setName(),
             18 => try worker.getName(),
             19 => try worker.once(),
+            20...23 => try worker.sendMessage(),
+            24...27 => try worker.receiveMessage(),
             // Runs short, and takes what the others have cached, while they take it out of their caches themselves.
             else => try s.expectError(error.Full, member.alloc(capacity, 1, false)),
         };
@@ -106,6 +115,36 @@ const Worker = struct {
         const box = &worker.shared.boxes[worker.random.uintLessThan(usize, boxes_count)];
         if (@cmpxchgStrong(u64, box, 0, @bitCast(message), .monotonic, .monotonic) != null)
             try member.dropClaim(index.int(), generation, claim, 1);
+    }
+
+    /// Through a channel for two messages: each lies where another lay a moment ago.
+    fn sendMessage(worker: *Worker) !void {
+        var text: [400]u8 = undefined;
+        const bytes = worker.random.intRangeAtMost(usize, 1, if (worker.random.uintLessThan(u32, 4) == 0) text.len else 100);
+        @memset(text[0..bytes], @truncate(bytes));
+        var records: [3]Record = undefined;
+        const count = worker.random.uintLessThan(usize, records.len + 1);
+        for (records[0..count]) |*record| {
+            const index = try worker.made();
+            record.* = .{ .block = index.int(), .generation = s.generationOf(worker.member, index) };
+        }
+        channel.send(worker.member, worker.shared.channel, text[0..bytes], records[0..count], 0) catch |err| if (err != error.Wait) return err;
+        for (records[0..count]) |record| _ = try worker.member.release(record.block, true);
+    }
+
+    fn receiveMessage(worker: *Worker) !void {
+        var into: [1024]u8 align(8) = undefined;
+        const ack = worker.random.boolean();
+        const received = channel.receive(worker.member, worker.shared.channel, &into, ack, 0) catch |err| return if (err == error.Wait) {} else err;
+        try s.expect(std.mem.allEqual(u8, into[0..received.text_bytes], @truncate(received.text_bytes)));
+        const attached: [*]const channel.Attached = @ptrCast(@alignCast(&into[s.layout.alignUp(received.text_bytes, 8)]));
+        for (attached[0..received.arrays]) |one| {
+            const message: Message = .{ .block = @intFromFloat(one.block), .generation = @intFromFloat(one.generation), .pin = 0, .serial = 0 };
+            for (try s.bytesOf(worker.member, .of(message.block))) |byte| try s.expectEqual(message.fill(), byte);
+            _ = try worker.member.release(message.block, true);
+        }
+        _ = @atomicRmw(u32, &worker.shared.delivered, .Add, 1, .monotonic);
+        if (ack) try channel.acknowledge(worker.member, worker.shared.channel, received.entry, received.position, worker.random.uintLessThan(u32, 4) == 0);
     }
 
     fn nameOne(worker: *Worker) names.Key {
@@ -176,12 +215,14 @@ test "whoever attaches an array reads what was written before it was shared, and
     const pool = try s.create(capacity);
     defer s.end(pool);
     _ = try s.alloc(pool, 64, false); // so that nobody can have all of it
-    var shared: Shared = .{ .pool = pool, .turns = if (s.brief) 2000 else 5000 };
+    const block = try channel.create(pool, 2, 1000);
+    var shared: Shared = .{ .pool = pool, .channel = block, .turns = if (s.brief) 2000 else 5000 };
     var threads: [threads_count]std.Thread = undefined;
     for (&threads, 1..) |*thread, seed| thread.* = try std.Thread.spawn(.{}, Worker.run, .{ &shared, seed });
     for (threads) |thread| thread.join();
     try s.expectEqual(0, shared.failed);
     try s.expect(shared.received > shared.turns / 10);
+    try s.expect(shared.delivered > shared.turns / 10);
     try s.expectEqual(0, (try pool.stats()).recoveries);
     try s.expectSound(pool);
 }
