@@ -45,7 +45,7 @@ pub fn create(pool: *Pool, capacity: u32, message_bytes_max: u32) Error!u32 {
     const shape: queue_file.Shape = queue_file.Shape.of(capacity, message_bytes_max) orelse return error.Argument;
     const index = (try pool.alloc(shape.bytes(), 0, true)).index;
     pool.showNothing(index.int()) catch {};
-    errdefer _ = pool.release(index.int(), true) catch {};
+    errdefer pool.letGoAnyway(index.int());
     _ = Queue.make(try bytesOf(pool, index.int()), shape);
     // Only now does anybody take it for one.
     try pool.setKind(index, layout.Kind.channel);
@@ -125,7 +125,7 @@ noinline fn sendSlowly(pool: *Pool, queue: *const Queue, text: []const u8, recor
     if (!looksReady(queue, .senders)) return error.Wait;
     const body = try makeBody(pool, text, records);
     // The message pins it from now on, if it was sent.
-    defer _ = pool.release(body.block, true) catch {};
+    defer pool.letGoAnyway(body.block);
     return sendImage(pool, queue, .{ .text = text, .records = records, .body = body }, 0);
 }
 
@@ -150,7 +150,7 @@ const Image = struct {
 fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Error!Record {
     const index = (try pool.alloc(imageBytes(text, records), 0, false)).index;
     pool.showNothing(index.int()) catch {};
-    errdefer _ = pool.release(index.int(), true) catch {};
+    errdefer pool.letGoAnyway(index.int());
     (Image{ .text = text, .records = records }).write(try bytesOf(pool, index.int()));
     try pool.setKind(index, layout.Kind.message);
     return .{ .block = index.int(), .generation = pool.view.holds[index.int()].word.generation };
@@ -357,7 +357,7 @@ fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Recei
         end(pool, queue, from, entry, head);
     }
     if (body) |number| {
-        defer _ = pool.release(number, true) catch {};
+        defer pool.letGoAnyway(number);
         @memcpy(into[0..text_bytes], (try bytesOf(pool, number))[0..text_bytes]);
     }
     return .{

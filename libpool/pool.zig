@@ -71,6 +71,8 @@ pub const Pool = struct {
     cause: Cause,
     /// Blocks that stayed reserved because the lock could not be had: to be freed by the next reap.
     stranded: u32,
+    /// The same for blocks that no host knows of, and that could not be let go of: they count as lent.
+    owed: u32,
     blocking: waiting.Blocking,
     /// Names that this member is making the arrays of.
     makings: u32,
@@ -204,6 +206,7 @@ pub const Pool = struct {
             .errno = 0,
             .cause = .none,
             .stranded = 0,
+            .owed = 0,
             .blocking = .{},
             .makings = 0,
             .awaited = null,
@@ -788,6 +791,26 @@ pub const Pool = struct {
         return released;
     }
 
+    /// For a block that no host knows of, and shows: where the lock cannot be had, the next reap lets go of it.
+    pub fn letGoAnyway(pool: *Pool, number: u32) void {
+        _ = pool.release(number, true) catch |err| {
+            if (err != error.Busy) return;
+            pool.view.holds[number].holds = 0;
+            pool.view.holds[number].lent = true;
+            pool.owed += 1;
+        };
+    }
+
+    fn letGoOfOwed(pool: *Pool) void {
+        for (pool.view.holds[0..pool.view.blocks_known], 0..) |*hold, i| {
+            if (!hold.lent or hold.holds > 0 or pool.view.buffers[i].areAlive()) continue;
+            pool.dropBitAny(@intCast(i)) catch {};
+            hold.end();
+            pool.view.buffers[i].end();
+        }
+        pool.owed = 0;
+    }
+
     /// The last hold ends.
     inline fn letGo(pool: *Pool, number: u32, hold: *Hold) Error!Released {
         const kept: cache.Cache.Put = if (pool.isTrusted()) pool.cache.put(&pool.view, .of(number)) else .not_for_it;
@@ -1364,6 +1387,7 @@ pub const Pool = struct {
         defer if (dead.count > 0) waiting.callReady(&pool.view);
         try pool.acquire();
         defer pool.unlock();
+        if (pool.owed > 0) pool.letGoOfOwed();
         return pool.reapUnderLock(&dead);
     }
 

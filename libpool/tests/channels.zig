@@ -353,6 +353,26 @@ test "who is to acknowledge sleeps while all entries are taken, and is woken by 
     }
 }
 
+test "a body that cannot be let go of, since the pool is busy, is let go of later" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const index = try s.alloc(pool, 5000, false);
+    try pool.share(index.int());
+    {
+        try other.acquire();
+        defer other.unlock();
+        pool.patience.timeout_ms = 0;
+        pool.letGoAnyway(index.int());
+    }
+    try s.expectError(error.NotHeld, pool.release(index.int(), true));
+    try s.expectSound(pool);
+    _ = try pool.reap();
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+    try s.expectSound(pool);
+}
+
 test "many messages between two processes, each once and in order" {
     const pool = try s.create(4 << 20);
     defer s.end(pool);
