@@ -596,7 +596,10 @@ fn joinAndWork(shared: *Shared, seed: u64) !void {
         crash.reader = holdUp;
     }
     var report: s.segment.Report = .{};
-    const pool = try Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
+    // Who joins waits 2 s for a lock; on a machine that does other things that is not always long.
+    const pool = for (0..100) |_| {
+        break Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report) catch |err| if (err == error.Busy) continue else return err;
+    } else return error.Busy;
     var worker: Worker = .{ .pool = pool, .shared = shared, .random = prng.random() };
     try worker.work();
     _ = pool.close(false);
