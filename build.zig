@@ -39,6 +39,7 @@ pub fn build(b: *std.Build) void {
             .single_threaded = false,
             .link_libc = platform.os == .macos,
             .unwind_tables = .none,
+            .omit_frame_pointer = true,
         };
         const exports = b.createModule(module);
         exports.addOptions("options", options);
@@ -46,6 +47,7 @@ pub fn build(b: *std.Build) void {
         module.optimize = optimize;
         const library = b.addLibrary(.{ .name = "arraypool", .linkage = .dynamic, .root_module = b.createModule(module) });
         library.root_module.addImport("exports", exports);
+        library.error_limit = 255; // so that an error is a byte
         library.linker_allow_shlib_undefined = true; // Node-API is the host's
         const install = b.addInstallArtifact(library, .{
             .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },

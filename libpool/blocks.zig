@@ -28,15 +28,15 @@ pub const SplitError = Corrupt || error{
 /// Cuts a free or reserved block after `granules`. What is right of the cut becomes a free block with the same flags, in
 /// no list; its entry is returned.
 pub fn split(view: *const View, index: BlockIndex, granules: u32) SplitError!BlockIndex {
-    const left = try view.block(index);
-    const extent = try view.extent(left);
+    const left = try view.blockHot(index);
+    const extent = try view.extentHot(left);
     if (granules == 0 or granules >= extent.granules) return error.Corrupt;
     try view.expectApart(index, left, extent);
     const next_index = left.next.get();
-    const next = try view.block(next_index);
+    const next = try view.blockHot(next_index);
 
     const entry_index = try takeUnused(view);
-    const entry = try view.block(entry_index);
+    const entry = try view.blockHot(entry_index);
     view.header.touching.commit(.{ .left = index.int(), .entry = entry_index.int() });
 
     const word = left.word.get();
@@ -61,11 +61,11 @@ pub fn split(view: *const View, index: BlockIndex, granules: u32) SplitError!Blo
 /// Joins a free block with its free right neighbour; both are in no list. What the result says of its memory is what both
 /// said; zero, where one is backed and the other is not, would say that there is no memory behind either.
 pub fn mergeRight(view: *const View, index: BlockIndex) Corrupt!void {
-    const left = try view.block(index);
+    const left = try view.blockHot(index);
     const right_index = left.next.get();
-    const right = try view.block(right_index);
+    const right = try view.blockHot(right_index);
     const after_index = right.next.get();
-    const after = try view.block(after_index);
+    const after = try view.blockHot(after_index);
     const left_word = left.word.get();
     const right_word = right.word.get();
     if (left_word.state != .free or right_word.state != .free) return error.Corrupt;
@@ -97,7 +97,7 @@ fn takeUnused(view: *const View) SplitError!BlockIndex {
     const header = view.header;
     const first = header.unused_blocks.get();
     if (first != .none) {
-        const entry = try view.block(first);
+        const entry = try view.blockHot(first);
         if (entry.word.get().state != .unused) return error.Corrupt;
         header.unused_blocks.set(entry.of.links.next.get());
         header.unused_count.set(header.unused_count.get() -| 1);

@@ -43,7 +43,7 @@ pub const slice_ms_max = 100;
 /// Makes a channel, and holds it.
 pub fn create(pool: *Pool, capacity: u32, message_bytes_max: u32) Error!u32 {
     const shape: queue_file.Shape = queue_file.Shape.of(capacity, message_bytes_max) orelse return error.Argument;
-    const index = (try pool.alloc(shape.bytes(), 0, true)).index;
+    const index = try pool.allocInner(shape.bytes(), true);
     pool.showNothing(index.int()) catch {};
     errdefer pool.letGoAnyway(index.int());
     _ = Queue.make(try bytesOf(pool, index.int()), shape);
@@ -59,7 +59,10 @@ fn bytesOf(pool: *Pool, number: u32) Error![]u8 {
 
 /// The channel in a block that this member holds. What was found there at first is kept, since it does not change; where the
 /// segment says something else by now, the segment is wrong.
-pub inline fn queueOf(pool: *Pool, number: u32) Error!*const Queue {
+pub noinline fn queueOf(pool: *Pool, number: u32) Error!*const Queue {
+    return queueOfHot(pool, number);
+}
+inline fn queueOfHot(pool: *Pool, number: u32) Error!*const Queue {
     const hold = try pool.held(number);
     const known = &pool.channels[number % pool.channels.len];
     if (known.block != number or known.generation != hold.word.generation) try getToKnow(pool, number, known);
@@ -81,37 +84,55 @@ pub fn enter(pool: *Pool, number: u32) Error!*const Queue {
 
 // ---------------------------------------------------------------- locks
 
-const Senders = struct {
-    queue: *const Queue,
-    pub fn repair(guarded: Senders) void {
-        guarded.queue.repairSenders();
-    }
-};
-const Receivers = struct {
-    queue: *const Queue,
-    pub fn repair(guarded: Receivers) void {
-        guarded.queue.repairReceivers();
-    }
-};
-
-inline fn lockSenders(pool: *Pool, queue: *const Queue) lock.Error!lock.OtherLock {
-    const of: lock.OtherLock = .{ .word = &queue.header.send_lock };
-    try of.acquire(&pool.view, &pool.self, &pool.patience, Senders{ .queue = queue });
-    return of;
+fn lockSenders(pool: *Pool, queue: *const Queue) lock.Error!void {
+    try lockOne(pool, &queue.header.send_lock, &.{ .what = queue, .repair = repairSenders });
 }
-inline fn lockReceivers(pool: *Pool, queue: *const Queue) lock.Error!lock.OtherLock {
+fn unlockSenders(queue: *const Queue) void {
+    unlockOne(&queue.header.send_lock);
+}
+fn lockReceivers(pool: *Pool, queue: *const Queue) lock.Error!void {
+    try lockOne(pool, &queue.header.receive_lock, &.{ .what = queue, .repair = repairReceivers });
+}
+fn unlockReceivers(queue: *const Queue) void {
+    unlockOne(&queue.header.receive_lock);
+}
+noinline fn lockOne(pool: *Pool, word: *layout.Cell(layout.LockWord), guarded: *const lock.Guarded) lock.Error!void {
+    try (lock.OtherLock{ .word = word }).acquire(&pool.view, &pool.self, &pool.patience, guarded.*);
+}
+noinline fn unlockOne(word: *layout.Cell(layout.LockWord)) void {
+    (lock.OtherLock{ .word = word }).release();
+}
+
+// In place, where it is worth its size.
+inline fn lockSendersHot(pool: *Pool, queue: *const Queue) lock.Error!void {
+    const of: lock.OtherLock = .{ .word = &queue.header.send_lock };
+    try of.acquire(&pool.view, &pool.self, &pool.patience, .{ .what = queue, .repair = repairSenders });
+}
+inline fn unlockSendersHot(queue: *const Queue) void {
+    (lock.OtherLock{ .word = &queue.header.send_lock }).release();
+}
+inline fn lockReceiversHot(pool: *Pool, queue: *const Queue) lock.Error!void {
     const of: lock.OtherLock = .{ .word = &queue.header.receive_lock };
-    try of.acquire(&pool.view, &pool.self, &pool.patience, Receivers{ .queue = queue });
-    return of;
+    try of.acquire(&pool.view, &pool.self, &pool.patience, .{ .what = queue, .repair = repairReceivers });
+}
+inline fn unlockReceiversHot(queue: *const Queue) void {
+    (lock.OtherLock{ .word = &queue.header.receive_lock }).release();
+}
+
+fn repairSenders(what: *const anyopaque) void {
+    @as(*const Queue, @ptrCast(@alignCast(what))).repairSenders();
+}
+fn repairReceivers(what: *const anyopaque) void {
+    @as(*const Queue, @ptrCast(@alignCast(what))).repairReceivers();
 }
 
 // ---------------------------------------------------------------- sending
 
 /// Sends `text` and the arrays of `records`, all held by this member. error.Wait when there was no room for `timeout_ms`.
 pub inline fn send(pool: *Pool, number: u32, text: []const u8, records: []align(1) const Record, timeout_ms: u32) Error!void {
-    const queue = try queueOf(pool, number);
+    const queue = try queueOfHot(pool, number);
     if (records.len == 0 and text.len <= @min(queue.inlineBytes(), queue.shape.message_bytes_max)) {
-        if (publish(pool, queue, .{ .text = text })) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
+        if (publishHot(pool, queue, .{ .text = text })) |_| return ringHot(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
     }
     return sendSlowly(pool, queue, text, records, timeout_ms);
 }
@@ -148,7 +169,7 @@ const Image = struct {
 
 /// A block of its own for what a cell cannot hold; held by this member.
 fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Error!Record {
-    const index = (try pool.alloc(imageBytes(text, records), 0, false)).index;
+    const index = try pool.allocInner(imageBytes(text, records), false);
     pool.showNothing(index.int()) catch {};
     errdefer pool.letGoAnyway(index.int());
     (Image{ .text = text, .records = records }).write(try bytesOf(pool, index.int()));
@@ -157,22 +178,26 @@ fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Err
 }
 
 fn sendImage(pool: *Pool, queue: *const Queue, image: Image, timeout_ms: u32) Error!void {
-    if (publish(pool, queue, image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
+    if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
     const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
     // Who was woken and does not use it, or not all of it, wakes the next.
     defer if (looksReady(queue, .senders)) ring(pool, queue, .senders);
     while (true) {
         const now_ms = system.monotonicMs();
         waitFor(pool, queue, .senders, @intCast(until_ms -| now_ms));
-        if (publish(pool, queue, image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait) return err;
+        if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait) return err;
         if (now_ms >= until_ms) return error.Wait;
     }
 }
 
-inline fn publish(pool: *Pool, queue: *const Queue, image: Image) Error!void {
+noinline fn publish(pool: *Pool, queue: *const Queue, image: *const Image) Error!void {
+    try publishHot(pool, queue, image.*);
+}
+
+inline fn publishHot(pool: *Pool, queue: *const Queue, image: Image) Error!void {
     const header = queue.header;
-    const locked = try lockSenders(pool, queue);
-    defer locked.release();
+    try lockSendersHot(pool, queue);
+    defer unlockSendersHot(queue);
     if (header.closed.get() != 0) return error.Closed;
     const tail = header.tail.get();
     if (tail -% header.head_seen.get() >= queue.shape.capacity) {
@@ -202,8 +227,8 @@ inline fn publish(pool: *Pool, queue: *const Queue, image: Image) Error!void {
 pub fn close(pool: *Pool, number: u32) Error!void {
     const queue = try queueOf(pool, number);
     {
-        const locked = try lockSenders(pool, queue);
-        defer locked.release();
+        try lockSenders(pool, queue);
+        defer unlockSenders(queue);
         queue.header.closed.commit(1);
     }
     for ([_]*layout.Cell(u32){ &queue.header.message_bell, &queue.header.space_bell, &queue.header.entry_bell }) |bell| {
@@ -236,9 +261,9 @@ pub const Attached = extern struct {
 /// Receives the next message into memory of the caller's own. With `ack` it stays until it is acknowledged. error.Wait when
 /// there was none for `timeout_ms`; error.More when `into` is too small (record[3]: how much is needed).
 pub inline fn receive(pool: *Pool, number: u32, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
-    const queue = try queueOf(pool, number);
+    const queue = try queueOfHot(pool, number);
     if (!ack) if (try takeText(pool, queue, into)) |bytes| {
-        ring(pool, queue, .senders);
+        ringHot(pool, queue, .senders);
         return .{ .text_bytes = bytes, .arrays = 0 };
     };
     return receiveSlowly(pool, queue, into, ack, timeout_ms);
@@ -248,8 +273,8 @@ pub inline fn receive(pool: *Pool, number: u32, into: []u8, ack: bool, timeout_m
 inline fn takeText(pool: *Pool, queue: *const Queue, into: []u8) Error!?u32 {
     const header = queue.header;
     if (!queue.isThere(header.head.get())) return null;
-    const locked = try lockReceivers(pool, queue);
-    defer locked.release();
+    try lockReceiversHot(pool, queue);
+    defer unlockReceiversHot(queue);
     const head = header.head.get();
     const cell = queue.cell(head);
     const word = cell.word.acquire(); // pairs with the commit in publish
@@ -285,8 +310,8 @@ fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received 
     // Before the look at the ring: what is sent before it was closed is there.
     const closed = header.closed.acquire() != 0;
     const received = if (!mayBeThere(queue)) null else taken: {
-        const locked = try lockReceivers(pool, queue);
-        defer locked.release();
+        try lockReceivers(pool, queue);
+        defer unlockReceivers(queue);
         break :taken try takeAny(pool, queue, into, ack);
     };
     if (received) |message| {
@@ -519,8 +544,8 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
     const queue = try queueOf(pool, number);
     if (index >= queue.shape.slots) return error.Argument;
     {
-        const locked = try lockReceivers(pool, queue);
-        defer locked.release();
+        try lockReceivers(pool, queue);
+        defer unlockReceivers(queue);
         const header = queue.header;
         const entry = queue.entry(index);
         if (entry.owner.get() != mine(pool) or entry.position.get() != position or !Queue.counts(entry, header.head.get())) return error.NotHeld;
@@ -548,7 +573,7 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
 pub const Side = enum(u32) { receivers = 0, senders = 1, acknowledgers = 2 };
 
 /// On which it sleeps now.
-inline fn bellOf(queue: *const Queue, side: Side) *layout.Cell(u32) {
+fn bellOf(queue: *const Queue, side: Side) *layout.Cell(u32) {
     return switch (side) {
         .receivers => &queue.header.message_bell,
         .senders => &queue.header.space_bell,
@@ -561,7 +586,7 @@ fn hasEntry(queue: *const Queue) bool {
     return queue.header.unacknowledged.look() < queue.shape.slots or queue.header.returned.look() != 0;
 }
 
-inline fn waitingBits(queue: *const Queue, side: Side) *[layout.holder_words]layout.Cell(u64) {
+fn waitingBits(queue: *const Queue, side: Side) *[layout.holder_words]layout.Cell(u64) {
     return if (side == .senders) &queue.header.senders_waiting else &queue.header.receivers_waiting;
 }
 
@@ -570,7 +595,7 @@ fn waitingOf(queue: *const Queue, pool: *const Pool, side: Side) *layout.Cell(u6
 }
 
 /// Whether there is something to do for that side: a guess, without a lock.
-inline fn looksReady(queue: *const Queue, side: Side) bool {
+fn looksReady(queue: *const Queue, side: Side) bool {
     const header = queue.header;
     return switch (side) {
         .receivers => header.closed.look() != 0 or queue.isThere(header.head.look()) or header.returned.look() != 0,
@@ -587,7 +612,10 @@ fn passOn(pool: *Pool, queue: *const Queue, side: Side) void {
 }
 
 /// Wakes one who sleeps on the other side, if somebody may. After the lock was released, which is in one order with this look.
-inline fn ring(pool: *Pool, queue: *const Queue, side: Side) void {
+noinline fn ring(pool: *Pool, queue: *const Queue, side: Side) void {
+    ringHot(pool, queue, side);
+}
+inline fn ringHot(pool: *Pool, queue: *const Queue, side: Side) void {
     ringBell(pool, bellOf(queue, side));
 }
 
@@ -718,8 +746,8 @@ pub fn stats(pool: *Pool, number: u32) Error!Stats {
     const queue = try queueOf(pool, number);
     const header = queue.header;
     // Who has the lock has sent a message, or has not.
-    const locked = try lockSenders(pool, queue);
-    defer locked.release();
+    try lockSenders(pool, queue);
+    defer unlockSenders(queue);
     const returned = header.returned.get();
     return .{
         .depth = @min(header.tail.get() -% header.head.get(), queue.shape.slots) + returned,

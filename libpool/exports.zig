@@ -5,12 +5,13 @@ const layout = @import("layout.zig");
 const pool_file = @import("pool.zig");
 const segment = @import("segment.zig");
 const system = @import("platform.zig").system;
+const text_file = @import("text.zig");
 const members = @import("members.zig");
 const waiting = @import("waiting.zig");
 const channel = @import("channel.zig");
 const queue = @import("queue.zig");
 const Holders = @import("view.zig").Holders;
-const Broken = @import("recovery.zig").Broken;
+const Broken = @import("broken.zig").Broken;
 const Look = @import("look.zig").Look;
 const View = @import("view.zig").View;
 const name_file = @import("names.zig");
@@ -100,7 +101,7 @@ fn openFrom(name: ?[*:0]const u8, nonce: ?[*:0]const u8, runtime: u32, why: *seg
     if (nonce) |z| {
         const digits = spanOf(z);
         if (digits.len != 16) return error.Argument;
-        expected = std.fmt.parseInt(u64, digits, 16) catch return error.Argument;
+        expected = text_file.number(digits, 16, std.math.maxInt(u64)) orelse return error.Argument;
     }
     return Pool.open(spanOf(name orelse return error.Argument), expected, optionsOf(runtime), why);
 }
@@ -126,13 +127,10 @@ fn opened(result: segment.Error!*Pool, why: *const segment.Report, report: ?*[8]
 
 noinline fn reportFailure(err: segment.Error, why: *const segment.Report, report: ?*[8]f64) void {
     const cause: pool_file.Cause = if (err != error.Full) .none else if (why.files_are_full) .files else .device;
-    if (report) |r| r[0..5].* = .{
-        @floatFromInt(@intFromEnum(codeOf(err))),
-        @floatFromInt(why.failure.errno),
-        @floatFromInt(why.detail),
-        @floatFromInt(why.pid),
-        @floatFromInt(@intFromEnum(cause)),
-    };
+    const into = report orelse return;
+    into[0] = @floatFromInt(@intFromEnum(codeOf(err)));
+    into[1] = @floatFromInt(why.failure.errno);
+    tell(into[2..5], &.{ why.detail, why.pid, @intFromEnum(cause) });
 }
 
 /// A longer name is wrong whatever follows.
@@ -153,8 +151,16 @@ fn ttlOf(ms: f64) error{Argument}!u64 {
 
 /// Not negative, not NaN, and exact.
 inline fn wholeNumber(value: f64) error{Argument}!u64 {
+    const whole = wholeOrMore(value);
+    return if (whole > 1 << 53) error.Argument else whole;
+}
+noinline fn wholeOrMore(value: f64) u64 {
+    return wholeNumberHot(value) catch std.math.maxInt(u64);
+}
+/// In place, where it is worth its size.
+inline fn wholeNumberHot(value: f64) error{Argument}!u64 {
     if (!(value >= 0 and value <= 1 << 53)) return error.Argument;
-    return @intFromFloat(value);
+    return @intCast(@as(i64, @intFromFloat(value))); // to a u64 it is more code
 }
 
 fn optionsOf(runtime: u32) pool_file.Options {
@@ -171,15 +177,15 @@ pub export fn ap_pool_record(pool: *Pool) *[32]f64 {
 
 pub export fn ap_pool_info(pool: *Pool) i32 {
     const geometry = pool.view.geometry;
-    pool.record[0..7].* = .{
-        @floatFromInt(geometry.capacity_bytes),
-        @floatFromInt(@intFromPtr(pool.view.heap)),
-        @floatFromInt(pool.self.slot),
-        @floatFromInt(pool.claim_ttl_ms),
-        @floatFromInt(@intFromPtr(&pool.view.buffers[0].gone)),
-        @floatFromInt(geometry.blocks_max),
-        @floatFromInt(@intFromPtr(&pool.view.waiting.doorbells[pool.self.slot].state)),
-    };
+    tell(pool.record[0..7], &.{
+        geometry.capacity_bytes,
+        @intFromPtr(pool.view.heap),
+        pool.self.slot,
+        pool.claim_ttl_ms,
+        @intFromPtr(&pool.view.buffers[0].gone),
+        geometry.blocks_max,
+        @intFromPtr(&pool.view.waiting.doorbells[pool.self.slot].state),
+    });
     return 0;
 }
 
@@ -190,7 +196,7 @@ pub export fn ap_pool_name(pool: *Pool, name: *[32]u8) i32 {
 
 pub export fn ap_pool_nonce(pool: *Pool, nonce: *[32]u8) i32 {
     nonce.* = @splat(0);
-    _ = std.fmt.bufPrint(nonce, "{x:0>16}", .{pool.nonce}) catch unreachable;
+    text_file.hex(nonce[0..16], pool.nonce);
     return 0;
 }
 
@@ -208,6 +214,11 @@ pub export fn ap_exit(name: ?[*:0]const u8) i32 {
     return @intFromBool(segment.nameIsValid(given) and segment.removeAtExit(given));
 }
 
+/// The caller has doubles. With many numbers at once, to turn each into one in place is much code.
+noinline fn tell(into: []f64, numbers: []const u64) void {
+    for (into[0..numbers.len], numbers) |*double, number| double.* = @floatFromInt(number);
+}
+
 fn failed(pool: *Pool, err: channel.Error) i32 {
     @branchHint(.cold);
     pool.record[errno_at] = @floatFromInt(pool.errno);
@@ -219,16 +230,17 @@ fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
     @branchHint(.cold);
     if (err == error.Full) {
         const short = pool.shortage(asked_bytes);
-        pool.record[short_at..][0..8].* = .{
-            @floatFromInt(short.asked_bytes),
-            @floatFromInt(short.largest_free_bytes),
-            @floatFromInt(short.device_free_bytes),
-            @floatFromInt(short.claimed_bytes),
-            @as(f64, @floatFromInt(short.oldest_claim_ms)) / 1000,
-            @floatFromInt(short.held_bytes),
-            @floatFromInt(short.held_by_self_bytes),
-            @floatFromInt(@intFromEnum(short.cause)),
-        };
+        tell(pool.record[short_at..][0..8], &.{
+            short.asked_bytes,
+            short.largest_free_bytes,
+            short.device_free_bytes,
+            short.claimed_bytes,
+            short.oldest_claim_ms,
+            short.held_bytes,
+            short.held_by_self_bytes,
+            @intFromEnum(short.cause),
+        });
+        pool.record[short_at + 4] /= 1000; // in seconds
         pool.record[short_named_at] = @floatFromInt(short.named_bytes);
     }
     return failed(pool, err);
@@ -236,15 +248,15 @@ fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
 
 // ---------------------------------------------------------------- blocks
 
-pub inline fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
-    const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
+pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
+    const length = wholeNumberHot(length_bytes) catch |err| return failed(pool, err);
     if (dtype > 255 or how > 1) return failed(pool, error.Argument);
     const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
     const hold = &pool.view.holds[array.index.int()];
     pool.record[0..4].* = .{
         @floatFromInt(hold.word.generation),
         @floatFromInt(hold.offsetBytes()),
-        @floatFromInt(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
+        @floatFromInt(@as(i64, @intCast(@intFromPtr(pool.view.heap) + hold.offsetBytes()))), // of a u64 it is more code
         length_bytes,
     };
     return @bitCast(array.index.int());
@@ -252,14 +264,14 @@ pub inline fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u3
 
 pub export fn ap_trace_open(pool: *Pool, length_bytes: f64) i32 {
     const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
-    const array = pool.openTrace(length) catch |err| return failedShort(pool, err, length);
-    describe(pool, array.index.int());
-    return @bitCast(array.index.int());
+    const index = pool.openTrace(length) catch |err| return failedShort(pool, err, length);
+    describe(pool, index.int());
+    return @bitCast(index.int());
 }
 
 pub export fn ap_block_attach(pool: *Pool, block: u32, generation: f64, claim: f64) i32 {
-    const wanted = wholeNumber(generation) catch |err| return failed(pool, err);
-    const claim_number = wholeNumber(claim) catch |err| return failed(pool, err);
+    const wanted = wholeNumberHot(generation) catch |err| return failed(pool, err);
+    const claim_number = wholeNumberHot(claim) catch |err| return failed(pool, err);
     const attached = pool.attach(block, wanted, claim_number) catch |err| return failed(pool, err);
     describe(pool, block);
     return @intFromEnum(attached);
@@ -277,13 +289,13 @@ fn describe(pool: *Pool, number: u32) void {
     pool.record[0..5].* = .{
         @floatFromInt(hold.word.generation),
         @floatFromInt(hold.offsetBytes()),
-        @floatFromInt(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
-        @floatFromInt(hold.lengthBytes()),
+        @floatFromInt(@as(i64, @intCast(@intFromPtr(pool.view.heap) + hold.offsetBytes()))),
+        @floatFromInt(@as(i64, @intCast(hold.lengthBytes()))),
         @floatFromInt(pool.view.blocks[number].content.get().dtype),
     };
 }
 
-pub inline fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
+pub export fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
     const released = pool.release(block, shown != 0) catch |err| return failed(pool, err);
     return @intFromEnum(released);
 }
@@ -346,9 +358,9 @@ pub export fn ap_word_wait_on(pool: *Pool) i32 {
     return @intFromEnum(outcome);
 }
 
-pub inline fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i32 {
-    const place = placeOf(pool, block, offset) catch |err| return failed(pool, err);
-    const woken = waiting.notify(pool.caller(), place, count) catch |err| return failed(pool, err);
+pub export fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i32 {
+    const place = pool.placeIn(block, wholeNumberHot(offset) catch |err| return failed(pool, err)) catch |err| return failed(pool, err);
+    const woken = waiting.notifyHot(pool.caller(), place, count) catch |err| return failed(pool, err);
     return @intCast(woken);
 }
 
@@ -362,7 +374,7 @@ pub export fn ap_word_unwatch(pool: *Pool, waiter: u32) i32 {
     return @intFromBool(!waiting.cancel(pool.caller(), @enumFromInt(waiter)));
 }
 
-inline fn placeOf(pool: *Pool, block: u32, offset: f64) pool_file.Error!waiting.Place {
+fn placeOf(pool: *Pool, block: u32, offset: f64) pool_file.Error!waiting.Place {
     return pool.placeIn(block, try wholeNumber(offset));
 }
 
@@ -463,7 +475,7 @@ pub export fn ap_name_get(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value:
     const fits = found.value.offset <= bytes and found.value.length_bytes <= bytes - found.value.offset;
     const shape = found.value.shape.read(&value.shape) catch null;
     if (!fits or (shape == null and found.value.shape.axes != layout.NameWord.no_shape)) {
-        _ = pool.release(block, false) catch {};
+        _ = pool.releaseInner(block, false) catch {};
         return failed(pool, error.Corrupt);
     }
     if (shape) |axes| value.axes = axes;
@@ -571,15 +583,15 @@ pub export fn ap_channel_close(pool: *Pool, block: u32) i32 {
 
 pub export fn ap_channel_stats(pool: *Pool, block: u32) i32 {
     const now = channel.stats(pool, block) catch |err| return failed(pool, err);
-    pool.record[0..7].* = .{
-        @floatFromInt(now.depth),
-        @floatFromInt(now.messages),
-        @floatFromInt(now.bytes),
-        @floatFromInt(now.waiting_senders),
-        @floatFromInt(now.waiting_receivers),
-        @floatFromInt(now.unacknowledged),
-        @floatFromInt(@intFromBool(now.closed)),
-    };
+    tell(pool.record[0..7], &.{
+        now.depth,
+        now.messages,
+        now.bytes,
+        now.waiting_senders,
+        now.waiting_receivers,
+        now.unacknowledged,
+        @intFromBool(now.closed),
+    });
     return 0;
 }
 
@@ -607,26 +619,26 @@ pub export fn ap_check(pool: *Pool, text: ?*[256]u8) i32 {
 
 noinline fn describeBroken(found: Broken, into: *[256]u8) void {
     into.* = @splat(0);
-    _ = std.fmt.bufPrint(into[0..255], "{s} ({d})", .{ found.what, found.where }) catch {};
+    _ = found.say(into);
 }
 
 pub export fn ap_pool_stats(pool: *Pool) i32 {
     const now = pool.stats() catch |err| return failed(pool, err);
-    pool.record[0..13].* = .{
-        @floatFromInt(pool.view.geometry.capacity_bytes),
-        @floatFromInt(now.backed_bytes),
-        @floatFromInt(now.used_bytes),
-        @floatFromInt(now.largest_free_bytes),
-        @floatFromInt(now.claimed_bytes),
-        @floatFromInt(now.arrays),
-        @floatFromInt(now.claims),
-        @floatFromInt(now.members),
-        @floatFromInt(now.metadata_bytes),
-        @floatFromInt(now.free_runs),
-        @floatFromInt(now.lent_bytes),
-        @floatFromInt(now.recoveries),
-        @floatFromInt(now.channels),
-    };
+    tell(pool.record[0..13], &.{
+        pool.view.geometry.capacity_bytes,
+        now.backed_bytes,
+        now.used_bytes,
+        now.largest_free_bytes,
+        now.claimed_bytes,
+        now.arrays,
+        now.claims,
+        now.members,
+        now.metadata_bytes,
+        now.free_runs,
+        now.lent_bytes,
+        now.recoveries,
+        now.channels,
+    });
     return 0;
 }
 
@@ -728,48 +740,48 @@ pub export fn ap_look_take(look: *Look, tries: u32, facts: *[40]f64) i32 {
     const known = of.state == .pool;
     const now = look.sums();
     facts.* = @splat(0);
-    facts[0..16].* = .{
-        @floatFromInt(@intFromEnum(of.state)),
-        @floatFromInt(of.version),
-        @floatFromInt(of.file_bytes),
-        @floatFromInt(of.taken_bytes),
-        @floatFromInt(of.metadata_bytes),
-        @floatFromInt(@intFromBool(of.has_name)),
-        @floatFromInt(@intFromBool(of.is_live)),
-        @floatFromInt(of.waits_ms),
-        @floatFromInt(@intFromBool(of.is_still)),
-        @floatFromInt(of.moving),
-        @floatFromInt(@intFromEnum(of.lock)),
-        @floatFromInt(of.lock_slot),
-        @floatFromInt(of.lock_pid),
-        @floatFromInt(system.wallMs()),
+    tell(facts[0..16], &.{
+        @intFromEnum(of.state),
+        of.version,
+        of.file_bytes,
+        of.taken_bytes,
+        of.metadata_bytes,
+        @intFromBool(of.has_name),
+        @intFromBool(of.is_live),
+        of.waits_ms,
+        @intFromBool(of.is_still),
+        of.moving,
+        @intFromEnum(of.lock),
+        of.lock_slot,
+        of.lock_pid,
+        system.wallMs(),
         // The same place in every layout version.
-        if (of.state == .damaged) 0 else @floatFromInt(header.capacity_bytes.get()),
-        if (of.state == .damaged) 0 else @floatFromInt(header.created_at_ms.get()),
-    };
+        if (of.state == .damaged) 0 else header.capacity_bytes.get(),
+        if (of.state == .damaged) 0 else header.created_at_ms.get(),
+    });
     if (!known) return 0;
-    facts[16..36].* = .{
-        @floatFromInt(header.claim_ttl_ms.get()),
-        @floatFromInt(@intFromBool(header.corrupt.get() != 0)),
-        @floatFromInt(header.recoveries.get()),
-        @floatFromInt(now.used_bytes),
-        @floatFromInt(now.arrays),
-        @floatFromInt(now.claimed_bytes),
-        @floatFromInt(now.claims),
-        @floatFromInt(now.free_backed_bytes),
-        @floatFromInt(now.reserved_bytes),
-        @floatFromInt(now.largest_free_bytes),
-        @floatFromInt(now.free_runs),
-        @floatFromInt(now.members),
-        @floatFromInt(now.dead),
-        @floatFromInt(now.blocks_made),
-        @floatFromInt(now.claims_made),
-        @floatFromInt(look.view.blocks_known),
-        @floatFromInt(now.reach_bytes),
-        @floatFromInt(header.creator_pid.get()),
-        @floatFromInt(header.creator_runtime.get()),
-        @floatFromInt(now.blocks),
-    };
+    tell(facts[16..36], &.{
+        header.claim_ttl_ms.get(),
+        @intFromBool(header.corrupt.get() != 0),
+        header.recoveries.get(),
+        now.used_bytes,
+        now.arrays,
+        now.claimed_bytes,
+        now.claims,
+        now.free_backed_bytes,
+        now.reserved_bytes,
+        now.largest_free_bytes,
+        now.free_runs,
+        now.members,
+        now.dead,
+        now.blocks_made,
+        now.claims_made,
+        look.view.blocks_known,
+        now.reach_bytes,
+        header.creator_pid.get(),
+        header.creator_runtime.get(),
+        now.blocks,
+    });
     return 0;
 }
 

@@ -18,15 +18,15 @@ const Runs = layout.Runs;
 // ---------------------------------------------------------------- quick lists
 
 /// At most an eighth of the heap waits unmerged, but always 4 MiB.
-pub inline fn quickLimit(view: *const View) u64 {
+pub fn quickLimit(view: *const View) u64 {
     return @max(view.geometry.heap_granules / 8, (4 << 20) / layout.granule_bytes);
 }
 
 /// Puts a free backed block where its size is taken from first; where it goes into the runs, it is merged with its
 /// neighbours before.
 pub fn put(view: *const View, index: BlockIndex) Corrupt!void {
-    const block = try view.block(index);
-    const extent = try view.extent(block);
+    const block = try view.blockHot(index);
+    const extent = try view.extentHot(block);
     const quick_granules = view.lists.quick_granules.get() +| extent.granules;
     const small = extent.granules <= layout.quick_granules_max and block.word.get().backed;
     if (!small or quick_granules > quickLimit(view)) return putMerged(view, index);
@@ -43,8 +43,8 @@ pub fn takeQuick(view: *const View, granules: u32) Corrupt!?BlockIndex {
     const head = &view.lists.quick[granules];
     const index = head.get();
     if (index == .none) return null;
-    const block = try view.block(index);
-    const extent = try view.extent(block);
+    const block = try view.blockHot(index);
+    const extent = try view.extentHot(block);
     if (!isFree(view, index, block, .quick) or !block.word.get().backed or extent.granules != granules) return error.Corrupt;
     head.set(block.of.links.next.get());
     block.of.links.list.set(.none);
@@ -88,7 +88,7 @@ const Class = struct {
         return if (up > std.math.maxInt(u32)) null else of(@intCast(up));
     }
 
-    inline fn list(class: Class) u32 {
+    fn list(class: Class) u32 {
         return class.first * layout.second_levels + class.second;
     }
 };
@@ -105,7 +105,7 @@ fn runsFor(view: *const View, backed: bool) *Runs {
 /// Puts a free block into the runs, joined with free neighbours of its kind.
 pub fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
     var merged = index;
-    const block = try view.block(index);
+    const block = try view.blockHot(index);
     const word = block.word.get();
     if (try joinable(view, block.next.get(), word)) {
         try remove(view, block.next.get());
@@ -114,7 +114,7 @@ pub fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
     if (index != layout.BlockIndex.of(0)) {
         const left = block.prev.get();
         if (try joinable(view, left, word)) {
-            if ((try view.block(left)).next.get() != index) return error.Corrupt;
+            if ((try view.blockHot(left)).next.get() != index) return error.Corrupt;
             try remove(view, left);
             try blocks.mergeRight(view, left);
             merged = left;
@@ -126,7 +126,7 @@ pub fn putMerged(view: *const View, index: BlockIndex) Corrupt!void {
 /// Whether the run `index` is of the same kind as one that says `word`: both backed, or both unbacked and alike in
 /// whether trim() would find memory there.
 fn joinable(view: *const View, index: BlockIndex, word: layout.BlockWord) Corrupt!bool {
-    const block = try view.block(index);
+    const block = try view.blockHot(index);
     const its = block.word.get();
     if (its.state != .free or block.of.links.list.get() != .runs) return false;
     return its.backed == word.backed and (its.backed or its.zero == word.zero);
@@ -134,15 +134,15 @@ fn joinable(view: *const View, index: BlockIndex, word: layout.BlockWord) Corrup
 
 /// Puts a free block into the runs as it is.
 pub fn insert(view: *const View, index: BlockIndex) Corrupt!void {
-    const block = try view.block(index);
+    const block = try view.blockHot(index);
     const runs = runsFor(view, block.word.get().backed);
-    const class = Class.of((try view.extent(block)).granules);
+    const class = Class.of((try view.extentHot(block)).granules);
     const head = &runs.heads[class.list()];
     const next = head.get();
     block.of.links.next.set(next);
     block.of.links.prev.set(.none);
     block.of.links.list.set(.runs);
-    if (next != .none) (try view.block(next)).of.links.prev.set(index);
+    if (next != .none) (try view.blockHot(next)).of.links.prev.set(index);
     head.set(index);
     runs.second[class.first].set(runs.second[class.first].get() | bit(class.second));
     runs.first.set(runs.first.get() | bit(class.first));
@@ -150,16 +150,16 @@ pub fn insert(view: *const View, index: BlockIndex) Corrupt!void {
 
 /// Takes a block out of the runs.
 pub fn remove(view: *const View, index: BlockIndex) Corrupt!void {
-    const block = try view.block(index);
+    const block = try view.blockHot(index);
     const word = block.word.get();
     if (!isFree(view, index, block, .runs)) return error.Corrupt;
     const runs = runsFor(view, word.backed);
-    const class = Class.of((try view.extent(block)).granules);
+    const class = Class.of((try view.extentHot(block)).granules);
     const next = block.of.links.next.get();
     const prev = block.of.links.prev.get();
-    if (next != .none) (try view.block(next)).of.links.prev.set(prev);
+    if (next != .none) (try view.blockHot(next)).of.links.prev.set(prev);
     if (prev != .none) {
-        (try view.block(prev)).of.links.next.set(next);
+        (try view.blockHot(prev)).of.links.next.set(next);
     } else {
         const head = &runs.heads[class.list()];
         if (head.get() != index) return error.Corrupt;
@@ -184,8 +184,8 @@ pub fn find(view: *const View, backed: bool, granules: u32) Corrupt!?BlockIndex 
     var index = runs.heads[Class.of(granules).list()].get();
     for (0..view.geometry.blocks_max) |_| {
         if (index == .none) return null;
-        const block = try view.block(index);
-        if ((try view.extent(block)).granules >= granules) return index;
+        const block = try view.blockHot(index);
+        if ((try view.extentHot(block)).granules >= granules) return index;
         index = block.of.links.next.get();
     }
     return error.Corrupt;
@@ -193,8 +193,8 @@ pub fn find(view: *const View, backed: bool, granules: u32) Corrupt!?BlockIndex 
 
 fn checked(view: *const View, runs: *const Runs, class: Class, granules: u32) Corrupt!BlockIndex {
     const index = runs.heads[class.list()].get();
-    const block = try view.block(index);
-    if (block.word.get().state != .free or (try view.extent(block)).granules < granules) return error.Corrupt;
+    const block = try view.blockHot(index);
+    if (block.word.get().state != .free or (try view.extentHot(block)).granules < granules) return error.Corrupt;
     return index;
 }
 
@@ -210,7 +210,7 @@ fn firstAtOrAbove(runs: *const Runs, class: Class) ?Class {
     return if (second == 0) null else .{ .first = first, .second = @ctz(second) };
 }
 
-inline fn bit(number: u32) u32 {
+fn bit(number: u32) u32 {
     return @as(u32, 1) << @intCast(number);
 }
 
@@ -219,12 +219,12 @@ pub fn coalesce(view: *const View) Corrupt!void {
     try flush(view);
     var index: BlockIndex = .of(0);
     for (0..view.geometry.blocks_max) |_| {
-        const block = try view.block(index);
+        const block = try view.blockHot(index);
         if (block.word.get().state == .end) return;
         if (block.word.get().state == .free) {
             var grown = false;
             for (0..view.geometry.blocks_max) |_| {
-                const next = try view.block(block.next.get());
+                const next = try view.blockHot(block.next.get());
                 if (next.word.get().state != .free) break;
                 if (!grown) try remove(view, index);
                 grown = true;

@@ -370,8 +370,6 @@ pub const BlockState = enum(u3) {
 };
 
 pub const BlockWord = packed struct(u64) {
-    /// Goes up whenever the entry is allocated, and survives splits, merges and recovery: it never repeats.
-    generation: u53 = 0,
     state: BlockState = .unused,
     /// There is memory behind every byte. Safe when it says no.
     backed: bool = false,
@@ -381,6 +379,8 @@ pub const BlockWord = packed struct(u64) {
     /// Of a block in use: others may have been told of it. One that is not shared is its only holder's business.
     shared: bool = false,
     _pad: u5 = 0,
+    /// Goes up whenever the entry is allocated, and survives splits, merges and recovery: it never repeats.
+    generation: u53 = 0,
 };
 
 pub const holder_words = members_max / 64;
@@ -449,11 +449,11 @@ pub const Block = extern struct {
 pub const PinKind = enum(u8) { vacant = 0, claim = 1, _ };
 
 pub const PinWord = packed struct(u64) {
-    /// Goes up with every use of the record: what makes an old claim number stale.
-    serial: u32 = 0,
+    kind: PinKind = .vacant,
     /// Attaches that are left.
     attaches: u24 = 0,
-    kind: PinKind = .vacant,
+    /// Goes up with every use of the record: what makes an old claim number stale.
+    serial: u32 = 0,
 };
 
 /// 64 ms each, counted round.

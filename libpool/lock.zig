@@ -27,11 +27,15 @@ pub const Patience = struct {
     owner_pid: u32 = 0,
 };
 
-pub inline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
+pub noinline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
+    try acquireHot(view, self, patience);
+}
+/// In place, where it is worth its size.
+pub inline fn acquireHot(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     // Pairs with the release in release(), of whoever had the lock before: attach() sees what was written before share().
-    if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience, &view.header.lock, Metadata{ .view = view });
+    if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience, &view.header.lock, .{ .what = view, .repair = repairMetadata });
     if (isOut(view, self)) {
-        release(view, self);
+        releaseHot(view, self);
         return error.Corrupt;
     }
 }
@@ -41,22 +45,24 @@ inline fn isOut(view: *const View, self: *const members.Self) bool {
     return view.header.corrupt.get() != 0 or view.members[self.slot].word.get() != self.word;
 }
 
-/// What the pool's lock guards.
-const Metadata = struct {
-    view: *const View,
-
-    pub fn repair(guarded: Metadata) void {
-        recovery.recover(guarded.view, system.monotonicMs()) catch guarded.view.header.corrupt.commit(1);
-        // It may have died before it woke those whom it had notified.
-        waiting.callReady(guarded.view);
-    }
+/// What a lock guards, for who takes it over from the dead. Not a type for each: they wait with the same code.
+pub const Guarded = struct {
+    what: *const anyopaque,
+    repair: *const fn (what: *const anyopaque) void,
 };
 
-/// A lock over something else. `guarded.repair()` is called by who takes it over from the dead.
+fn repairMetadata(what: *const anyopaque) void {
+    const view: *const View = @ptrCast(@alignCast(what));
+    recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
+    // It may have died before it woke those whom it had notified.
+    waiting.callReady(view);
+}
+
+/// A lock over something else.
 pub const OtherLock = struct {
     word: *layout.Cell(LockWord),
 
-    pub inline fn acquire(other: OtherLock, view: *const View, self: *const members.Self, patience: *Patience, guarded: anytype) Error!void {
+    pub inline fn acquire(other: OtherLock, view: *const View, self: *const members.Self, patience: *Patience, guarded: Guarded) Error!void {
         if (!other.word.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience, other.word, guarded);
         if (isOut(view, self)) {
             other.release();
@@ -77,7 +83,10 @@ pub const OtherLock = struct {
 /// A plain store when nobody waits, which is half the price of an exchange. A waiter that sets its bit between our look and
 /// our store sleeps without a wake, for as long as its first short nap takes: only the owner ends its ownership, so that
 /// is all that can happen.
-pub inline fn release(view: *const View, self: *const members.Self) void {
+pub noinline fn release(view: *const View, self: *const members.Self) void {
+    releaseHot(view, self);
+}
+pub inline fn releaseHot(view: *const View, self: *const members.Self) void {
     const lock = &view.header.lock;
     // Pairs with the compareAndSwap in acquire(): whoever is next sees all that we did, and we are done with reading.
     if (lock.get() == self.lock_word) return lock.commit(.unlocked);
@@ -93,7 +102,7 @@ noinline fn releaseAndWake(lock: *layout.Cell(LockWord)) void {
 const probe_after_ms = if (crash.enabled) 0 else 3;
 const first_nap_ms = if (crash.enabled) 0 else 1;
 
-noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience, lock: *layout.Cell(LockWord), guarded: anytype) Error!void {
+noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience: *Patience, lock: *layout.Cell(LockWord), guarded: Guarded) Error!void {
     for (0..patience.spins) |_| {
         if (lock.get() == LockWord.unlocked and lock.compareAndSwap(.unlocked, self.lock_word)) return;
         std.atomic.spinLoopHint();
@@ -131,7 +140,7 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
             crash.judged();
             // The dead released nothing; the kernel told of its death after its last store (layout.Cell).
             if (!lock.compareAndSwap(owner, mine)) continue;
-            guarded.repair();
+            guarded.repair(guarded.what);
             return;
         }
         if (now_ms - begun_ms >= patience.timeout_ms) return busy(view, patience, owner);

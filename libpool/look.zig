@@ -164,8 +164,8 @@ pub const Look = struct {
     }
 
     fn takeOnce(look: *Look) void {
-        var facts: Facts = .{ .state = .damaged };
-        defer look.facts = facts;
+        const facts = &look.facts;
+        facts.* = .{};
         const file = system.info(look.fd) orelse return;
         facts.file_bytes = file.size_bytes;
         facts.taken_bytes = file.backed_bytes;
@@ -194,7 +194,7 @@ pub const Look = struct {
             facts.state = .damaged;
             return;
         };
-        look.judgeLock(&facts);
+        look.judgeLock();
         facts.is_still = facts.moving == 0 and facts.lock != .held;
     }
 
@@ -302,7 +302,8 @@ pub const Look = struct {
         return moving;
     }
 
-    fn judgeLock(look: *Look, facts: *Facts) void {
+    fn judgeLock(look: *Look) void {
+        const facts = &look.facts;
         const word = look.view.header.lock.get();
         if (word == layout.LockWord.unlocked) return;
         facts.lock_slot = word.slot;
@@ -420,22 +421,7 @@ pub const Look = struct {
         var number = from;
         defer next.* = if (number < look.view.blocks_known) number else null;
         while (number < look.view.blocks_known and count < into.len) : (number += 1) {
-            const block = &look.view.blocks[number];
-            const word = block.word.get();
-            if (word.state != .used) continue;
-            const extent = look.view.extent(block) catch continue;
-            into[count] = .{
-                .block = number,
-                .dtype = block.content.get().dtype,
-                .generation = @floatFromInt(word.generation),
-                .length_bytes = @floatFromInt(View.lengthIn(block, extent) catch continue),
-                .offset = @floatFromInt(extent.offsetBytes()),
-                .age_ms = @floatFromInt(block.tail.get().ageMs(now_ms)),
-                .claims = block.pins.get() -| block.names.get(),
-                .kind = block.content.get().kind,
-                .holders = Holders.of(block).words,
-            };
-            count += 1;
+            if (look.view.describe(Info, number, now_ms, &into[count]) catch false) count += 1;
         }
         return count;
     }
@@ -514,12 +500,12 @@ pub const Look = struct {
 
     noinline fn checkOnce(look: *Look, tries: u32) Verdict {
         look.take(tries);
-        if (look.facts.state != .pool) return .{ .broken = .{ .what = "the header is damaged, or does not fit the file" } };
+        if (look.facts.state != .pool) return .{ .broken = .{ .what = .@"the header is damaged, or does not fit the file" } };
         if (!look.facts.is_still) return .unsure;
         const view = &look.view;
-        if (view.header.corrupt.get() != 0) return .{ .broken = firstBroken(view) orelse .{ .what = "a recovery has found the chain broken" } };
+        if (view.header.corrupt.get() != 0) return .{ .broken = firstBroken(view) orelse .{ .what = .@"a recovery has found the chain broken" } };
         if (look.facts.lock != .orphaned) return if (firstBroken(view)) |broken| .{ .broken = broken } else .sound;
-        recovery.recover(view, system.monotonicMs()) catch return .{ .broken = firstBroken(view) orelse .{ .what = "a member died with the lock, and the chain that it left cannot be repaired" } };
+        recovery.recover(view, system.monotonicMs()) catch return .{ .broken = firstBroken(view) orelse .{ .what = .@"a member died with the lock, and the chain that it left cannot be repaired" } };
         return if (firstBroken(view)) |broken| .{ .broken = broken } else .repairable;
     }
 };

@@ -134,14 +134,16 @@ fn mayBeSeen(view: *const View, self: *const Self, slot: u8, word: MemberWord) b
 }
 
 pub const Dead = struct {
-    slots: Holders = .nobody,
-    words: [layout.members_max]MemberWord = undefined,
-    count: u32 = 0,
+    slots: Holders,
+    words: [layout.members_max]MemberWord,
+    count: u32,
 };
 
 /// Members to be reaped: dead, seen by nobody, and still counted. Makes system calls: not under the lock.
 pub fn findDead(view: *const View, self: *const Self) Dead {
-    var dead: Dead = .{};
+    var dead: Dead = undefined;
+    dead.slots = .nobody;
+    dead.count = 0;
     for (0..layout.members_max) |i| {
         const slot: u8 = @intCast(i);
         const word = view.members[slot].word.acquire(); // pairs with endJoin: for the fields in isDead

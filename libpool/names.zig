@@ -13,9 +13,12 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const text_file = @import("text.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
 const pins_file = @import("pins.zig");
+const Census = @import("recovery.zig").Census;
+const What = @import("broken.zig").What;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 const Name = layout.Name;
@@ -39,9 +42,18 @@ pub const Key = struct {
         var key: Key = .{ .bytes = @intCast(text.len), .hash = 0 };
         const copy = std.mem.asBytes(&key.words)[0..text.len];
         @memcpy(copy, text);
-        if (!std.unicode.utf8ValidateSlice(copy)) return error.Argument;
-        key.hash = @truncate(std.hash.Wyhash.hash(nonce, copy));
+        if (!text_file.isUtf8(copy)) return error.Argument;
+        key.hash = key.hashOf(nonce);
         return key;
+    }
+
+    fn hashOf(key: *const Key, nonce: u64) u32 {
+        var hash = nonce;
+        for (key.used()) |word| {
+            hash = (hash ^ word) *% 0x9e37_79b9_7f4a_7c15;
+            hash ^= hash >> 32;
+        }
+        return @intCast(hash *% 0xbf58_476d_1ce4_e5b9 >> 32);
     }
 
     fn used(key: *const Key) []const u64 {
@@ -428,47 +440,44 @@ pub fn hasLeft(view: *const View, maker: layout.Maker) bool {
     return view.members[maker.slot].word.get() != layout.MemberWord{ .incarnation = maker.incarnation, .state = .joined };
 }
 
-pub const Census = struct { set: u32 = 0, weight: u64 = 0, what: ?[]const u8 = null, where: u64 = 0 };
-
 /// Counts the names that are pins; says what is wrong with them if something is.
-pub fn census(view: *const View) Census {
+pub fn broken(view: *const View, census: *Census) What {
     const header = view.header;
-    if (header.names_backed.get() > view.geometry.names_max) return .{ .what = "more of the name table is backed than there is", .where = header.names_backed.get() };
-    if (header.names_used.get() > header.names_backed.get()) return .{ .what = "names are used that are not backed", .where = header.names_used.get() };
-    const buckets = bucketsOf(view) catch return .{ .what = "there is no such number of buckets", .where = header.name_buckets.get() };
-    var result: Census = .{};
+    if (header.names_backed.get() > view.geometry.names_max) return census.at(.@"more of the name table is backed than there is", header.names_backed.get());
+    if (header.names_used.get() > header.names_backed.get()) return census.at(.@"names are used that are not backed", header.names_used.get());
+    const buckets = bucketsOf(view) catch return census.at(.@"there is no such number of buckets", header.name_buckets.get());
     var in_use: u32 = 0;
     for (0..view.namesUsed()) |i| {
         const name = &view.names[i];
         switch (name.word.get().state) {
             .vacant => continue,
             .set => {
-                if (blockOf(view, name) == null) return .{ .what = "a name is on a block that is not there", .where = i };
-                result.set += 1;
-                result.weight +%= pins_file.weight(name.block.get());
+                if (blockOf(view, name) == null) return census.at(.@"a name is on a block that is not there", i);
+                census.names += 1;
+                census.weight +%= pins_file.weight(name.block.get());
             },
             .making => {},
-            _ => return .{ .what = "a name is in no known state", .where = i },
+            _ => return census.at(.@"a name is in no known state", i),
         }
         in_use += 1;
         var buffer: [layout.key_bytes_max]u8 = undefined;
-        const bytes = keyOf(name, &buffer) catch return .{ .what = "a name has no key", .where = i };
+        const bytes = keyOf(name, &buffer) catch return census.at(.@"a name has no key", i);
         var key: Key = .{ .bytes = bytes, .hash = name.hash.get(), .words = @bitCast(buffer) };
-        const found = find(view, &key) catch return .{ .what = "a bucket of names leads out of the table, or does not end", .where = i };
-        if (found != NameIndex.of(@intCast(i))) return .{ .what = "a name is not found by its key, or two have the same", .where = i };
+        const found = find(view, &key) catch return census.at(.@"a bucket of names leads out of the table, or does not end", i);
+        if (found != NameIndex.of(@intCast(i))) return census.at(.@"a name is not found by its key, or two have the same", i);
     }
-    if (in_use != header.names.get()) return .{ .what = "the count of names is wrong", .where = header.names.get() };
-    if (buckets == 0 and in_use > 0) return .{ .what = "names are in no bucket", .where = in_use };
+    if (in_use != header.names.get()) return census.at(.@"the count of names is wrong", header.names.get());
+    if (buckets == 0 and in_use > 0) return census.at(.@"names are in no bucket", in_use);
     var unused: u32 = 0;
     var index = header.unused_names.get();
     while (index != .none) : (unused += 1) {
-        const name = view.name(index) catch return .{ .what = "the list of unused names leads out of the table" };
-        if (name.word.get().state != .vacant) return .{ .what = "a name in use is in the list of unused ones", .where = index.entry() };
-        if (unused > view.namesUsed()) return .{ .what = "the list of unused names does not end" };
+        const name = view.name(index) catch return .@"the list of unused names leads out of the table";
+        if (name.word.get().state != .vacant) return census.at(.@"a name in use is in the list of unused ones", index.entry());
+        if (unused > view.namesUsed()) return .@"the list of unused names does not end";
         index = name.next.get();
     }
-    if (unused + in_use != view.namesUsed()) return .{ .what = "an unused name is lost", .where = unused };
-    return result;
+    if (unused + in_use != view.namesUsed()) return census.at(.@"an unused name is lost", unused);
+    return .nothing;
 }
 
 // ---------------------------------------------------------------- tests

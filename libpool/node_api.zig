@@ -49,7 +49,12 @@ const ok = 0;
 
 /// A function of the host: null where it has none. Each is named once, with its type, in `napi`.
 fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
-    return @extern(?*const Function, .{ .name = name, .linkage = .weak });
+    const there = @extern(?*const Function, .{ .name = name, .linkage = .weak });
+    // The compiler would call it by its name, which takes an entry in three more tables.
+    return asm (""
+        : [ret] "=r" (-> ?*const Function),
+        : [there] "0" (there),
+    );
 }
 
 pub export fn napi_register_module_v1(env: Env, module: Value) Value {
@@ -83,7 +88,7 @@ fn stayLoaded() void {
     if (dladdr(&stayLoaded, &self) != 0) _ = dlopen(self[0], lazy | only_if_loaded | for_ever);
 }
 
-fn add(env: Env, module: Value, comptime name: [:0]const u8, callback: *const Callback) bool {
+noinline fn add(env: Env, module: Value, name: [:0]const u8, callback: *const Callback) bool {
     const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, *const Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return false;
     const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return false;
     var function: Value = null;
@@ -93,33 +98,40 @@ fn add(env: Env, module: Value, comptime name: [:0]const u8, callback: *const Ca
 
 // ---------------------------------------------------------------- arguments
 
-fn argumentsOf(comptime count: usize, env: Env, info: CallbackInfo) ?[count]Value {
+/// The first `count` of them; null where there are fewer.
+noinline fn argumentsOf(count: usize, env: Env, info: CallbackInfo) ?[arguments_max]Value {
     const get = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
-    var values: [count]Value = @splat(null);
-    var given = count;
+    var values: [arguments_max]Value = @splat(null);
+    var given: usize = arguments_max;
     return if (get(env, info, &given, &values, null, null) == ok and given >= count) values else null;
 }
 
-fn argument(comptime T: type, env: Env, value: Value) ?T {
-    const name, const Got = switch (T) {
-        f64 => .{ "napi_get_value_double", f64 },
-        u32 => .{ "napi_get_value_uint32", u32 },
-        else => .{ "napi_get_value_bigint_uint64", u64 }, // a pointer
-    };
-    var got: Got = 0;
-    if (Got == u64) {
-        const get = host(name, fn (Env, Value, *Got, *bool) callconv(.c) i32) orelse return null;
-        var is_exact = false;
-        if (get(env, value, &got, &is_exact) != ok or !is_exact or got == 0) return null;
-        return @ptrFromInt(got);
+const Kind = enum(u8) { pointer, double, uint32 };
+
+/// One argument, as it lies in memory; null where it is none of that kind.
+noinline fn argument(kind: Kind, env: Env, value: Value) ?u64 {
+    var got: u64 = 0;
+    switch (kind) {
+        .pointer => {
+            const get = host("napi_get_value_bigint_uint64", fn (Env, Value, *u64, *bool) callconv(.c) i32) orelse return null;
+            var is_exact = false;
+            if (get(env, value, &got, &is_exact) != ok or !is_exact or got == 0) return null;
+        },
+        .double => {
+            const get = host("napi_get_value_double", fn (Env, Value, *f64) callconv(.c) i32) orelse return null;
+            if (get(env, value, @ptrCast(&got)) != ok) return null;
+        },
+        .uint32 => {
+            const get = host("napi_get_value_uint32", fn (Env, Value, *u32) callconv(.c) i32) orelse return null;
+            if (get(env, value, @ptrCast(&got)) != ok) return null; // the lower half
+        },
     }
-    const get = host(name, fn (Env, Value, *Got) callconv(.c) i32) orelse return null;
-    return if (get(env, value, &got) == ok) got else null;
+    return got;
 }
 
 /// An address or a length, up to 2^53.
 fn addressArgument(env: Env, value: Value) ?usize {
-    const number = argument(f64, env, value) orelse return null;
+    const number: f64 = @bitCast(argument(.double, env, value) orelse return null);
     return if (number >= 0 and number <= 1 << 53) @intFromFloat(number) else null;
 }
 
@@ -127,15 +139,43 @@ fn addressArgument(env: Env, value: Value) ?usize {
 fn Call(comptime function: anytype) type {
     const parameters = @typeInfo(@TypeOf(function)).@"fn".params;
     return struct {
+        const kinds = blk: {
+            var all: [parameters.len]Kind = undefined;
+            for (&all, parameters) |*kind, parameter| kind.* = switch (parameter.type.?) {
+                f64 => .double,
+                u32 => .uint32,
+                else => .pointer,
+            };
+            break :blk all;
+        };
+
         fn run(env: Env, info: CallbackInfo) callconv(.c) Value {
-            const create = host("napi_create_int32", fn (Env, i32, *Value) callconv(.c) i32) orelse return null;
-            const values = argumentsOf(parameters.len, env, info) orelse return null;
+            var got: [parameters.len]u64 = undefined;
+            if (!argumentsInto(&got, &kinds, env, info)) return null;
             var arguments: std.meta.ArgsTuple(@TypeOf(function)) = undefined;
-            inline for (&arguments, values) |*into, value| into.* = argument(@TypeOf(into.*), env, value) orelse return null;
-            var result: Value = null;
-            return if (create(env, @call(.auto, function, arguments), &result) == ok) result else null;
+            inline for (&arguments, got, kinds) |*into, bits, kind| into.* = switch (kind) {
+                .double => @bitCast(bits),
+                .uint32 => @truncate(bits),
+                .pointer => @ptrFromInt(bits),
+            };
+            return int32(env, @call(.auto, function, arguments));
         }
     };
+}
+
+const arguments_max = 4;
+
+/// All arguments of a call; false where one is missing, or is none of its kind.
+noinline fn argumentsInto(into: []u64, kinds: []const Kind, env: Env, info: CallbackInfo) bool {
+    const values = argumentsOf(kinds.len, env, info) orelse return false;
+    for (into, kinds, values[0..kinds.len]) |*bits, kind, value| bits.* = argument(kind, env, value) orelse return false;
+    return true;
+}
+
+noinline fn int32(env: Env, number: i32) Value {
+    const create = host("napi_create_int32", fn (Env, i32, *Value) callconv(.c) i32) orelse return null;
+    var result: Value = null;
+    return if (create(env, number, &result) == ok) result else null;
 }
 
 // ---------------------------------------------------------------- buffers
@@ -297,7 +337,7 @@ const Watch = struct {
 fn watch(env: Env, info: CallbackInfo) callconv(.c) Value {
     const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
     const values = argumentsOf(2, env, info) orelse return null;
-    const fd: platform.Fd = @intCast(argument(u32, env, values[0]) orelse return null);
+    const fd: platform.Fd = @intCast(argument(.uint32, env, values[0]) orelse return null);
     const made = Watch.open(env, fd, values[1]) orelse return null;
     var result: Value = null;
     return if (create(env, @floatFromInt(@intFromPtr(made)), &result) == ok) result else null;

@@ -97,7 +97,7 @@ pub fn putUnused(view: *const View, pin_index: PinIndex) void {
 
 /// For who adds up what pins hold, and what blocks say that holds them: each block has a weight of its own, so a pin that is
 /// counted on one block and held on another is found.
-pub fn weight(block: BlockIndex) u64 {
+pub noinline fn weight(block: BlockIndex) u64 {
     const spread = (@as(u64, block.int()) +% 1) *% 0x9e37_79b9_7f4a_7c15;
     return (spread ^ spread >> 29) *% 0xbf58_476d_1ce4_e5b9;
 }

@@ -26,6 +26,7 @@ const waiting = @import("waiting.zig");
 const segment = @import("segment.zig");
 const platform = @import("platform.zig");
 const system = platform.system;
+const text = @import("text.zig");
 const View = @import("view.zig").View;
 const Holders = @import("view.zig").Holders;
 pub const Hold = @import("view.zig").Hold;
@@ -56,8 +57,6 @@ pub const Options = struct {
 };
 
 pub const Pool = struct {
-    /// Results that do not fit into a return value, for the caller to read.
-    record: [32]f64,
     view: View,
     cache: *cache.Cache,
     self: members.Self,
@@ -89,6 +88,8 @@ pub const Pool = struct {
     ends_channels: bool,
     more_channels: bool,
     mapping: [*]align(4096) u8,
+    /// Results that do not fit into a return value, for the caller to read. At the end, as in View.
+    record: [32]f64,
 
     // ------------------------------------------------------------ joining and leaving
 
@@ -178,7 +179,9 @@ pub const Pool = struct {
     fn randomName(into: *[32]u8) []const u8 {
         var bits: u64 = 0;
         system.random(std.mem.asBytes(&bits));
-        return std.fmt.bufPrint(into, "p{x:0>16}", .{bits}) catch unreachable;
+        into[0] = 'p';
+        text.hex(into[1..17], bits);
+        return into[0..17];
     }
 
     /// Maps the segment and becomes the member of the slot whose byte `entered` owns.
@@ -305,17 +308,17 @@ pub const Pool = struct {
     // ------------------------------------------------------------ the lock
 
     pub noinline fn acquire(pool: *Pool) lock.Error!void {
-        try pool.acquireHot();
+        try lock.acquire(&pool.view, &pool.self, &pool.patience);
     }
     pub noinline fn unlock(pool: *Pool) void {
-        pool.unlockHot();
+        lock.release(&pool.view, &pool.self);
     }
     /// In place, where it is worth its size.
     inline fn acquireHot(pool: *Pool) lock.Error!void {
-        try lock.acquire(&pool.view, &pool.self, &pool.patience);
+        try lock.acquireHot(&pool.view, &pool.self, &pool.patience);
     }
     inline fn unlockHot(pool: *Pool) void {
-        lock.release(&pool.view, &pool.self);
+        lock.releaseHot(&pool.view, &pool.self);
     }
 
     // ------------------------------------------------------------ allocating
@@ -333,15 +336,25 @@ pub const Pool = struct {
         is_zero: bool,
     };
 
-    /// Allocates, and holds it.
+    /// Allocates, and holds it. In place, for the one who calls it from outside.
     pub inline fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
-        if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
-        const at_least: u64 = @max(1, length_bytes);
-        const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
-        const request: Request = .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
+        const request = try pool.requestOf(length_bytes, dtype);
         const array = pool.takeCached(request) orelse try pool.allocLocked(request);
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array;
+    }
+    /// For what is no array, and is allocated now and then: never out of the cache.
+    pub noinline fn allocInner(pool: *Pool, length_bytes: u64, zeroed: bool) Error!BlockIndex {
+        const array = try pool.allocLocked(try pool.requestOf(length_bytes, 0));
+        if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
+        return array.index;
+    }
+
+    inline fn requestOf(pool: *const Pool, length_bytes: u64, dtype: u8) Error!Request {
+        if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
+        const at_least: u64 = @max(1, length_bytes);
+        const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
+        return .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
     }
 
     /// Not in place: so the way without the lock needs few registers.
@@ -409,8 +422,8 @@ pub const Pool = struct {
     }
 
     fn publishAt(pool: *Pool, index: BlockIndex, request: Request) Error!Array {
-        const block = try pool.view.block(index);
-        const extent = try pool.view.extent(block);
+        const block = try pool.view.blockHot(index);
+        const extent = try pool.view.extentHot(block);
         const word = block.word.get();
         if (extent.granules < request.granules or (word.state != .free and word.state != .reserved)) return error.Corrupt;
         try pool.view.expectApart(index, block, extent);
@@ -418,7 +431,7 @@ pub const Pool = struct {
     }
 
     /// The end of an allocation: the block becomes this member's array with one store.
-    inline fn publish(pool: *Pool, index: BlockIndex, block: *Block, extent: View.Extent, word: layout.BlockWord, request: Request) Array {
+    fn publish(pool: *Pool, index: BlockIndex, block: *Block, extent: View.Extent, word: layout.BlockWord, request: Request) Array {
         const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
         // Nobody reads these of a block that is not in use.
         const tail_bytes: u32 = @truncate(extent.bytes() - request.length_bytes);
@@ -457,12 +470,12 @@ pub const Pool = struct {
         try free_lists.insert(&pool.view, rest);
     }
 
-    inline fn holdAlone(pool: *Pool, block: *Block) void {
+    fn holdAlone(pool: *Pool, block: *Block) void {
         inline for (&block.of.holders) |*cell| cell.set(0);
         block.of.holders[pool.self.slot / 64].set(Holders.bit(pool.self.slot));
     }
 
-    inline fn heldByOthers(pool: *Pool, block: *Block) bool {
+    fn heldByOthers(pool: *Pool, block: *Block) bool {
         const mine = pool.self.slot / 64;
         var others = block.of.holders[mine].get() & ~Holders.bit(pool.self.slot);
         inline for (&block.of.holders, 0..) |*cell, word| {
@@ -678,8 +691,8 @@ pub const Pool = struct {
 
     pub fn attachLocked(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
         const view = &pool.view;
-        if (number >= view.blocksUsed()) return error.Stale;
         const index: BlockIndex = .of(number);
+        if (number >= view.header.blocks_used.get() or !view.isBacked(index)) return error.Stale;
         const attached = try pool.takeHold(index, generation);
         // Bit first, then claim: a crash between leaks a claim, which expires.
         // A broken claim is no reason to refuse what is held now; it expires.
@@ -692,13 +705,13 @@ pub const Pool = struct {
     /// Holds a block once more, under the lock.
     fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached {
         const view = &pool.view;
-        const block = try view.block(index);
+        const block = try view.blockHot(index);
         const word = block.word.get();
         if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
         const hold = &view.holds[index.int()];
         const newly = !hold.isLive();
         if (newly) {
-            const extent = try view.extent(block);
+            const extent = try view.extentHot(block);
             const length_bytes = try View.lengthIn(block, extent);
             try view.expectApart(index, block, extent);
             if (hold.listed) pool.cache.forget(view, index);
@@ -756,44 +769,51 @@ pub const Pool = struct {
     }
 
     pub inline fn held(pool: *Pool, number: u32) Error!*Hold {
-        if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
+        return pool.holdOn(number) orelse error.NotHeld;
+    }
+    fn holdOn(pool: *Pool, number: u32) ?*Hold {
+        if (number >= pool.view.geometry.blocks_max) return null;
         const hold = &pool.view.holds[number];
-        return if (hold.holds == 0) error.NotHeld else hold;
+        return if (hold.holds == 0) null else hold;
     }
 
     pub const Released = enum(i32) { gone = 0, held = 1, lent = 2 };
 
-    /// Lets go once. With error.Busy nothing has changed.
+    /// Lets go once. With error.Busy nothing has changed. In place, for the one who calls it from outside.
     pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
+        return pool.releaseBy(letGo, number, shown);
+    }
+    /// For what allocInner() gave, or others know of: never into the cache.
+    pub noinline fn releaseInner(pool: *Pool, number: u32, shown: bool) Error!Released {
+        return pool.releaseBy(letGoShared, number, shown);
+    }
+
+    inline fn releaseBy(pool: *Pool, comptime letGoBy: fn (*Pool, u32, *Hold) callconv(.@"inline") Error!Released, number: u32, shown: bool) Error!Released {
         const hold = try pool.held(number);
-        if (!pool.options.counts_buffers) {
-            if (hold.holds > 1) {
-                hold.holds -= 1;
-                return .held;
-            }
-            return pool.letGo(number, hold);
-        }
+        const counts_buffers = pool.options.counts_buffers;
         const buffers = &pool.view.buffers[number];
         if (hold.holds > 1) {
             hold.holds -= 1;
-            if (!shown) pool.unshow(buffers);
+            if (counts_buffers and !shown) pool.unshow(buffers);
             return .held;
         }
-        if (buffers.shown - @intFromBool(!shown) != @atomicLoad(u32, &buffers.gone, .acquire)) { // pairs with the release in goneOne
+        if (counts_buffers and buffers.shown - @intFromBool(!shown) != @atomicLoad(u32, &buffers.gone, .acquire)) { // pairs with the release in goneOne
             hold.holds = 0;
             hold.lent = true;
             if (!shown) pool.unshow(buffers);
             return .lent;
         }
-        const released = try pool.letGo(number, hold);
-        if (!shown) pool.unshow(buffers);
-        buffers.end();
+        const released = try letGoBy(pool, number, hold);
+        if (counts_buffers) {
+            if (!shown) pool.unshow(buffers);
+            buffers.end();
+        }
         return released;
     }
 
     /// For a block that no host knows of, and shows: where the lock cannot be had, the next reap lets go of it.
     pub fn letGoAnyway(pool: *Pool, number: u32) void {
-        _ = pool.release(number, true) catch |err| {
+        _ = pool.releaseInner(number, true) catch |err| {
             if (err != error.Busy) return;
             pool.view.holds[number].holds = 0;
             pool.view.holds[number].lent = true;
@@ -815,6 +835,12 @@ pub const Pool = struct {
     inline fn letGo(pool: *Pool, number: u32, hold: *Hold) Error!Released {
         const kept: cache.Cache.Put = if (pool.isTrusted()) pool.cache.put(&pool.view, .of(number)) else .not_for_it;
         if (kept != .kept) pool.letGoLocked(number, kept == .no_room) catch |err| return pool.endedUnlessBusy(number, err);
+        hold.end();
+        return .gone;
+    }
+
+    inline fn letGoShared(pool: *Pool, number: u32, hold: *Hold) Error!Released {
+        pool.dropBitLocked(number) catch |err| return pool.endedUnlessBusy(number, err);
         hold.end();
         return .gone;
     }
@@ -854,11 +880,11 @@ pub const Pool = struct {
 
     /// A block for a host that writes where its arrays were made: held like any, but no array; nobody sees it through a buffer
     /// that is counted.
-    pub fn openTrace(pool: *Pool, length_bytes: u64) Error!Array {
-        const array = try pool.alloc(length_bytes, 0, true);
-        pool.view.blocks[array.index.int()].content.set(.{ .kind = layout.Kind.trace });
-        try pool.showNothing(array.index.int());
-        return array;
+    pub fn openTrace(pool: *Pool, length_bytes: u64) Error!BlockIndex {
+        const index = try pool.allocInner(length_bytes, true);
+        pool.view.blocks[index.int()].content.set(.{ .kind = layout.Kind.trace });
+        try pool.showNothing(index.int());
+        return index;
     }
 
     /// No buffer is made for the last hold.
@@ -918,7 +944,7 @@ pub const Pool = struct {
 
     noinline fn dropBitAny(pool: *Pool, number: u32) Error!void {
         try pool.view.expectAsHeld(.of(number));
-        const block = try pool.view.block(.of(number));
+        const block = try pool.view.blockHot(.of(number));
         if (block.pins.get() == 0 and !pool.heldByOthers(block)) return pool.freeBlock(.of(number));
         const cell = &block.of.holders[pool.self.slot / 64];
         cell.commit(cell.get() & ~Holders.bit(pool.self.slot));
@@ -1521,9 +1547,9 @@ pub const Pool = struct {
 
     /// The first broken invariant of the whole segment, or null.
     pub fn check(pool: *Pool) lock.Error!?recovery.Broken {
-        lock.acquire(&pool.view, &pool.self, &pool.patience) catch |err| switch (err) {
+        pool.acquire() catch |err| switch (err) {
             error.Busy => return error.Busy,
-            error.Corrupt => return recovery.firstBroken(&pool.view) orelse .{ .what = "a recovery has found the chain broken, or this member was taken for dead" },
+            error.Corrupt => return recovery.firstBroken(&pool.view) orelse .{ .what = .@"a recovery has found the chain broken, or this member was taken for dead" },
         };
         defer pool.unlock();
         return recovery.firstBroken(&pool.view);
@@ -1608,22 +1634,7 @@ pub const Pool = struct {
         var number = from;
         const used = view.blocksUsed();
         while (number < used and count < into.len) : (number += 1) {
-            const block = &view.blocks[number];
-            const word = block.word.get();
-            if (word.state != .used) continue;
-            const extent = try view.extent(block);
-            into[count] = .{
-                .block = number,
-                .dtype = block.content.get().dtype,
-                .generation = @floatFromInt(word.generation),
-                .length_bytes = @floatFromInt(try View.lengthIn(block, extent)),
-                .offset = @floatFromInt(extent.offsetBytes()),
-                .age_ms = @floatFromInt(block.tail.get().ageMs(now_ms)),
-                .claims = block.pins.get() -| block.names.get(),
-                .kind = block.content.get().kind,
-                .holders = Holders.of(block).words,
-            };
-            count += 1;
+            if (try view.describe(Info, number, now_ms, &into[count])) count += 1;
         }
         pool.record[0] = if (number < used) @floatFromInt(number) else -1;
         return count;

@@ -25,6 +25,7 @@ const layout = @import("layout.zig");
 const system = @import("platform.zig").system;
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
+const What = @import("broken.zig").What;
 const Cell = layout.Cell;
 const LockWord = layout.LockWord;
 const assert = layout.assert;
@@ -89,12 +90,12 @@ pub const Message = extern struct {
     _pad: u32,
 
     pub const Word = packed struct(u64) {
-        /// The message's number, plus one, modulo 2^40.
-        stamp: u40 = 0,
         /// Records, without that of the body.
         arrays: u20 = 0,
         has_body: bool = false,
         _pad: u3 = 0,
+        /// The message's number, plus one, modulo 2^40.
+        stamp: u40 = 0,
 
         /// Whether it pins anything.
         pub fn pins(word: Word) bool {
@@ -237,7 +238,7 @@ pub const Queue = struct {
     }
 
     /// Whether message number `position` was sent, and is not received.
-    pub inline fn isThere(queue: *const Queue, position: u64) bool {
+    pub fn isThere(queue: *const Queue, position: u64) bool {
         // Pairs with the commit of the word in send: what it carries is there.
         return queue.cell(position).word.acquire().stamp == stampOf(position);
     }
@@ -280,17 +281,17 @@ pub const Queue = struct {
         queue.header.returned.set(returned);
     }
 
-    /// What is not as it must be; null also while somebody is at it.
-    pub fn brokenAtRest(queue: *const Queue) ?[]const u8 {
+    /// What is not as it must be; nothing also while somebody is at it.
+    pub fn brokenAtRest(queue: *const Queue) What {
         // Twice: a message that was taken and given back meanwhile has left the counts as they were.
-        _ = queue.brokenNow() orelse return null;
+        if (queue.brokenNow() == .nothing) return .nothing;
         return queue.brokenNow();
     }
 
     /// Whoever changes an entry changes a count, or head.
-    noinline fn brokenNow(queue: *const Queue) ?[]const u8 {
+    noinline fn brokenNow(queue: *const Queue) What {
         const before: Counts = .of(queue);
-        if (!before.at_rest) return null;
+        if (!before.at_rest) return .nothing;
         var depth: u64 = 0;
         while (depth <= queue.shape.slots and queue.isThere(before.head +% depth)) depth += 1;
         var unacknowledged: u32 = 0;
@@ -301,11 +302,11 @@ pub const Queue = struct {
             unacknowledged += 1;
             if (at.owner.get().state == .returned) returned += 1;
         }
-        if (!std.meta.eql(before, Counts.of(queue))) return null;
-        if (depth != before.tail -% before.head) return "the messages of a channel do not fill its ring up to its tail";
-        if (depth > queue.shape.capacity) return "a channel has more messages than its capacity";
-        if (before.unacknowledged != unacknowledged or before.returned != returned) return "a channel's count of unacknowledged messages is wrong";
-        return null;
+        if (!std.meta.eql(before, Counts.of(queue))) return .nothing;
+        if (depth != before.tail -% before.head) return .@"the messages of a channel do not fill its ring up to its tail";
+        if (depth > queue.shape.capacity) return .@"a channel has more messages than its capacity";
+        if (before.unacknowledged != unacknowledged or before.returned != returned) return .@"a channel's count of unacknowledged messages is wrong";
+        return .nothing;
     }
 
     const Counts = struct {

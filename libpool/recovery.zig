@@ -181,33 +181,32 @@ fn rebuildLists(view: *const View) Corrupt!void {
 
 // ---------------------------------------------------------------- the walk
 
-pub const Broken = struct {
-    what: []const u8,
-    where: u64 = 0,
-};
+pub const Broken = @import("broken.zig").Broken;
+const What = @import("broken.zig").What;
 
 /// The first broken invariant, or null. Changes nothing; runs under the lock.
 pub fn firstBroken(view: *const View) ?Broken {
-    const header = view.header;
-    if (header.magic.get() != layout.magic) return .{ .what = "the header's magic number is wrong" };
-    if (header.blocks_backed.get() > view.geometry.blocks_max) return .{ .what = "more of the block table is backed than there is", .where = header.blocks_backed.get() };
-    if (header.blocks_used.get() > header.blocks_backed.get()) return .{ .what = "entries of the block table are used that are not backed", .where = header.blocks_used.get() };
-    if (header.pins_backed.get() > view.geometry.pins_max) return .{ .what = "more of the pin table is backed than there is", .where = header.pins_backed.get() };
-    if (header.pins_used.get() > header.pins_backed.get()) return .{ .what = "pins are used that are not backed", .where = header.pins_used.get() };
     var census: Census = .{};
-    return brokenChain(view, &census) orelse
-        brokenPins(view, &census) orelse
-        brokenNames(view, &census) orelse
-        brokenChannels(view, &census) orelse
-        brokenBlocks(view, &census) orelse
-        brokenQuick(view, &census) orelse
-        brokenRuns(view, &census) orelse
-        brokenCounts(view, &census) orelse
-        brokenHolds(view) orelse
-        if (waiting.firstBroken(view)) |what| .{ .what = what } else null;
+    const what = walk(view, &census);
+    return if (what == .nothing) null else .{ .what = what, .where = census.where };
 }
 
-const Census = struct {
+fn walk(view: *const View, census: *Census) What {
+    const header = view.header;
+    if (header.magic.get() != layout.magic) return .@"the header's magic number is wrong";
+    if (header.blocks_backed.get() > view.geometry.blocks_max) return census.at(.@"more of the block table is backed than there is", header.blocks_backed.get());
+    if (header.blocks_used.get() > header.blocks_backed.get()) return census.at(.@"entries of the block table are used that are not backed", header.blocks_used.get());
+    if (header.pins_backed.get() > view.geometry.pins_max) return census.at(.@"more of the pin table is backed than there is", header.pins_backed.get());
+    if (header.pins_used.get() > header.pins_backed.get()) return census.at(.@"pins are used that are not backed", header.pins_used.get());
+    const parts = .{ brokenChain, brokenPins, names.broken, brokenChannels, brokenBlocks, brokenQuick, brokenRuns, brokenCounts, brokenHolds, waiting.broken };
+    inline for (parts) |broken| {
+        const what = broken(view, census);
+        if (what != .nothing) return what;
+    }
+    return .nothing;
+}
+
+pub const Census = struct {
     in_chain: u32 = 0,
     free: u32 = 0,
     listed: u32 = 0,
@@ -224,60 +223,59 @@ const Census = struct {
     /// Of all pins, and of all that blocks count.
     weight: u64 = 0,
     weight_of_blocks: u64 = 0,
+    /// The number of what is broken, in its table or list.
+    where: u64 = 0,
+
+    pub inline fn at(census: *Census, what: What, where: u64) What {
+        census.where = where;
+        return what;
+    }
 };
 
-fn brokenChain(view: *const View, census: *Census) ?Broken {
+fn brokenChain(view: *const View, census: *Census) What {
     const used = view.blocksUsed();
     var index: BlockIndex = .of(0);
     var before: BlockIndex = .none;
     var at: u64 = 0;
     for (0..used + 1) |_| {
-        if (index.int() >= used) return .{ .what = "the chain leads out of the block table", .where = index.int() };
+        if (index.int() >= used) return census.at(.@"the chain leads out of the block table", index.int());
         const block = &view.blocks[index.int()];
         const word = block.word.get();
-        if (census.in_chain > 0 and block.prev.get() != before) return .{ .what = "prev is not the block before", .where = index.int() };
-        if (block.start.get() < at or (before == .none and block.start.get() != 0)) return .{ .what = "start does not rise along the chain", .where = index.int() };
-        if (before != .none and block.start.get() == at) return .{ .what = "a block has no size", .where = before.int() };
+        if (census.in_chain > 0 and block.prev.get() != before) return census.at(.@"prev is not the block before", index.int());
+        if (block.start.get() < at or (before == .none and block.start.get() != 0)) return census.at(.@"start does not rise along the chain", index.int());
+        if (before != .none and block.start.get() == at) return census.at(.@"a block has no size", before.int());
         at = block.start.get();
         census.in_chain += 1;
         switch (word.state) {
-            .end => return if (at == view.geometry.heap_granules) null else .{ .what = "the chain ends before the heap does", .where = at },
+            .end => return if (at == view.geometry.heap_granules) .nothing else census.at(.@"the chain ends before the heap does", at),
             .free, .reserved, .used, .cached => {},
-            else => return .{ .what = "an entry of the chain is marked unused, or by no known state", .where = index.int() },
+            else => return census.at(.@"an entry of the chain is marked unused, or by no known state", index.int()),
         }
         before = index;
         index = block.next.get();
     }
-    return .{ .what = "the chain does not end" };
+    return .@"the chain does not end";
 }
 
-fn brokenPins(view: *const View, census: *Census) ?Broken {
+fn brokenPins(view: *const View, census: *Census) What {
     for (0..view.pinsUsed()) |i| {
         const pin = &view.pins[i];
         switch (pin.word.get().kind) {
             .vacant => {},
             .claim => {
-                if (pinnedBlock(view, pin) == null) return .{ .what = "a claim is on a block that is not there", .where = i };
-                if (pin.word.get().attaches == 0) return .{ .what = "a claim has no attaches left", .where = i };
-                if (pin.deadline_ms.get() > view.header.claims_until_ms.get()) return .{ .what = "a claim outlives claims_until", .where = i };
+                if (pinnedBlock(view, pin) == null) return census.at(.@"a claim is on a block that is not there", i);
+                if (pin.word.get().attaches == 0) return census.at(.@"a claim has no attaches left", i);
+                if (pin.deadline_ms.get() > view.header.claims_until_ms.get()) return census.at(.@"a claim outlives claims_until", i);
                 census.claims += 1;
                 census.weight +%= pins.weight(pin.block.get());
             },
-            else => return .{ .what = "a pin is of no known kind", .where = i },
+            else => return census.at(.@"a pin is of no known kind", i),
         }
     }
-    return null;
+    return .nothing;
 }
 
-fn brokenNames(view: *const View, census: *Census) ?Broken {
-    const found = names.census(view);
-    if (found.what) |what| return .{ .what = what, .where = found.where };
-    census.names = found.set;
-    census.weight +%= found.weight;
-    return null;
-}
-
-fn brokenChannels(view: *const View, census: *Census) ?Broken {
+fn brokenChannels(view: *const View, census: *Census) What {
     const At = struct {
         view: *const View,
         census: *Census,
@@ -295,15 +293,16 @@ fn brokenChannels(view: *const View, census: *Census) ?Broken {
     for (0..view.blocksUsed()) |i| {
         const block = &view.blocks[i];
         if (block.word.get().state != .used or block.content.get().kind != layout.Kind.channel) continue;
-        const found = queue.queueIn(view, block) orelse return .{ .what = "a channel is none", .where = i };
+        const found = queue.queueIn(view, block) orelse return census.at(.@"a channel is none", i);
         queue.forEachPin(view, &found, &budget, At{ .view = view, .census = census }, At.count);
-        if (census.stale > 0) return .{ .what = "a message has an array that is not there", .where = i };
-        if (found.brokenAtRest()) |what| return .{ .what = what, .where = i };
+        if (census.stale > 0) return census.at(.@"a message has an array that is not there", i);
+        const what = found.brokenAtRest();
+        if (what != .nothing) return census.at(what, i);
     }
-    return null;
+    return .nothing;
 }
 
-fn brokenBlocks(view: *const View, census: *Census) ?Broken {
+fn brokenBlocks(view: *const View, census: *Census) What {
     var in_table: u32 = 0;
     for (0..view.blocksUsed()) |i| {
         const block = &view.blocks[i];
@@ -312,119 +311,119 @@ fn brokenBlocks(view: *const View, census: *Census) ?Broken {
         switch (word.state) {
             .free => {
                 census.free += 1;
-                if (block.pins.get() != 0 or block.names.get() != 0) return .{ .what = "a free block has pins", .where = i };
+                if (block.pins.get() != 0 or block.names.get() != 0) return census.at(.@"a free block has pins", i);
             },
-            .reserved => if (Holders.of(block).isEmpty()) return .{ .what = "a reserved block has no holder", .where = i },
+            .reserved => if (Holders.of(block).isEmpty()) return census.at(.@"a reserved block has no holder", i),
             .cached => {
-                if (word.zero or !word.backed or word.shared) return .{ .what = "a cached block is not one that was in use and never shared", .where = i };
-                if (block.pins.get() != 0) return .{ .what = "a cached block has pins", .where = i };
-                if (Holders.of(block).count() != 1) return .{ .what = "a cached block has not one owner", .where = i };
+                if (word.zero or !word.backed or word.shared) return census.at(.@"a cached block is not one that was in use and never shared", i);
+                if (block.pins.get() != 0) return census.at(.@"a cached block has pins", i);
+                if (Holders.of(block).count() != 1) return census.at(.@"a cached block has not one owner", i);
             },
             .used => {
-                if (word.zero) return .{ .what = "a block in use says that it is zero", .where = i };
+                if (word.zero) return census.at(.@"a block in use says that it is zero", i);
                 census.pins_of_blocks += block.pins.get();
                 census.weight_of_blocks +%= pins.weight(.of(@intCast(i))) *% block.pins.get();
                 census.names_of_blocks += block.names.get();
                 if (block.names.get() == std.math.maxInt(u16)) census.crowded += 1;
-                if (!word.backed) return .{ .what = "a block in use is not backed", .where = i };
-                if (Holders.of(block).isEmpty() and block.pins.get() == 0) return .{ .what = "a block in use has neither holder nor pin", .where = i };
-                if (view.lengthBytes(block) catch null == null) return .{ .what = "a block's tail is longer than a granule", .where = i };
+                if (!word.backed) return census.at(.@"a block in use is not backed", i);
+                if (Holders.of(block).isEmpty() and block.pins.get() == 0) return census.at(.@"a block in use has neither holder nor pin", i);
+                if (view.lengthBytes(block) catch null == null) return census.at(.@"a block's tail is longer than a granule", i);
             },
             else => {},
         }
     }
-    if (in_table != census.in_chain) return .{ .what = "an entry is marked as part of the chain and is not in it", .where = in_table };
-    if (census.pins_of_blocks != census.claims + census.names + census.messages) return .{ .what = "the blocks' counts of pins do not add up to the pins", .where = census.pins_of_blocks };
-    if (census.weight_of_blocks != census.weight) return .{ .what = "a block counts a pin that another one has" };
-    if (census.crowded == 0 and census.names_of_blocks != census.names) return .{ .what = "the blocks' counts of names do not add up to the names", .where = census.names_of_blocks };
-    return null;
+    if (in_table != census.in_chain) return census.at(.@"an entry is marked as part of the chain and is not in it", in_table);
+    if (census.pins_of_blocks != census.claims + census.names + census.messages) return census.at(.@"the blocks' counts of pins do not add up to the pins", census.pins_of_blocks);
+    if (census.weight_of_blocks != census.weight) return .@"a block counts a pin that another one has";
+    if (census.crowded == 0 and census.names_of_blocks != census.names) return census.at(.@"the blocks' counts of names do not add up to the names", census.names_of_blocks);
+    return .nothing;
 }
 
-fn brokenQuick(view: *const View, census: *Census) ?Broken {
+fn brokenQuick(view: *const View, census: *Census) What {
     for (1..layout.quick_granules_max + 1) |granules| {
         var index = view.lists.quick[granules].get();
         while (index != .none) {
-            const block = view.block(index) catch return .{ .what = "a quick list leads out of the block table", .where = granules };
+            const block = view.block(index) catch return census.at(.@"a quick list leads out of the block table", granules);
             const word = block.word.get();
-            if (word.state != .free or !word.backed or block.of.links.list.get() != .quick) return .{ .what = "a quick list holds a block that does not belong there", .where = index.int() };
-            const extent = view.extent(block) catch return .{ .what = "a block's extent is wrong", .where = index.int() };
-            if (extent.granules != granules) return .{ .what = "a quick list holds a block of another size", .where = index.int() };
+            if (word.state != .free or !word.backed or block.of.links.list.get() != .quick) return census.at(.@"a quick list holds a block that does not belong there", index.int());
+            const extent = view.extent(block) catch return census.at(.@"a block's extent is wrong", index.int());
+            if (extent.granules != granules) return census.at(.@"a quick list holds a block of another size", index.int());
             census.listed += 1;
             census.quick_granules += granules;
-            if (census.listed > census.free) return .{ .what = "more blocks are in free lists than are free", .where = granules };
+            if (census.listed > census.free) return census.at(.@"more blocks are in free lists than are free", granules);
             index = block.of.links.next.get();
         }
     }
-    return null;
+    return .nothing;
 }
 
-fn brokenRuns(view: *const View, census: *Census) ?Broken {
+fn brokenRuns(view: *const View, census: *Census) What {
     for ([_]bool{ false, true }) |backed| {
         const runs = if (backed) &view.lists.backed else &view.lists.unbacked;
         for (0..layout.first_levels) |first| {
             const seconds = runs.second[first].get();
             const marked = runs.first.get() >> @intCast(first) & 1 == 1;
-            if (marked != (seconds != 0)) return .{ .what = "the first bitmap of the runs is wrong", .where = first };
+            if (marked != (seconds != 0)) return census.at(.@"the first bitmap of the runs is wrong", first);
             for (0..layout.second_levels) |second| {
                 const list = first * layout.second_levels + second;
                 var index = runs.heads[list].get();
-                if ((seconds >> @intCast(second) & 1 == 1) != (index != .none)) return .{ .what = "a second bitmap of the runs is wrong", .where = list };
+                if ((seconds >> @intCast(second) & 1 == 1) != (index != .none)) return census.at(.@"a second bitmap of the runs is wrong", list);
                 var before: BlockIndex = .none;
                 while (index != .none) {
-                    const block = view.block(index) catch return .{ .what = "a list of runs leads out of the block table", .where = list };
+                    const block = view.block(index) catch return census.at(.@"a list of runs leads out of the block table", list);
                     const word = block.word.get();
-                    if (word.state != .free or word.backed != backed or block.of.links.list.get() != .runs) return .{ .what = "a list of runs holds a block that does not belong there", .where = index.int() };
-                    if (block.of.links.prev.get() != before) return .{ .what = "a list of runs is linked wrongly", .where = index.int() };
-                    const extent = view.extent(block) catch return .{ .what = "a block's extent is wrong", .where = index.int() };
-                    if (free_lists.listOf(extent.granules) != list) return .{ .what = "a run is in the list of another size", .where = index.int() };
+                    if (word.state != .free or word.backed != backed or block.of.links.list.get() != .runs) return census.at(.@"a list of runs holds a block that does not belong there", index.int());
+                    if (block.of.links.prev.get() != before) return census.at(.@"a list of runs is linked wrongly", index.int());
+                    const extent = view.extent(block) catch return census.at(.@"a block's extent is wrong", index.int());
+                    if (free_lists.listOf(extent.granules) != list) return census.at(.@"a run is in the list of another size", index.int());
                     census.listed += 1;
-                    if (census.listed > census.free) return .{ .what = "more blocks are in free lists than are free", .where = list };
+                    if (census.listed > census.free) return census.at(.@"more blocks are in free lists than are free", list);
                     before = index;
                     index = block.of.links.next.get();
                 }
             }
         }
     }
-    return null;
+    return .nothing;
 }
 
-fn brokenCounts(view: *const View, census: *const Census) ?Broken {
+fn brokenCounts(view: *const View, census: *Census) What {
     const header = view.header;
-    if (census.listed != census.free) return .{ .what = "a free block is in no list", .where = census.free - census.listed };
-    if (census.quick_granules != view.lists.quick_granules.get()) return .{ .what = "the quick lists' size is wrong", .where = view.lists.quick_granules.get() };
-    if (census.claims != header.claims.get()) return .{ .what = "the count of claims is wrong", .where = header.claims.get() };
-    return brokenUnused(view, census.in_chain);
+    if (census.listed != census.free) return census.at(.@"a free block is in no list", census.free - census.listed);
+    if (census.quick_granules != view.lists.quick_granules.get()) return census.at(.@"the quick lists' size is wrong", view.lists.quick_granules.get());
+    if (census.claims != header.claims.get()) return census.at(.@"the count of claims is wrong", header.claims.get());
+    return brokenUnused(view, census);
 }
 
-fn brokenHolds(view: *const View) ?Broken {
+fn brokenHolds(view: *const View, census: *Census) What {
     for (0..@min(view.blocks_known, view.holds.len)) |i| {
         const index: BlockIndex = .of(@intCast(i));
-        if (view.isHeld(index)) view.expectAsHeld(index) catch return .{ .what = "a block is not as this member holds it", .where = i };
-        if (view.isCached(index)) view.expectInPlace(index) catch return .{ .what = "a block is not where this member has cached it", .where = i };
+        if (view.isHeld(index)) view.expectAsHeld(index) catch return census.at(.@"a block is not as this member holds it", i);
+        if (view.isCached(index)) view.expectInPlace(index) catch return census.at(.@"a block is not where this member has cached it", i);
     }
-    return null;
+    return .nothing;
 }
 
-fn brokenUnused(view: *const View, in_chain: u32) ?Broken {
+fn brokenUnused(view: *const View, census: *Census) What {
     const header = view.header;
     var blocks_listed: u32 = 0;
     var block_index = header.unused_blocks.get();
     while (block_index != .none) : (blocks_listed += 1) {
-        const block = view.block(block_index) catch return .{ .what = "the list of unused entries leads out of the table" };
-        if (block.word.get().state != .unused) return .{ .what = "an entry in use is in the list of unused ones", .where = block_index.int() };
-        if (blocks_listed > view.blocksUsed()) return .{ .what = "the list of unused entries does not end" };
+        const block = view.block(block_index) catch return .@"the list of unused entries leads out of the table";
+        if (block.word.get().state != .unused) return census.at(.@"an entry in use is in the list of unused ones", block_index.int());
+        if (blocks_listed > view.blocksUsed()) return .@"the list of unused entries does not end";
         block_index = block.of.links.next.get();
     }
-    if (blocks_listed != header.unused_count.get() or blocks_listed + in_chain != view.blocksUsed())
-        return .{ .what = "an unused entry is lost", .where = blocks_listed };
+    if (blocks_listed != header.unused_count.get() or blocks_listed + census.in_chain != view.blocksUsed())
+        return census.at(.@"an unused entry is lost", blocks_listed);
     var pins_listed: u32 = 0;
     var pin_index = header.unused_pins.get();
     while (pin_index != .none) : (pins_listed += 1) {
-        const pin = view.pin(pin_index) catch return .{ .what = "the list of unused pins leads out of the table" };
-        if (pin.word.get().kind != .vacant) return .{ .what = "a pin in use is in the list of unused ones" };
-        if (pins_listed > view.pinsUsed()) return .{ .what = "the list of unused pins does not end" };
+        const pin = view.pin(pin_index) catch return .@"the list of unused pins leads out of the table";
+        if (pin.word.get().kind != .vacant) return .@"a pin in use is in the list of unused ones";
+        if (pins_listed > view.pinsUsed()) return .@"the list of unused pins does not end";
         pin_index = pin.of.next_unused.get();
     }
-    if (pins_listed + header.claims.get() != view.pinsUsed()) return .{ .what = "an unused pin is lost", .where = pins_listed };
-    return null;
+    if (pins_listed + header.claims.get() != view.pinsUsed()) return census.at(.@"an unused pin is lost", pins_listed);
+    return .nothing;
 }

@@ -51,7 +51,7 @@ pub const pins_backed_first = layout.section_bytes / @sizeOf(layout.Pin);
 pub fn nameIsValid(name: []const u8) bool {
     if (name.len < 1 or name.len > layout.name_bytes_max) return false;
     if (!std.ascii.isAlphanumeric(name[0])) return false;
-    for (name) |c| if (!std.ascii.isAlphanumeric(c) and std.mem.indexOfScalar(u8, "._-", c) == null) return false;
+    for (name) |c| if (!std.ascii.isAlphanumeric(c) and c != '.' and c != '_' and c != '-') return false;
     return true;
 }
 

@@ -3,6 +3,8 @@
 test {
     _ = @import("layout.zig");
     _ = @import("free_lists.zig");
+    _ = @import("text.zig");
+    _ = @import("broken.zig");
     _ = @import("tests/model.zig");
     _ = @import("tests/life.zig");
     _ = @import("names.zig");

@@ -75,7 +75,6 @@ pub const Buffers = extern struct {
 };
 
 pub const View = struct {
-    geometry: layout.Geometry,
     header: *layout.Header,
     members: *[layout.members_max]layout.Member,
     lists: *layout.FreeLists,
@@ -95,6 +94,8 @@ pub const View = struct {
     pins_known: u32,
     waiters_known: u32,
     names_known: u32,
+    /// At the end: what is near the start is reached with shorter instructions.
+    geometry: layout.Geometry,
 
     pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold, buffers: []Buffers) View {
         return .{
@@ -120,33 +121,33 @@ pub const View = struct {
     }
 
     /// Entries that have memory behind them; beyond, not even a read is allowed.
-    pub inline fn blocksBacked(view: *const View) u32 {
+    pub noinline fn blocksBacked(view: *const View) u32 {
         const said = @min(view.header.blocks_backed.get(), view.geometry.blocks_max);
         if (said > view.blocks_known) view.learn(layout.blocks_start, @sizeOf(Block), &@constCast(view).blocks_known, said);
         return @min(said, view.blocks_known);
     }
     /// Entries that were ever used.
-    pub inline fn blocksUsed(view: *const View) u32 {
+    pub fn blocksUsed(view: *const View) u32 {
         return @min(view.header.blocks_used.get(), view.blocksBacked());
     }
-    pub inline fn pinsBacked(view: *const View) u32 {
+    pub noinline fn pinsBacked(view: *const View) u32 {
         const said = @min(view.header.pins_backed.get(), view.geometry.pins_max);
         if (said > view.pins_known) view.learn(view.geometry.pins_start, @sizeOf(layout.Pin), &@constCast(view).pins_known, said);
         return @min(said, view.pins_known);
     }
-    pub inline fn pinsUsed(view: *const View) u32 {
+    pub fn pinsUsed(view: *const View) u32 {
         return @min(view.header.pins_used.get(), view.pinsBacked());
     }
 
-    pub inline fn waitersBacked(view: *const View) u32 {
+    pub noinline fn waitersBacked(view: *const View) u32 {
         const said = @min(view.waiting.waiters_backed.get(), view.geometry.waiters_max);
         if (said > view.waiters_known) view.learn(view.geometry.waiters_start, @sizeOf(layout.Waiter), &@constCast(view).waiters_known, said);
         return @min(said, view.waiters_known);
     }
-    pub inline fn waitersUsed(view: *const View) u32 {
+    pub fn waitersUsed(view: *const View) u32 {
         return @min(view.waiting.waiters_used.get(), view.waitersBacked());
     }
-    pub fn namesBacked(view: *const View) u32 {
+    pub noinline fn namesBacked(view: *const View) u32 {
         const said = @min(view.header.names_backed.get(), view.geometry.names_max);
         if (said > view.names_known) view.learn(view.geometry.names_start, @sizeOf(layout.Name), &@constCast(view).names_known, said);
         return @min(said, view.names_known);
@@ -155,8 +156,18 @@ pub const View = struct {
         return @min(view.header.names_used.get(), view.namesBacked());
     }
 
+    pub inline fn isBacked(view: *const View, index: BlockIndex) bool {
+        return index.int() < view.blocks_known or index.int() < view.blocksBacked();
+    }
     pub inline fn block(view: *const View, index: BlockIndex) Corrupt!*Block {
-        if (index.int() >= view.blocks_known and index.int() >= view.blocksBacked()) return error.Corrupt;
+        return view.blockOrNull(index) orelse error.Corrupt;
+    }
+    noinline fn blockOrNull(view: *const View, index: BlockIndex) ?*Block {
+        return view.blockHot(index) catch null;
+    }
+    /// In place, where it is worth its size.
+    pub inline fn blockHot(view: *const View, index: BlockIndex) Corrupt!*Block {
+        if (!view.isBacked(index)) return error.Corrupt;
         return &view.blocks[index.int()];
     }
 
@@ -170,24 +181,33 @@ pub const View = struct {
     }
 
     pub inline fn pin(view: *const View, index: layout.PinIndex) Corrupt!*layout.Pin {
-        if (@intFromEnum(index) >= view.pins_known and @intFromEnum(index) >= view.pinsBacked()) return error.Corrupt;
+        return view.pinOrNull(index) orelse error.Corrupt;
+    }
+    noinline fn pinOrNull(view: *const View, index: layout.PinIndex) ?*layout.Pin {
+        if (@intFromEnum(index) >= view.pins_known and @intFromEnum(index) >= view.pinsBacked()) return null;
         return &view.pins[@intFromEnum(index)];
     }
 
     pub inline fn waiter(view: *const View, index: layout.WaiterIndex) Corrupt!*layout.Waiter {
-        if (index == .none) return error.Corrupt;
+        return view.waiterOrNull(index) orelse error.Corrupt;
+    }
+    noinline fn waiterOrNull(view: *const View, index: layout.WaiterIndex) ?*layout.Waiter {
+        if (index == .none) return null;
         const entry = index.entry() orelse return &view.waiting.own[@intFromEnum(index) - 1];
-        if (entry >= view.waiters_known and entry >= view.waitersBacked()) return error.Corrupt;
+        if (entry >= view.waiters_known and entry >= view.waitersBacked()) return null;
         return &view.waiters[entry];
     }
 
-    pub fn name(view: *const View, index: layout.NameIndex) Corrupt!*layout.Name {
-        if (index.entry() >= view.names_known and index.entry() >= view.namesBacked()) return error.Corrupt;
+    pub inline fn name(view: *const View, index: layout.NameIndex) Corrupt!*layout.Name {
+        return view.nameOrNull(index) orelse error.Corrupt;
+    }
+    noinline fn nameOrNull(view: *const View, index: layout.NameIndex) ?*layout.Name {
+        if (index.entry() >= view.names_known and index.entry() >= view.namesBacked()) return null;
         return &view.names[index.entry()];
     }
 
     /// The granules of a block of the chain: from its start to the start of the next.
-    pub const Extent = struct {
+    pub const Extent = packed struct(u64) {
         start: u32,
         granules: u32,
 
@@ -200,7 +220,16 @@ pub const View = struct {
     };
 
     pub inline fn extent(view: *const View, of_block: *const Block) Corrupt!Extent {
-        const next = try view.block(of_block.next.get());
+        const at = view.extentOrNone(of_block);
+        return if (at.granules == 0) error.Corrupt else at;
+    }
+    /// Of no size, where the table says nonsense.
+    noinline fn extentOrNone(view: *const View, of_block: *const Block) Extent {
+        return view.extentHot(of_block) catch .{ .start = 0, .granules = 0 };
+    }
+    /// In place, where it is worth its size.
+    pub inline fn extentHot(view: *const View, of_block: *const Block) Corrupt!Extent {
+        const next = try view.blockHot(of_block.next.get());
         const start = of_block.start.get();
         const end = next.start.get();
         if (start >= end or end > view.geometry.heap_granules) return error.Corrupt;
@@ -212,23 +241,44 @@ pub const View = struct {
         return lengthIn(of_block, try view.extent(of_block));
     }
     /// The same, for one who has read the extent.
-    pub fn lengthIn(of_block: *const Block, at: Extent) Corrupt!u64 {
+    pub inline fn lengthIn(of_block: *const Block, at: Extent) Corrupt!u64 {
         const tail_bytes = of_block.tail.get().bytes;
         return if (tail_bytes > layout.granule_bytes) error.Corrupt else at.bytes() - tail_bytes;
     }
 
+    /// What those who look are told of a block in use; false, and nothing said, of any other.
+    pub noinline fn describe(view: *const View, comptime Info: type, number: u32, now_ms: u64, info: *Info) Corrupt!bool {
+        const of_block = &view.blocks[number];
+        const word = of_block.word.get();
+        if (word.state != .used) return false;
+        const at = try view.extent(of_block);
+        const content = of_block.content.get();
+        info.* = .{
+            .block = number,
+            .dtype = content.dtype,
+            .generation = @floatFromInt(word.generation),
+            .length_bytes = @floatFromInt(try lengthIn(of_block, at)),
+            .offset = @floatFromInt(at.offsetBytes()),
+            .age_ms = @floatFromInt(of_block.tail.get().ageMs(now_ms)),
+            .claims = of_block.pins.get() -| of_block.names.get(),
+            .kind = content.kind,
+            .holders = Holders.of(of_block).words,
+        };
+        return true;
+    }
+
     // ------------------------------------------------------------ what the member knows by itself
 
-    pub inline fn isHeld(view: *const View, index: BlockIndex) bool {
+    pub fn isHeld(view: *const View, index: BlockIndex) bool {
         return index.int() < view.holds.len and view.holds[index.int()].isLive();
     }
 
-    pub inline fn isOwn(view: *const View, index: BlockIndex) bool {
+    pub fn isOwn(view: *const View, index: BlockIndex) bool {
         return view.isHeld(index) or view.isCached(index);
     }
 
     /// In this member's cache, and nobody has taken it from there.
-    pub inline fn isCached(view: *const View, index: BlockIndex) bool {
+    pub fn isCached(view: *const View, index: BlockIndex) bool {
         if (index.int() >= view.blocks_known or index.int() >= view.holds.len) return false;
         const hold = &view.holds[index.int()];
         return hold.listed and !hold.isLive() and view.blocks[index.int()].word.get() == hold.word;
@@ -265,13 +315,13 @@ pub const View = struct {
     pub fn expectApart(view: *const View, index: BlockIndex, of_block: *const Block, at: Extent) Corrupt!void {
         const end = at.start + at.granules;
         const next_index = of_block.next.get();
-        const next = try view.block(next_index);
+        const next = try view.blockHot(next_index);
         if (next.prev.get() != index or next.start.get() != end) return error.Corrupt;
-        if (next.word.get().state != .end and (try view.block(next.next.get())).start.get() <= end) return error.Corrupt;
+        if (next.word.get().state != .end and (try view.blockHot(next.next.get())).start.get() <= end) return error.Corrupt;
         if (view.isOwn(next_index) and view.holds[next_index.int()].start != end) return error.Corrupt;
         if (index == BlockIndex.of(0)) return if (at.start == 0) {} else error.Corrupt;
         const prev_index = of_block.prev.get();
-        const prev = try view.block(prev_index);
+        const prev = try view.blockHot(prev_index);
         if (prev.next.get() != index or prev.start.get() >= at.start) return error.Corrupt;
         const hold = if (view.isOwn(prev_index)) &view.holds[prev_index.int()] else return;
         if (hold.start + hold.granules != at.start) return error.Corrupt;

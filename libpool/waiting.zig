@@ -28,6 +28,8 @@ const members = @import("members.zig");
 const system = @import("platform.zig").system;
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
+const Census = @import("recovery.zig").Census;
+const What = @import("broken.zig").What;
 const Holders = @import("view.zig").Holders;
 const Waiter = layout.Waiter;
 const WaiterIndex = layout.WaiterIndex;
@@ -38,10 +40,10 @@ pub const Caller = struct {
     self: *const members.Self,
     patience: *lock.Patience,
 
-    inline fn acquire(caller: Caller) lock.Error!void {
+    noinline fn acquire(caller: Caller) lock.Error!void {
         try lock.acquire(caller.view, caller.self, caller.patience);
     }
-    inline fn unlock(caller: Caller) void {
+    noinline fn unlock(caller: Caller) void {
         lock.release(caller.view, caller.self);
     }
 };
@@ -194,7 +196,11 @@ fn giveUp(caller: Caller, index: WaiterIndex) bool {
 pub const everybody = std.math.maxInt(i32); // AP_NOTIFY_ALL
 
 /// Wakes the first `count` who wait for that word. Returns how many.
-pub inline fn notify(caller: Caller, place: Place, count: u32) lock.Error!u32 {
+pub noinline fn notify(caller: Caller, place: Place, count: u32) lock.Error!u32 {
+    return notifyHot(caller, place, count);
+}
+/// In place, where it is worth its size.
+pub inline fn notifyHot(caller: Caller, place: Place, count: u32) lock.Error!u32 {
     // Between the store of whoever notifies and this look: pairs with the fence in enlist().
     fullFence();
     if (place.bucket(caller.view).waiters.get() == 0) return 0;
@@ -203,13 +209,21 @@ pub inline fn notify(caller: Caller, place: Place, count: u32) lock.Error!u32 {
 
 /// Whom one notify has marked.
 const Marked = struct {
-    total: u32 = 0,
-    blocked: Holders = .nobody,
-    by_doorbell: Holders = .nobody,
+    total: u32,
+    blocked: Holders,
+    by_doorbell: Holders,
     /// Of each member.
-    counts: [layout.members_max]u32 = undefined,
+    counts: [layout.members_max]u32,
     /// Others are left, perhaps.
-    more: bool = false,
+    more: bool,
+
+    /// `counts` need not be anything yet.
+    fn begin(marked: *Marked) void {
+        marked.total = 0;
+        marked.blocked = .nobody;
+        marked.by_doorbell = .nobody;
+        marked.more = false;
+    }
 
     fn add(marked: *Marked, index: WaiterIndex, slot: u8) void {
         if (!marked.blocked.has(slot) and !marked.by_doorbell.has(slot)) marked.counts[slot] = 0;
@@ -223,7 +237,8 @@ noinline fn notifySlowly(caller: Caller, place: Place, count: u32) lock.Error!u3
     var left = count;
     var woken: u32 = 0;
     while (true) {
-        var marked: Marked = .{};
+        var marked: Marked = undefined;
+        marked.begin();
         {
             try caller.acquire();
             defer caller.unlock();
@@ -298,7 +313,9 @@ fn call(view: *const View, slot: u8) bool {
 
 /// Calls every member that is ready and sleeps: for one who may have died before it did so.
 pub fn callReady(view: *const View) void {
-    _ = wake(view, &.{});
+    var nobody: Marked = undefined;
+    nobody.begin();
+    _ = wake(view, &nobody);
 }
 
 fn deadAmong(caller: Caller, slots: Holders, marked: *const Marked) u32 {
@@ -506,7 +523,7 @@ inline fn isListed(word: layout.WaiterWord) bool {
     return word.state == .waiting or word.state == .over;
 }
 
-inline fn ownerOf(index: WaiterIndex, word: layout.WaiterWord) u8 {
+fn ownerOf(index: WaiterIndex, word: layout.WaiterWord) u8 {
     return if (index.entry() == null) @intCast(@intFromEnum(index) - 1) else word.slot;
 }
 
@@ -588,38 +605,38 @@ fn relist(view: *const View, index: WaiterIndex, waiter: *Waiter) Corrupt!bool {
 }
 
 /// What is broken, or null.
-pub fn firstBroken(view: *const View) ?[]const u8 {
+pub noinline fn broken(view: *const View, _: *Census) What {
     const waiting = view.waiting;
-    if (waiting.waiters_backed.get() > view.geometry.waiters_max) return "more of the waiter table is backed than there is";
-    if (waiting.waiters_used.get() > waiting.waiters_backed.get()) return "waiters are used that are not backed";
+    if (waiting.waiters_backed.get() > view.geometry.waiters_max) return .@"more of the waiter table is backed than there is";
+    if (waiting.waiters_used.get() > waiting.waiters_backed.get()) return .@"waiters are used that are not backed";
     var counted: u64 = 0;
     var listed: u64 = 0;
     var all: All = .{ .view = view };
     var unused: u32 = 0;
     while (all.next()) |index| {
-        const word = (view.waiter(index) catch return "a waiter has no memory behind it").word.get();
+        const word = (view.waiter(index) catch return .@"a waiter has no memory behind it").word.get();
         switch (word.state) {
             .vacant => unused += @intFromBool(index.entry() != null),
             .waiting, .over => listed += 1,
             .notified => counted += @intFromBool(index.entry() != null),
-            else => return "a waiter is in no known state",
+            else => return .@"a waiter is in no known state",
         }
     }
-    const in_lists = listedWaiters(view, listed) orelse return "a list of waiters is linked wrongly";
-    const ready = readyWaiters(view, counted) orelse return "a list of notified waiters is linked wrongly";
-    if (in_lists != listed) return "a waiter is in no list";
-    if (ready != counted) return "a notified waiter is in no list";
+    const in_lists = listedWaiters(view, listed) orelse return .@"a list of waiters is linked wrongly";
+    const ready = readyWaiters(view, counted) orelse return .@"a list of notified waiters is linked wrongly";
+    if (in_lists != listed) return .@"a waiter is in no list";
+    if (ready != counted) return .@"a notified waiter is in no list";
     var in_buckets: u64 = 0;
     for (&waiting.buckets) |*bucket| in_buckets += bucket.waiters.get();
-    if (in_buckets != listed + counted) return "the buckets' counts of waiters do not add up to the waiters";
+    if (in_buckets != listed + counted) return .@"the buckets' counts of waiters do not add up to the waiters";
     var index = waiting.unused_waiters.get();
     while (index != .none) : (unused -= 1) {
-        const waiter = view.waiter(index) catch return "the list of unused waiters leads out of the table";
-        if (waiter.word.get().state != .vacant or index.entry() == null) return "a waiter in use is in the list of unused ones";
-        if (unused == 0) return "the list of unused waiters does not end";
+        const waiter = view.waiter(index) catch return .@"the list of unused waiters leads out of the table";
+        if (waiter.word.get().state != .vacant or index.entry() == null) return .@"a waiter in use is in the list of unused ones";
+        if (unused == 0) return .@"the list of unused waiters does not end";
         index = waiter.next.get();
     }
-    return if (unused == 0) null else "an unused waiter is lost";
+    return if (unused == 0) .nothing else .@"an unused waiter is lost";
 }
 
 fn listedWaiters(view: *const View, most: u64) ?u64 {

@@ -13,6 +13,7 @@ const builtin = @import("builtin");
 const linux = std.os.linux;
 const crash = @import("../crash.zig");
 const platform = @import("../platform.zig");
+const text_file = @import("../text.zig");
 const Error = platform.Error;
 const Fd = platform.Fd;
 
@@ -25,9 +26,16 @@ const handover_byte: i64 = slot_byte + 512;
 /// A system call's last failure, for the report; private to the member that asks for it.
 pub const Failure = struct { errno: i32 = 0 };
 
-noinline fn call(result: usize, failure: *Failure) Error!usize {
+/// Whether a system call has succeeded. Its results are numbers of less than 2^63.
+inline fn isDone(result: usize) bool {
+    return @as(isize, @bitCast(result)) >= 0;
+}
+
+inline fn call(result: usize, failure: *Failure) Error!usize {
+    return if (isDone(result)) result else failed(result, failure);
+}
+noinline fn failed(result: usize, failure: *Failure) Error {
     const e = linux.errno(result);
-    if (e == .SUCCESS) return result;
     failure.errno = @intFromEnum(e);
     return switch (e) {
         .NOENT => error.NotFound,
@@ -46,18 +54,24 @@ pub const Path = struct {
 
     pub noinline fn of(name: []const u8) Path {
         var path: Path = .{ .bytes = undefined };
-        const parts = [_][]const u8{ directory, "/", prefix, name, "\x00" };
-        var at: usize = 0;
-        for (parts) |part| {
-            @memcpy(path.bytes[at..][0..part.len], part);
-            at += part.len;
-        }
+        _ = joined(&path.bytes, &.{ directory ++ "/" ++ prefix, name });
         return path;
     }
     fn z(path: *const Path) [*:0]const u8 {
         return @ptrCast(&path.bytes);
     }
 };
+
+/// The parts one after the other, and a nul.
+fn joined(into: []u8, parts: []const []const u8) [*:0]const u8 {
+    var at: usize = 0;
+    for (parts) |part| {
+        @memcpy(into[at..][0..part.len], part);
+        at += part.len;
+    }
+    into[at] = 0;
+    return @ptrCast(into.ptr);
+}
 
 /// A segment without a name: nobody sees it, and it is gone with its descriptor.
 pub fn createUnnamed(failure: *Failure) Error!Fd {
@@ -78,7 +92,7 @@ const tmpfile_flags: u32 = blk: {
 pub fn publish(fd: Fd, name: []const u8, failure: *Failure) Error!void {
     const path = Path.of(name);
     var self_buffer: [64]u8 = undefined;
-    const self = std.fmt.bufPrintZ(&self_buffer, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+    const self = text_file.fill(&self_buffer, "/proc/self/fd/#", &.{@intCast(fd)});
     const follow = linux.AT.SYMLINK_FOLLOW;
     const by_proc = call(linux.linkat(linux.AT.FDCWD, self.ptr, linux.AT.FDCWD, path.z(), follow), failure);
     if (by_proc) |_| return crash.step() else |err| if (err == error.Exists) return err;
@@ -146,7 +160,7 @@ pub noinline fn info(fd: Fd) ?FileInfo {
 noinline fn infoAt(fd: Fd, path: [*:0]const u8, flags: u32) ?FileInfo {
     var buffer: linux.Statx = undefined;
     const result = linux.statx(fd, path, flags, linux.STATX.BASIC_STATS, &buffer);
-    if (linux.errno(result) != .SUCCESS) return null;
+    if (!isDone(result)) return null;
     return .{
         .regular = buffer.mode & linux.S.IFMT == linux.S.IFREG,
         .owned = buffer.uid == linux.geteuid(),
@@ -181,7 +195,7 @@ pub noinline fn readAt(fd: Fd, offset: u64, into: []u8) bool {
     while (done < into.len) {
         const got = linux.pread(fd, into[done..].ptr, into.len - done, @intCast(offset + done));
         if (linux.errno(got) == .INTR) continue;
-        if (linux.errno(got) != .SUCCESS or got == 0) return false;
+        if (!isDone(got) or got == 0) return false;
         done += got;
     }
     return true;
@@ -204,16 +218,16 @@ pub const Names = struct {
         while (true) {
             if (names.at >= names.end) {
                 const got = linux.getdents64(names.fd, &names.buffer, names.buffer.len);
-                if (linux.errno(got) != .SUCCESS or got == 0) return null;
+                if (!isDone(got) or got == 0) return null;
                 names.at = 0;
                 names.end = got;
             }
             const entry: *align(1) const linux.dirent64 = @ptrCast(&names.buffer[names.at]);
             names.at += entry.reclen;
             const entry_name = std.mem.span(@as([*:0]const u8, @ptrCast(&entry.name)));
-            if (!std.mem.startsWith(u8, entry_name, prefix)) continue;
+            if (entry_name.len <= prefix.len or !text_file.equal(entry_name[0..prefix.len], prefix)) continue;
             const name = entry_name[prefix.len..];
-            if (name.len == 0 or name.len > into.len) continue;
+            if (name.len > into.len) continue;
             @memcpy(into[0..name.len], name);
             return into[0..name.len];
         }
@@ -228,7 +242,7 @@ pub const Names = struct {
 pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
     // Beyond `ulimit -f`, ftruncate() ends a process that does not ignore SIGXFSZ.
     var limit: linux.rlimit = undefined;
-    if (linux.errno(linux.getrlimit(.FSIZE, &limit)) == .SUCCESS and bytes > limit.cur) {
+    if (isDone(linux.getrlimit(.FSIZE, &limit)) and bytes > limit.cur) {
         failure.errno = @intFromEnum(linux.E.FBIG);
         return error.System;
     }
@@ -321,7 +335,7 @@ pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
 pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) void {
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true, .FIXED = true };
     const result = linux.mmap(base, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0);
-    if (linux.errno(result) == .SUCCESS) return;
+    if (isDone(result)) return;
     // No more memory may be promised to this process (ulimit -d, strict overcommit). Zeros that cannot be written need no
     // promise: a write ends the process, which is better than reaching another one's array.
     _ = linux.mmap(base, bytes, .{ .READ = true }, anonymous, -1, 0);
@@ -351,7 +365,7 @@ pub noinline fn deviceSpace() ?DeviceSpace {
     var buffer: Statfs = undefined;
     const path: [*:0]const u8 = directory;
     const result = linux.syscall2(.statfs, @intFromPtr(path), @intFromPtr(&buffer));
-    if (linux.errno(result) != .SUCCESS or buffer.block_bytes <= 0 or buffer.blocks == 0) return null;
+    if (!isDone(result) or buffer.block_bytes <= 0 or buffer.blocks == 0) return null;
     const block: u64 = @intCast(buffer.block_bytes);
     return .{
         .total_bytes = buffer.blocks *| block,
@@ -364,7 +378,7 @@ pub noinline fn deviceSpace() ?DeviceSpace {
 pub fn defaultCapacity() u64 {
     var least: u64 = std.math.maxInt(u64);
     var machine: linux.Sysinfo = undefined;
-    if (linux.errno(linux.sysinfo(&machine)) == .SUCCESS)
+    if (isDone(linux.sysinfo(&machine)))
         least = @min(least, @as(u64, machine.totalram) * @max(1, machine.mem_unit));
     if (deviceSpace()) |space| least = @min(least, space.total_bytes);
     return @min(least, cgroupLimit());
@@ -377,13 +391,13 @@ fn cgroupLimit() u64 {
     const text = readFile("/proc/self/cgroup", &buffer) orelse return least;
     const at = std.mem.indexOf(u8, text, "0::/") orelse return least;
     var path = text[at + 3 ..];
-    path = path[0 .. std.mem.indexOfScalar(u8, path, '\n') orelse path.len];
+    path = path[0..text_file.find(path, 0, '\n')];
     // Each group on the way up limits what is below it.
     while (path.len > 1) {
         var file_buffer: [1200]u8 = undefined;
-        const file = std.fmt.bufPrintZ(&file_buffer, "/sys/fs/cgroup{s}/memory.max", .{path}) catch return least;
+        const file = joined(&file_buffer, &.{ "/sys/fs/cgroup", path, "/memory.max" });
         least = @min(least, limitIn(file));
-        path = path[0 .. std.mem.lastIndexOfScalar(u8, path, '/') orelse 0];
+        path = path[0..text_file.findLast(path, '/')];
     }
     return least;
 }
@@ -391,7 +405,7 @@ fn cgroupLimit() u64 {
 fn limitIn(path: [*:0]const u8) u64 {
     var buffer: [64]u8 = undefined;
     const text = readFile(path, &buffer) orelse return std.math.maxInt(u64);
-    return std.fmt.parseInt(u64, std.mem.trim(u8, text, " \n"), 10) catch std.math.maxInt(u64); // "max"
+    return text_file.number(text[0..text_file.find(text, 0, '\n')], 10, std.math.maxInt(u64)) orelse std.math.maxInt(u64); // "max"
 }
 
 noinline fn readFile(path: [*:0]const u8, into: []u8) ?[]u8 {
@@ -400,7 +414,7 @@ noinline fn readFile(path: [*:0]const u8, into: []u8) ?[]u8 {
     const fd: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, path, flags, 0), &failure) catch return null);
     defer _ = linux.close(fd);
     const got = linux.read(fd, into.ptr, into.len);
-    if (linux.errno(got) != .SUCCESS) return null;
+    if (!isDone(got)) return null;
     return into[0..got];
 }
 
@@ -421,7 +435,7 @@ noinline fn setLock(fd: Fd, kind: i16, start: i64) bool {
         const result = linux.fcntl(fd, linux.F.OFD_SETLK, @intFromPtr(&lock));
         if (linux.errno(result) == .INTR) continue;
         crash.step();
-        return linux.errno(result) == .SUCCESS;
+        return isDone(result);
     }
 }
 
@@ -429,7 +443,7 @@ noinline fn setLock(fd: Fd, kind: i16, start: i64) bool {
 noinline fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
     var lock = flock(linux.F.WRLCK, start, length);
     const result = linux.fcntl(fd, linux.F.OFD_GETLK, @intFromPtr(&lock));
-    return linux.errno(result) != .SUCCESS or lock.type != linux.F.UNLCK;
+    return !isDone(result) or lock.type != linux.F.UNLCK;
 }
 
 pub fn takeSlot(fd: Fd, slot: u8) bool {
@@ -491,8 +505,7 @@ fn namespaces(pid: u32) u64 {
     var failure: Failure = .{};
     var link: [32]u8 = undefined;
     const length = call(linux.readlink("/proc/self", &link, link.len), &failure) catch return 0;
-    const proc_pid = std.fmt.parseInt(u32, link[0..length], 10) catch return 0;
-    if (proc_pid != pid) return 0;
+    if (text_file.number(link[0..length], 10, std.math.maxInt(u32)) != pid) return 0;
     const pids = namespace("/proc/self/ns/pid");
     if (pids == 0) return 0;
     return pids ^ std.math.rotl(u64, namespace("/proc/self/ns/time"), 20); // kernels before 5.6 have no such namespaces
@@ -502,7 +515,7 @@ fn namespaces(pid: u32) u64 {
 fn namespace(path: [*:0]const u8) u64 {
     var buffer: linux.Statx = undefined;
     const result = linux.statx(linux.AT.FDCWD, path, 0, linux.STATX.BASIC_STATS, &buffer);
-    if (linux.errno(result) != .SUCCESS) return 0;
+    if (!isDone(result)) return 0;
     return buffer.ino ^ (@as(u64, buffer.dev_major) << 52) ^ (@as(u64, buffer.dev_minor) << 40);
 }
 
@@ -537,7 +550,7 @@ pub fn threadState(pid: u32, tid: u32) u8 {
 /// The command line of a process, its parts separated by nul. Returns how many bytes, 0 if it cannot be told.
 pub fn commandLine(pid: u32, into: []u8) usize {
     var path_buffer: [64]u8 = undefined;
-    const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/cmdline", .{pid}) catch unreachable;
+    const path = text_file.fill(&path_buffer, "/proc/#/cmdline", &.{pid});
     return (readFile(path.ptr, into) orelse return 0).len;
 }
 
@@ -550,7 +563,7 @@ pub noinline fn processIsDead(judge: Thread, pid: u32) bool {
 
 fn allThreadsAreOver(pid: u32) bool {
     var path_buffer: [64]u8 = undefined;
-    const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/task", .{pid}) catch unreachable;
+    const path = text_file.fill(&path_buffer, "/proc/#/task", &.{pid});
     var failure: Failure = .{};
     const flags: linux.O = .{ .ACCMODE = .RDONLY, .DIRECTORY = true, .CLOEXEC = true };
     const opened = call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), &failure) catch |err|
@@ -571,8 +584,8 @@ fn allThreadsAreOver(pid: u32) bool {
             const entry: *const linux.dirent64 = @ptrCast(@alignCast(&buffer[at]));
             at += entry.reclen;
             const name: [*:0]const u8 = @ptrCast(&entry.name);
-            const tid = std.fmt.parseInt(u32, std.mem.span(name), 10) catch continue; // . and ..
-            const stat = threadStat(pid, tid) catch |err| if (err == error.NotFound) continue else return false;
+            const tid = text_file.number(std.mem.span(name), 10, std.math.maxInt(u32)) orelse continue; // . and ..
+            const stat = threadStat(pid, @intCast(tid)) catch |err| if (err == error.NotFound) continue else return false;
             if (!stat.isOver()) return false;
         }
     }
@@ -592,7 +605,7 @@ const ThreadStat = struct {
 
 noinline fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     var path_buffer: [64]u8 = undefined;
-    const path = std.fmt.bufPrintZ(&path_buffer, "/proc/{d}/task/{d}/stat", .{ pid, tid }) catch unreachable;
+    const path = text_file.fill(&path_buffer, "/proc/#/task/#/stat", &.{ pid, tid });
     var failure: Failure = .{};
     const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
     const fd: Fd = @intCast(try call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), &failure));
@@ -601,23 +614,23 @@ noinline fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     const got = linux.read(fd, &buffer, buffer.len);
     // The thread was there at open and is gone at read.
     if (linux.errno(got) == .SRCH) return error.NotFound;
-    if (linux.errno(got) != .SUCCESS) return error.System;
+    if (!isDone(got)) return error.System;
     const text = buffer[0..got];
     // The name in parentheses may hold anything, so count fields from its end: state is the third.
-    const name_end = std.mem.lastIndexOfScalar(u8, text, ')') orelse return error.System;
-    var fields = std.mem.tokenizeScalar(u8, text[name_end + 1 ..], ' ');
+    const name_end = text_file.findLast(text, ')');
+    if (name_end == 0) return error.System;
+    var fields: text_file.Words = .{ .rest = text[name_end + 1 ..] };
     var stat: ThreadStat = .{ .state = 0, .flags = 0, .started_ticks = 0 };
-    var number: u32 = 3;
-    while (fields.next()) |field| : (number += 1) switch (number) {
-        3 => stat.state = field[0],
-        9 => stat.flags = std.fmt.parseInt(u32, field, 10) catch return error.System,
-        22 => {
-            stat.started_ticks = std.fmt.parseInt(u64, field, 10) catch return error.System;
-            return stat;
-        },
-        else => {},
-    };
-    return error.System;
+    for (3..23) |number| {
+        const field = fields.next();
+        switch (number) {
+            3 => stat.state = if (field.len > 0) field[0] else return error.System,
+            9 => stat.flags = @intCast(text_file.number(field, 10, std.math.maxInt(u32)) orelse return error.System),
+            22 => stat.started_ticks = text_file.number(field, 10, std.math.maxInt(u64)) orelse return error.System,
+            else => {},
+        }
+    }
+    return stat;
 }
 
 /// Closes the descriptor that a dead thread of this process left open, once `retire` has given its mapping back. The caller
@@ -654,19 +667,19 @@ fn isMappingOf(address: u64, inode: u64) bool {
     var filled: usize = 0;
     while (true) {
         const got = linux.read(fd, buffer[filled..].ptr, buffer.len - filled);
-        if (linux.errno(got) != .SUCCESS or got == 0) return false;
+        if (!isDone(got) or got == 0) return false;
         filled += got;
         var start: usize = 0;
-        while (std.mem.indexOfScalarPos(u8, buffer[0..filled], start, '\n')) |end| : (start = end + 1) {
+        while (true) {
+            const end = text_file.find(buffer[0..filled], start, '\n');
+            if (end == filled) break;
             // address-address perms offset device inode path
-            var fields = std.mem.tokenizeScalar(u8, buffer[start..end], ' ');
-            const range = fields.next() orelse continue;
-            const dash = std.mem.indexOfScalar(u8, range, '-') orelse continue;
-            const from = std.fmt.parseInt(u64, range[0..dash], 16) catch continue;
-            if (from != address) continue;
+            var fields: text_file.Words = .{ .rest = buffer[start..end] };
+            start = end + 1;
+            const range = fields.next();
+            if (text_file.number(range[0..text_file.find(range, 0, '-')], 16, std.math.maxInt(u64)) != address) continue;
             for (0..3) |_| _ = fields.next();
-            const its_inode = std.fmt.parseInt(u64, fields.next() orelse return false, 10) catch return false;
-            return its_inode == inode;
+            return text_file.number(fields.next(), 10, std.math.maxInt(u64)) == inode;
         }
         std.mem.copyForwards(u8, buffer[0 .. filled - start], buffer[start..filled]);
         filled -= start;
@@ -704,8 +717,8 @@ pub fn openSocket(failure: *Failure) Error!Socket {
     var length: linux.socklen_t = @sizeOf(SocketName);
     _ = try call(linux.getsockname(fd, @ptrCast(&name), &length), failure);
     if (length != SocketName.bytes) return error.System;
-    const number = std.fmt.parseInt(u32, &name.digits, 16) catch return error.System;
-    return .{ .fd = fd, .number = number + 1, .cookie = cookie, .network = namespace("/proc/self/ns/net") };
+    const number = text_file.number(&name.digits, 16, std.math.maxInt(u32)) orelse return error.System;
+    return .{ .fd = fd, .number = @intCast(number + 1), .cookie = cookie, .network = namespace("/proc/self/ns/net") };
 }
 
 /// A classic BPF instruction.
@@ -737,11 +750,11 @@ pub fn ringSocket(number: u32, cookie: u64) bool {
     const fd: Fd = @intCast(call(linux.socket(linux.AF.UNIX, kind, 0), &failure) catch return false);
     defer _ = linux.close(fd);
     var name: SocketName = .{ .digits = undefined };
-    _ = std.fmt.bufPrint(&name.digits, "{x:0>5}", .{(number -% 1) & 0xfffff}) catch return false;
+    text_file.hex(&name.digits, number -% 1);
     const message = std.mem.nativeToBig(u64, cookie);
     const sent = linux.sendto(fd, std.mem.asBytes(&message), @sizeOf(u64), linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL, @ptrCast(&name), SocketName.bytes);
     // A queue that is full wakes as well as one message more.
-    return linux.errno(sent) == .SUCCESS or linux.errno(sent) == .AGAIN;
+    return isDone(sent) or linux.errno(sent) == .AGAIN;
 }
 
 /// Takes what came.
@@ -794,13 +807,13 @@ pub fn sleep(ms: u64) void {
 fn milliseconds(clock: linux.clockid_t) u64 {
     var time: linux.timespec = undefined;
     // Not by way of the vDSO: to find it, std asks libc.
-    if (linux.errno(linux.syscall2(.clock_gettime, @intFromEnum(clock), @intFromPtr(&time))) != .SUCCESS) return 0;
+    if (!isDone(linux.syscall2(.clock_gettime, @intFromEnum(clock), @intFromPtr(&time)))) return 0;
     return @as(u64, @intCast(time.sec)) * 1000 + @as(u64, @intCast(time.nsec)) / 1_000_000;
 }
 
 pub fn monotonicNs() u64 {
     var time: linux.timespec = undefined;
-    if (linux.errno(linux.syscall2(.clock_gettime, @intFromEnum(linux.clockid_t.MONOTONIC), @intFromPtr(&time))) != .SUCCESS) return 0;
+    if (!isDone(linux.syscall2(.clock_gettime, @intFromEnum(linux.clockid_t.MONOTONIC), @intFromPtr(&time)))) return 0;
     return @as(u64, @intCast(time.sec)) * 1_000_000_000 + @as(u64, @intCast(time.nsec));
 }
 
@@ -830,7 +843,7 @@ pub fn random(into: []u8) void {
     var at: usize = 0;
     while (at < into.len) {
         const got = linux.getrandom(into.ptr + at, into.len - at, 0);
-        if (linux.errno(got) == .SUCCESS) at += got;
+        if (isDone(got)) at += got;
     }
 }
 
@@ -838,7 +851,7 @@ pub fn random(into: []u8) void {
 pub fn processors() u32 {
     var set: linux.cpu_set_t = undefined;
     const result = linux.sched_getaffinity(0, @sizeOf(linux.cpu_set_t), &set);
-    if (linux.errno(result) != .SUCCESS) return 1;
+    if (!isDone(result)) return 1;
     var count: u32 = 0;
     for (set) |word| count += @popCount(word);
     return @max(1, count);

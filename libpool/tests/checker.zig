@@ -31,8 +31,8 @@ fn expectBroken(pool: *Pool, what: []const u8) !void {
         std.debug.print("not found: {s}\n", .{what});
         return error.TestUnexpectedResult;
     };
-    if (std.mem.indexOf(u8, broken.what, what) == null) {
-        std.debug.print("expected \"{s}\", found \"{s}\"\n", .{ what, broken.what });
+    if (std.mem.indexOf(u8, @tagName(broken.what), what) == null) {
+        std.debug.print("expected \"{s}\", found \"{t}\"\n", .{ what, broken.what });
         return error.TestUnexpectedResult;
     }
 }
@@ -43,7 +43,7 @@ fn expectSeenBroken(pool: *Pool, what: []const u8) !void {
     const look = try Look.open(s.nameOf(pool), &report);
     defer look.close();
     const verdict = look.check(1);
-    if (verdict == .broken and std.mem.indexOf(u8, verdict.broken.what, what) != null) return;
+    if (verdict == .broken and std.mem.indexOf(u8, @tagName(verdict.broken.what), what) != null) return;
     if (std.mem.indexOf(u8, what, "this member") != null) return;
     std.debug.print("from outside, not found: {s} ({s})\n", .{ what, @tagName(verdict) });
     return error.TestUnexpectedResult;

@@ -547,7 +547,7 @@ const Worker = struct {
     }
 
     fn check(worker: *Worker) !void {
-        if (try worker.pool.check()) |broken| return worker.shared.fail("check() finds, while others work: {s} ({d})", .{ broken.what, broken.where });
+        if (try worker.pool.check()) |broken| return worker.shared.fail("check() finds, while others work: {t} ({d})", .{ broken.what, broken.where });
         Shared.count(&worker.shared.totals.checks);
     }
 
@@ -701,7 +701,7 @@ fn settleAll(shared: *Shared, pool: *Pool) !void {
     }
     while (worker.held_count > 0) try worker.letGoOfOne();
     _ = try pool.reap();
-    if (try pool.check()) |broken| return shared.fail("check() finds, at rest: {s} ({d})", .{ broken.what, broken.where });
+    if (try pool.check()) |broken| return shared.fail("check() finds, at rest: {t} ({d})", .{ broken.what, broken.where });
     for (&shared.boxes) |*box| {
         box.lock = 0;
         if (box.claim != 0) try pool.dropClaim(box.block, box.generation, box.claim, 1);
@@ -725,7 +725,7 @@ fn settleAll(shared: *Shared, pool: *Pool) !void {
     const stats = try pool.stats();
     if (stats.used_bytes != 0 or stats.claims != 0 or stats.members != 1)
         return shared.fail("left at the end: {d} bytes, {d} arrays, {d} channels, {d} bodies, {d} claims, {d} members", .{ stats.used_bytes, stats.arrays, stats.channels, stats.messages, stats.claims, stats.members });
-    if (try pool.check()) |broken| return shared.fail("check() finds, at the end: {s} ({d})", .{ broken.what, broken.where });
+    if (try pool.check()) |broken| return shared.fail("check() finds, at the end: {t} ({d})", .{ broken.what, broken.where });
 }
 
 test "whoever comes and goes, does what to whom, and dies: nothing is lost, left or another's" {

@@ -55,7 +55,7 @@ pub fn exists(name: []const u8) bool {
 
 pub fn expectSound(pool: *Pool) !void {
     if (try pool.check()) |broken| {
-        std.debug.print("broken: {s} ({d})\n", .{ broken.what, broken.where });
+        std.debug.print("broken: {t} ({d})\n", .{ broken.what, broken.where });
         return error.TestUnexpectedResult;
     }
 }

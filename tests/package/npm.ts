@@ -1,6 +1,6 @@
 /** The npm package: what is in it, and that it works in an empty project, however it came there. */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AP_ABI_VERSION } from "../../core/abi.ts";
 import { assert, test } from "../support/harness.ts";
@@ -44,6 +44,16 @@ test("the package has what is needed and nothing else", async () => {
   // The specific ones before the one that is always right.
   assert.deepEqual(Object.keys(manifest.exports["."]).at(-1), "default");
   assert.equal(Object.keys(manifest.exports["."])[0], "types");
+});
+
+test("no library is larger than it was made to be: who needs more says so here", () => {
+  // A library of macOS is whole pages, of 16 KiB on arm64.
+  const most = { "linux-x64": 109_000, "linux-arm64": 103_000, "darwin-x64": 120_000, "darwin-arm64": 153_000 };
+  for (const [platform, bytes] of Object.entries(most)) {
+    const file = join(npmFolder, "lib", platform, `libarraypool.${platform.startsWith("darwin") ? "dylib" : "so"}`);
+    const { size } = statSync(file);
+    assert.ok(size <= bytes, `${file} has ${size} bytes, and is to have ${bytes} at most (docs/design.md, Size)`);
+  }
 });
 
 test("publint and attw have nothing to say", async () => {
