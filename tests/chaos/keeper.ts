@@ -7,7 +7,7 @@ import process from "node:process";
 import { readdirSync } from "node:fs";
 import { type Channel, Pool, PoolError, type Unpacked } from "arraypool";
 import { Board, type Event, type Orders, RECORD, report, startClock } from "./folder.ts";
-import { audit, CHANNELS, enter, LETTER_BYTES_MAX, letterOf, type Wire, WORDS, wrongIn } from "./letters.ts";
+import { audit, BURSTS, CHANNELS, enter, LETTER_BYTES_MAX, letterOf, type Wire, WORDS, wrongIn } from "./letters.ts";
 import { firstWrong, keyOf } from "./pattern.ts";
 import { Draws, roundOf, TTL_MAX_MS } from "./plan.ts";
 
@@ -141,6 +141,8 @@ const channels = CHANNELS.map(({ name, capacity }) => {
   pool.set(name, channel);
   return channel;
 });
+const bursts = pool.channel({ capacity: BURSTS.capacity, maxMessageBytes: LETTER_BYTES_MAX });
+pool.set(BURSTS.name, bursts);
 {
   using words = pool.alloc(Int32Array, WORDS.count);
   pool.set(WORDS.name, words);
@@ -166,7 +168,7 @@ for (;;) {
   // Making any pool sweeps those that are dead.
   attempt("sweep", () => Pool.create({ capacity: "1M" }).close());
   if (stats !== undefined && stats.members === 1 && areEmpty(channels)) {
-    for (const channel of channels) attempt("release", () => channel.release());
+    for (const channel of [...channels, bursts]) attempt("release", () => channel.release());
   }
   if (stats !== undefined && stats.members === 1 && stats.arrays + stats.claims === 0 && sidePools().length === 0) {
     break;

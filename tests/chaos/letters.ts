@@ -21,6 +21,8 @@ export const CHANNELS = [
   { name: "channel 2", capacity: 4, acks: true },
   { name: "channel 3", capacity: 2, acks: true },
 ] as const;
+/** Another, for native members alone, who send each other as many messages as they can. What is in it nobody else reads. */
+export const BURSTS = { name: "bursts", capacity: 2 } as const;
 /** An array, also made by the keeper, whose words only rise: for who waits and notifies. */
 export const WORDS = { name: "words", count: 4 } as const;
 /** Some letters fit into their cell, larger ones need a block of their own. */

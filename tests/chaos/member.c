@@ -504,8 +504,8 @@ static void once(void) {
 /* ------------------------------------------------------------------ letters */
 
 /* The channels' blocks, and that of the words which all count up; as far as this member has them. */
-static uint32_t channels[CHANNELS], words_block;
-static bool has[CHANNELS];
+static uint32_t channels[CHANNELS + 1], words_block;
+static bool has[CHANNELS + 1];
 static volatile uint32_t *words;
 static uint32_t letters;
 
@@ -534,7 +534,7 @@ static bool hold_named(const char *name, uint32_t *block) {
 static bool has_channel(uint32_t index) {
   char name[32];
   if (has[index]) return true;
-  snprintf(name, sizeof name, "channel %u", index);
+  snprintf(name, sizeof name, index == CHANNELS ? "bursts" : "channel %u", index);
   uint32_t block;
   if (!hold_named(name, &block)) return false;
   int32_t result = CALL("enter a channel", ap_channel_enter(pool, block));
@@ -766,6 +766,67 @@ static void receive_letter(void) {
   take_out(&l, brought, count, keeps);
 }
 
+/* Nothing but messages with small arrays through a channel with two cells, from native members to each other: so that all meet at
+ * its cells. Who finds no room receives, who finds nothing sends. What is in an array is verified, a message says how many it has; what is left in the end goes with the channel. */
+static void letter_burst(void) {
+  enum { TIMES = 3000, LARGE = 300, BURST_MS = 50 };
+  static uint8_t image[4096] __attribute__((aligned(8))), into[8192] __attribute__((aligned(8)));
+  if (!has_channel(CHANNELS)) return;
+  uint32_t channel = channels[CHANNELS], made = 0;
+  bool sends = chance(0.5);
+  double until = now() + BURST_MS;
+  for (uint32_t i = 0; i < TIMES && now() < until; i++) {
+    uint32_t chosen = mix(draws_state, i);
+    if (sends) {
+      uint32_t count = chosen % 4, text_bytes = chosen % 16 == 0 ? LARGE : 8;
+      ap_sent_array *sent = (void *)(image + (text_bytes + 7) / 8 * 8);
+      memset(image, count, text_bytes);
+      for (uint32_t k = 0; k < count; k++) {
+        int32_t block = ap_block_alloc(pool, 4 + (chosen >> 8) % 300, AP_UINT8, AP_UNINITIALIZED);
+        if (block < 0) { count = k; memset(image, count, text_bytes); expect_ok("alloc", block); break; }
+        made++;
+        sent[k] = (ap_sent_array){.block = block, .generation = (uint64_t)record[AP_RECORD_GENERATION]};
+        fill((uint8_t *)(uintptr_t)record[AP_RECORD_ADDRESS], record[AP_RECORD_BYTES], key_of(block, record[AP_RECORD_GENERATION]));
+      }
+      int32_t result = CALL("send letters", ap_channel_send(pool, channel, image, text_bytes, count, 0));
+      if (result < 0 && !may_end(result)) broken("send letters: error %d", result);
+      for (uint32_t k = 0; k < count; k++) {
+        int32_t released;
+        do released = ap_block_release(pool, sent[k].block, 1); while (released == AP_ERR_BUSY);
+        expect_ok("release", released);
+      }
+      if (result == AP_ERR_CLOSED) break;
+      if (result == AP_ERR_WAIT) sends = false;
+    } else {
+      bool acks = chosen % 2 == 0;
+      int32_t text_bytes = CALL("receive letters", ap_channel_receive(pool, channel, into, sizeof into, acks, 0));
+      if (text_bytes < 0 && !may_end(text_bytes)) broken("receive letters: error %d", text_bytes);
+      if (text_bytes == AP_ERR_CLOSED) break;
+      if (text_bytes == AP_ERR_WAIT) sends = true;
+      if (text_bytes < 0) continue;
+      uint32_t count = record[AP_RECORD_ARRAYS], entry = record[AP_RECORD_ENTRY];
+      double message = record[AP_RECORD_MESSAGE];
+      for (int32_t k = 0; k < text_bytes; k++) if (into[k] != count) broken("a message of %d bytes with %u arrays says %u at %d", text_bytes, count, into[k], k);
+      const ap_received_array *brought = (const void *)(into + (text_bytes + 7) / 8 * 8);
+      for (uint32_t k = 0; k < count; k++) {
+        const uint8_t *bytes = (const uint8_t *)(uintptr_t)(heap_address + brought[k].offset);
+        int64_t wrong = first_wrong(bytes, brought[k].length_bytes, key_of(brought[k].block, brought[k].generation), 0);
+        if (wrong >= 0) broken("an array of a message is wrong at byte %lld of %.0f: block %.0f, generation %.0f", (long long)wrong, brought[k].length_bytes, brought[k].block, brought[k].generation);
+        int32_t released;
+        do released = ap_block_release(pool, brought[k].block, 1); while (released == AP_ERR_BUSY);
+        expect_ok("release", released);
+      }
+      board_record[AT_ATTACHED] += count;
+      if (acks) {
+        int32_t done;
+        do done = CALL("acknowledge letters", ap_channel_acknowledge(pool, channel, entry, message, chosen >> 8 & 1)); while (done == AP_ERR_BUSY);
+        expect_ok("acknowledge letters", done);
+      }
+    }
+  }
+  board_record[AT_ALLOCATED] += made;
+}
+
 /* ------------------------------------------------------------------ waiting and notifying */
 
 static bool has_words(void) {
@@ -949,14 +1010,15 @@ static void (*const actions[])(void) = {
   send_one, send_one, send_one, send_one, release_one, release_one, release_one, release_one, release_one, retain_one,
   retain_one, claim_in_vain, attach_stale, attach_stale, set_name, set_name, get_name, get_name, delete_name, once, once, look,
   burst, rest, rest, rest, rest, send_letter, send_letter, send_letter, send_letter, send_letter, send_letter, receive_letter, receive_letter,
-  receive_letter, receive_letter, receive_letter, receive_letter, receive_letter, notify_one, notify_one, wait_one,
+  receive_letter, receive_letter, receive_letter, receive_letter, receive_letter, notify_one, notify_one, wait_one, letter_burst,
 };
 
 static void act(void) {
   /* Every fourth comes and goes all the time, another hardly does anything but allocate, another is always at its letters. */
   bool is_restless = number % 4 == 3, is_greedy = number % 4 == 1, is_talkative = number % 4 == 2;
   double care = draw();
-  if (is_talkative && chance(0.8)) return chance(0.5) ? send_letter() : receive_letter();
+  if (is_talkative && care < 0.8) return care < 0.4 ? letter_burst() : care < 0.6 ? send_letter() : receive_letter();
+  if (is_talkative) care = (care - 0.8) / 0.2;
   if (is_greedy) care = care < 0.7 ? 0.5 : care / 20;
   if (care < 0.004) expect_ok("trim", CALL("trim", ap_pool_trim(pool)));
   else if (care < 0.008) expect_ok("reap", CALL("reap", ap_pool_reap(pool)));
