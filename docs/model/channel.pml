@@ -241,7 +241,7 @@ proctype Sender(byte me)
             if
             :: atomic { no_room -> no_room = false };
                 if
-                :: tail < head + CAPACITY || closed || (send_lock != 0 && dead[send_lock])
+                :: tail < head + CAPACITY || closed
                 :: stop = true /* its time is over */
                 fi
             :: else
@@ -367,8 +367,13 @@ inline end_source()
 {
     if
     :: source == RING ->
+#ifdef COUNT_AFTER_HEAD
         atomic { took(); head = p + 1 };
         if :: entry != NONE -> unacknowledged++ :: else fi
+#else
+        if :: entry != NONE -> unacknowledged++ :: else fi;
+        atomic { took(); head = p + 1 }
+#endif
     :: else ->
         atomic { took(); owner[source] = (entry != NONE -> me : 0) };
         returned--;
@@ -380,6 +385,9 @@ inline hold()
 {
     atomic { assert(used); holders = holders | BIT; holding[me] = true }
 }
+
+/* Without the lock, also to one who would have to take it over from the dead. */
+#define LOOKS_WORTH_IT (THERE(head) || unacknowledged != 0)
 
 inline receive()
 {
@@ -454,7 +462,6 @@ inline acknowledge()
     unlock_receivers()
 }
 
-#define LOOKS_WORTH_IT (THERE(head) || unacknowledged != 0 || (receive_lock != 0 && dead[receive_lock]))
 
 proctype Receiver(byte me)
 {
@@ -495,7 +502,7 @@ proctype Last(byte me)
     bool array, all_wait;
     ended == 2 + RECEIVERS;
     do
-    :: rounds < FIRST + SECOND + 1 -> receive(); let_go(); rounds++
+    :: rounds < FIRST + SECOND + 1 -> if :: LOOKS_WORTH_IT -> receive(); let_go() :: else -> source = NONE fi; rounds++
     :: else -> break
     od;
     lock_senders();

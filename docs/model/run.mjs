@@ -118,6 +118,7 @@ const mutants = [
   { file: "channel", mutant: "ACK_ANYONES", what: "a message is acknowledged that is another's by now", size: "FIRST=1 SECOND=0 ACKS=2 DEATHS=0" },
   { file: "channel", mutant: "NO_RECOUNT", what: "recovery does not count what messages pin", size: "ARRAYS FIRST=1 SECOND=0 RECEIVERS=1 DEATHS=1" },
   { file: "channel", mutant: "NO_TAKEOVER", what: "nobody takes the senders' lock over from the dead" },
+  { file: "channel", mutant: "COUNT_AFTER_HEAD", what: "a message is counted as unacknowledged after it has left the ring", size: "FIRST=1 SECOND=0 RECEIVERS=1 ACKS=1 DEATHS=1" },
   { file: "channel", mutant: "TELL_OF_THE_END", what: "who finds no entry for a message is told that there is none", size: "CLOSES SLOTS=1 FIRST=1 SECOND=1 RECEIVERS=2 ACKS=2 DEATHS=0 GIVES=0" },
   { file: "pins", mutant: "UNPIN_AFTER_THE_END", what: "what a message pinned is read out of its cell after it was received" },
   { file: "pins", mutant: "POSITION_FIRST", what: "who counts pins reads an entry's number before its owner" },
