@@ -69,8 +69,10 @@ function notifyNobody(pool: Pool): void {
   // A member of its own, since that of a Pool is private.
   const other = library.ap_pool_create(null, 2 ** 20, 0, runtime, new Float64Array(8))!;
   const calls = 300_000;
+  const theirs = new Int32Array(new SharedArrayBuffer(32));
   const ours: number[] = [];
   const plain: number[] = [];
+  const engine: number[] = [];
   const timed = (into: number[], work: () => void) => {
     const begun = performance.now();
     work();
@@ -83,12 +85,20 @@ function notifyNobody(pool: Pool): void {
     timed(plain, () => {
       for (let i = 0; i < calls; i++) library.ap_block_shown(other, i & 7);
     });
+    timed(engine, () => {
+      for (let i = 0; i < calls; i++) Atomics.notify(theirs, i & 7);
+    });
   }
   library.ap_pool_close(other, 0);
   print(compare(
     { work: "notify when nobody waits", against: "a native call with two arguments", kind: "cost", goal: 2 },
     ours.slice(3),
     plain.slice(3),
+  ));
+  print(compare(
+    { work: "notify when nobody waits", against: "Atomics.notify, within one process", kind: "cost" },
+    ours.slice(3),
+    engine.slice(3),
   ));
 }
 
