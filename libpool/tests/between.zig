@@ -294,15 +294,19 @@ const acts = [_]Act{
             try member.letGo(ground.claimed.block);
         }
     }.f },
-    .{ .name = "notify", .run = struct {
-        fn f(member: *Member, ground: *Ground) anyerror!void {
-            if (ground.notified) return;
-            const word: *u32 = @ptrCast(@alignCast(member.pool.view.heap + member.pool.view.holds[ground.words].offsetBytes()));
-            word.* = 1;
-            ground.woken += try waiting.notify(member.pool.caller(), try member.pool.placeIn(ground.words, 0), 1);
-            ground.notified = true;
-        }
-    }.f },
+    .{
+        .name = "notify",
+        .run = struct {
+            fn f(member: *Member, ground: *Ground) anyerror!void {
+                if (ground.notified) return;
+                const word: *u32 = @ptrCast(@alignCast(member.pool.view.heap + member.pool.view.holds[ground.words].offsetBytes()));
+                word.* = 1;
+                const woken = try waiting.notify(member.pool.caller(), try member.pool.placeIn(ground.words, 0), 1);
+                ground.woken += woken; // after what came between
+                ground.notified = true;
+            }
+        }.f,
+    },
     .{ .name = "look", .run = struct {
         fn f(member: *Member, ground: *Ground) anyerror!void {
             _ = try member.pool.stats();
