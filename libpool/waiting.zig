@@ -137,7 +137,7 @@ fn changesSoon(caller: Caller, blocking: *Blocking, place: Place, expected: u32)
     return false;
 }
 
-fn enlistOwn(caller: Caller, place: Place, expected: u32) lock.Error!bool {
+pub fn enlistOwn(caller: Caller, place: Place, expected: u32) lock.Error!bool {
     const slot = caller.self.slot;
     const own = &caller.view.waiting.own[slot];
     try caller.acquire();

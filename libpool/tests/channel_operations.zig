@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const crash = @import("../crash.zig");
 const channel = @import("../channel.zig");
 const queue_file = @import("../queue.zig");
 const operations = @import("operations.zig");
@@ -130,6 +131,13 @@ fn attaches(member: *Pool, plan: *Plan) anyerror!void {
     _ = try channel.enter(member, plan.channel);
 }
 
+fn waitsAndDies(plan: *Plan) !void {
+    const other = try plan.join();
+    try attaches(other, plan);
+    if (try channel.startWaiting(other, plan.channel, .receivers) == null) return error.TestUnexpectedResult;
+    s.die();
+}
+
 /// Arrays of the victim, to be sent.
 fn makes(comptime count: u32) *const fn (*Pool, *Plan) anyerror!void {
     return struct {
@@ -209,6 +217,24 @@ fn leftByTheDead(comptime arrays: u32) *const fn (*Pool, *Plan) anyerror!void {
     }.f;
 }
 
+/// Another member has died at the n-th store of something.
+fn dies(comptime at_store: u64, comptime in: *const fn (?*Pool, *Plan) anyerror!void) *const fn (*Pool, *Plan) anyerror!void {
+    return struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try attaches(member, plan);
+            const child = try s.Child.start(struct {
+                fn body(at: *Plan) !void {
+                    const other = try at.join();
+                    try attaches(other, at);
+                    crash.arm(at_store);
+                    try in(other, at);
+                }
+            }.body, plan);
+            try s.expectEqual(128 + 9, try child.wait());
+        }
+    }.f;
+}
+
 /// A channel that only the victim has, with arrays and a channel in it that holds another array.
 fn hasOneOfItsOwn(member: *Pool, plan: *Plan) anyerror!void {
     const outer = try channel.create(member, 4, large_bytes);
@@ -228,6 +254,36 @@ pub const all = [_]Operation{
         }
     }.f },
     .{ .name = "send", .prepare = with(4, &.{.{ 'b', text_bytes, 0 }}), .set_up = attaches, .run = sends(text_bytes, 0) },
+    .{ .name = "send, where there is room again", .prepare = struct {
+        fn f(pool: *Pool, plan: *Plan) anyerror!void {
+            try with(1, &.{.{ 'b', text_bytes, 0 }})(pool, plan);
+            _ = try receive(pool, plan.channel, false);
+        }
+    }.f, .set_up = attaches, .run = sends(text_bytes, 0) },
+    .{ .name = "send, after one who died in the middle of it", .prepare = with(4, &.{.{ 'b', text_bytes, 0 }}), .set_up = dies(3, sends(text_bytes, 0)), .run = sends(text_bytes, 0) },
+    .{ .name = "receive, after one who died when he had written an entry", .in_steps = true, .prepare = with(4, &.{.{ 'b', text_bytes, 1 }}), .set_up = dies(6, receives(true)), .run = receives(true), .arrays_left = .{ 1, 1 } },
+    .{ .name = "attach, in the slot of one who waited", .prepare = struct {
+        fn f(pool: *Pool, plan: *Plan) anyerror!void {
+            try with(4, &.{})(pool, plan);
+            const child = try s.Child.start(waitsAndDies, plan);
+            _ = try child.wait();
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try attaches(member.?, plan);
+        }
+    }.f },
+    .{ .name = "stats, of a channel where one has waited who is dead", .prepare = with(4, &.{}), .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try attaches(member, plan);
+            const child = try s.Child.start(waitsAndDies, plan);
+            _ = try child.wait();
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try s.expectEqual(0, (try channel.stats(member.?, plan.channel)).waiting_receivers);
+        }
+    }.f },
     .{ .name = "send, to one who sleeps", .prepare = struct {
         fn f(pool: *Pool, plan: *Plan) anyerror!void {
             try with(4, &.{})(pool, plan);

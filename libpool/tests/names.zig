@@ -21,6 +21,13 @@ pub fn set(pool: *Pool, text: []const u8, block: u32) !void {
     try pool.setName(&key, &whole(pool, block));
 }
 
+pub fn setShaped(pool: *Pool, text: []const u8, block: u32, axes: []const f64) !void {
+    const key = keyOf(pool, text);
+    var value = whole(pool, block);
+    value.shape = try .of(axes);
+    try pool.setName(&key, &value);
+}
+
 pub fn get(pool: *Pool, text: []const u8) !?u32 {
     const key = keyOf(pool, text);
     const found = try pool.getName(&key) orelse return null;

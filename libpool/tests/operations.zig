@@ -327,6 +327,15 @@ pub const all = [_]Operation{
         }
     }.f },
     .{ .name = "release, to a quick list", .set_up = quick(3, 1000, &.{}), .run = releases(1) },
+    .{ .name = "release, to a cache that is full", .set_up = row(6, 1000, &.{ 0, 1, 2, 3 }), .run = releases(4) },
+    .{ .name = "alloc and release, by one who counts his buffers", .in_steps = true, .set_up = null, .run = struct {
+        fn f(_: ?*Pool, plan: *Plan) anyerror!void {
+            var report: s.segment.Report = .{};
+            const member = try Pool.open(plan.name[0..plan.name_bytes], plan.nonce, .{ .counts_buffers = true }, &report);
+            const block = (try s.alloc(member, 1000, true)).int();
+            _ = try member.release(block, false);
+        }
+    }.f },
     .{ .name = "release, between used neighbours", .set_up = row(3, large, &.{}), .run = releases(1) },
     .{ .name = "release, with a merge to the left", .set_up = row(4, large, &.{1}), .run = releases(2) },
     .{ .name = "release, with a merge to the right", .set_up = row(4, large, &.{2}), .run = releases(1) },
@@ -456,6 +465,17 @@ pub const all = [_]Operation{
             try names.set(member.?, "that", plan.blocks[0]);
         }
     }.f, .arrays_left = .{ 1, 2 } },
+    .{ .name = "set of a name, in a record that was used before, of an array with a shape", .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try row(1, 5000, &.{})(member, plan);
+            try names.set(member, "that", plan.blocks[0]);
+            if (!try names.delete(member, "that")) return error.TestUnexpectedResult;
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try names.setShaped(member.?, "it", plan.blocks[0], &.{ 50, 100 });
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
     .{ .name = "get of a name", .prepare = named, .run = struct {
         fn f(member: ?*Pool, _: *Plan) anyerror!void {
             if (try names.get(member.?, "it") == null) return error.TestUnexpectedResult;
@@ -504,6 +524,26 @@ pub const all = [_]Operation{
     }.f },
     .{ .name = "wait, for a word that is another", .prepare = waits, .set_up = holds, .run = blocksFor(1, 0, .not_equal), .arrays_left = .{ 1, 1 } },
     .{ .name = "wait, until its time is over", .prepare = waits, .set_up = holds, .run = blocksFor(0, 0, .timed_out), .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait, that was notified", .prepare = waits, .set_up = holds, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            const caller = member.?.caller();
+            const place = try member.?.placeIn(plan.blocks[0], 0);
+            if (!try waiting.enlistOwn(caller, place, 0)) return error.TestUnexpectedResult;
+            if (try waiting.notify(caller, place, waiting.everybody) != 4) return error.TestUnexpectedResult;
+            if (try waiting.goOn(caller, &member.?.blocking) != .ok) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait without blocking, in a record that was used before", .prepare = waits, .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            try holds(member, plan);
+            const waiter = try member.beginWait(try member.placeIn(plan.blocks[0], 0), 0);
+            if (!waiting.cancel(member.caller(), waiter.?)) return error.TestUnexpectedResult;
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            if (try member.?.beginWait(try member.?.placeIn(plan.blocks[0], 0), 0) == null) return error.TestUnexpectedResult;
+        }
+    }.f, .arrays_left = .{ 1, 1 } },
     .{ .name = "wait without blocking, given up", .prepare = waits, .set_up = holds, .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
             const waiter = try member.?.beginWait(try member.?.placeIn(plan.blocks[0], 0), 0);
