@@ -27,18 +27,20 @@ const KIB = 1024;
 type Call = () => unknown;
 
 const sharedBuffer = (bytes: number) => () => do_not_optimize(new Uint8Array(new SharedArrayBuffer(bytes)));
+const ordinary = (bytes: number) => () => do_not_optimize(new Float64Array(bytes / 8));
 
-if (process.argv[2] === "--shared") {
-  await timeNs(sharedBuffer(Number(process.argv[3])));
-  console.log(await timeNs(sharedBuffer(Number(process.argv[3]))));
+if (process.argv[2] === "--shared" || process.argv[2] === "--ordinary") {
+  const call = (process.argv[2] === "--shared" ? sharedBuffer : ordinary)(Number(process.argv[3]));
+  await timeNs(call);
+  console.log(await timeNs(call));
   process.exit(0);
 }
 
 /** The same in a process of its own. */
-function sharedBufferApart(bytes: number): number {
+function apart(what: "--shared" | "--ordinary", bytes: number): number {
   const script = fileURLToPath(import.meta.url);
   const options = runtime === "Bun" ? [] : ["run", "-A", "--quiet", "--no-check", "--v8-flags=--expose-gc"];
-  return Number(execFileSync(process.execPath, [...options, script, "--shared", `${bytes}`], { encoding: "utf8" }));
+  return Number(execFileSync(process.execPath, [...options, script, what, `${bytes}`], { encoding: "utf8" }));
 }
 
 using pool = Pool.create({ name: poolName("arrays"), capacity: "1G" });
@@ -59,8 +61,15 @@ for (const [bytes, name] of sizes) {
   await race(`allocUnsafe to release, ${name}`, "SharedArrayBuffer and a view", {
     ours: allocation(bytes),
     theirs: sharedBuffer(bytes),
-    apart: () => sharedBufferApart(bytes),
+    apart: () => apart("--shared", bytes),
     ...(bytes === 64 * KIB ? { goal: 5 } : {}),
+  });
+}
+for (const [bytes, name] of sizes.slice(0, 3)) {
+  await race(`allocUnsafe to release, ${name}`, "new Float64Array", {
+    ours: allocation(bytes),
+    theirs: ordinary(bytes),
+    apart: () => apart("--ordinary", bytes),
   });
 }
 
@@ -68,11 +77,34 @@ for (const [bytes, name] of sizes) {
   const array = pool.alloc(Uint8Array, 64 * KIB);
   const address = addressOf(array);
   const make = native().buffer;
-  await race("allocUnsafe to release, 64 KiB", "one foreign ArrayBuffer, made and detached", {
-    ours: allocation(64 * KIB),
-    theirs: () => do_not_optimize(make(address, 64 * KIB, 0).transfer(0)),
-    kind: "cost",
-    goal: 3,
+  const descriptor = array.share({ claims: 0 });
+  const packed = pack({ array }, { claims: 0 });
+  // What no way to foreign memory is without: the floor of each step that makes an array.
+  const foreign = () => do_not_optimize(make(address, 64 * KIB, 0).transfer(0));
+  const against = "one foreign ArrayBuffer, made and detached";
+  const kind = "cost";
+  await race("allocUnsafe to release, 64 KiB", against, { ours: allocation(64 * KIB), theirs: foreign, kind, goal: 3 });
+  await race("attach to release, 64 KiB", against, {
+    ours: () => {
+      const attached = attach(descriptor);
+      do_not_optimize(attached);
+      attached.release();
+    },
+    theirs: foreign,
+    kind,
+  });
+  await race("pack, without a claim", against, {
+    ours: () => do_not_optimize(pack({ array }, { claims: 0 })),
+    theirs: foreign,
+    kind,
+  });
+  await race("unpack and release, 64 KiB, without a claim", against, {
+    ours: () => {
+      using unpacked = unpack(packed);
+      do_not_optimize(unpacked);
+    },
+    theirs: foreign,
+    kind,
   });
   array.release();
 }
@@ -89,6 +121,12 @@ for (const [bytes, name] of [[KIB * KIB, "1 MiB"], [64 * KIB * KIB, "64 MiB"]] a
     kind: "cost",
     goal: 1.2,
   });
+  using held = pool.alloc(Uint8Array, bytes);
+  await race(`fill of a pool array that is held, ${name}`, "fill of warm ordinary memory", {
+    ours: () => do_not_optimize(held.fill(7)),
+    theirs: () => do_not_optimize(warm.fill(7)),
+    kind: "cost",
+  });
 }
 
 await race("alloc (zero-filled) to release, 64 KiB", "SharedArrayBuffer and a view", {
@@ -98,7 +136,7 @@ await race("alloc (zero-filled) to release, 64 KiB", "SharedArrayBuffer and a vi
     array.release();
   },
   theirs: sharedBuffer(64 * KIB),
-  apart: () => sharedBufferApart(64 * KIB),
+  apart: () => apart("--shared", 64 * KIB),
 });
 
 await race("allocUnsafe to release, 64 KiB, over an await", "SharedArrayBuffer and a view", {

@@ -17,6 +17,7 @@ import { describeMachine, root, runtimes } from "./machine.mjs";
 import { measureNative } from "./native.mjs";
 import { killAll, run } from "./process.mjs";
 import { report } from "./report.mjs";
+import { measureShmTypedArray } from "./shm_typed_array.mjs";
 import { isMet, table } from "./table.mjs";
 
 // Pools of this run have it in their names.
@@ -38,7 +39,7 @@ const inBoth = (measure) =>
 const parts = {
   libraries: [measureLibraries],
   native: [() => measureNative(mark)],
-  arrays: inBoth((_, command) => script(command, "arrays.ts")),
+  arrays: [...inBoth((_, command) => script(command, "arrays.ts")), () => measureShmTypedArray(mark)],
   joining: inBoth((_, command) => script(command, "joining.ts")),
   wait: inBoth((_, command) => script(command, "wait.ts")),
   ipc: [
