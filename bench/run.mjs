@@ -1,7 +1,7 @@
 // npm run bench: measures arraypool against what one would use without it, prints a table, and writes the figures to
 // bench/results/. Exits with 1 if something fails; a goal that is missed only says so.
 //
-//     npm run bench                          everything, about seven minutes
+//     npm run bench                          everything, about eight minutes
 //     npm run bench -- --docs                and writes the figures and plots of docs/performance.md
 //     node bench/run.mjs native arrays       only these parts (the library must be built)
 //
