@@ -562,8 +562,9 @@ pub const Pool = struct {
             if (i == 0 and !system.hasRoom(@as(u64, wanted) * layout.granule_bytes)) continue;
             tried = wanted;
             if (try pool.reserve(wanted)) |reserved| {
-                if (try pool.backReserved(reserved)) return try pool.publishGrown(reserved, request);
-                pool.cause = .device;
+                if (!try pool.backReserved(reserved)) {
+                    pool.cause = .device;
+                } else if (try pool.publishGrown(reserved, request)) |array| return array;
             }
         }
         return null;
@@ -571,7 +572,7 @@ pub const Pool = struct {
 
     /// A block that this member works on outside the lock: where it was when that was known to be sound, and what it said
     /// before. While somebody may be backing it, it says no: should he die, trim() looks there.
-    const Reserved = struct {
+    pub const Reserved = struct {
         index: BlockIndex,
         extent: View.Extent,
         was_backed: bool,
@@ -598,7 +599,7 @@ pub const Pool = struct {
     }
 
     /// Puts memory behind a reserved block. When there is none left, the block is free again, and false is returned.
-    fn backReserved(pool: *Pool, reserved: Reserved) Error!bool {
+    pub fn backReserved(pool: *Pool, reserved: Reserved) Error!bool {
         const extent = reserved.extent;
         // What cannot fit does not take, for as long as it tries, what others could have. Pages at the ends may be backed.
         if (reserved.was_zero and !system.hasRoom(extent.bytes() -| 2 * system.pageBytes())) {
@@ -633,7 +634,8 @@ pub const Pool = struct {
         try pool.acquire();
     }
 
-    fn publishGrown(pool: *Pool, reserved: Reserved, request: Request) Error!Array {
+    /// Null when there is more than the array may keep, and no entry for the rest any more.
+    pub fn publishGrown(pool: *Pool, reserved: Reserved, request: Request) Error!?Array {
         try pool.acquireOrStrand();
         defer pool.unlock();
         const block = try pool.view.block(reserved.index);
@@ -642,10 +644,15 @@ pub const Pool = struct {
         word.backed = true;
         word.zero = reserved.was_zero;
         block.word.commit(word);
-        // Without an entry for the rest, the array keeps it.
-        const larger = (try pool.view.extent(block)).granules > request.granules;
-        if (larger and blocks.unusedEntries(&pool.view) > 0) try pool.cut(reserved.index, request.granules);
-        return pool.publishAt(reserved.index, request);
+        if ((try pool.view.extent(block)).granules > request.granules) {
+            if (blocks.unusedEntries(&pool.view) == 0) {
+                pool.cause = .blocks;
+                try pool.freeBlock(reserved.index);
+                return null;
+            }
+            try pool.cut(reserved.index, request.granules);
+        }
+        return try pool.publishAt(reserved.index, request);
     }
 
     /// Backs more of the block table when it is nearly used up.

@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const Pool = s.Pool;
 
 test "an array as large as the capacity fits, and not one byte more" {
     const pool = try s.create(3 << 20);
@@ -16,6 +17,26 @@ test "an array as large as the capacity fits, and not one byte more" {
     try s.expectEqual(capacity, short.held_by_self_bytes);
     _ = try pool.release(all.int(), true);
     _ = try pool.release((try s.alloc(pool, capacity, true)).int(), true);
+    try s.expectSound(pool);
+}
+
+test "who has backed more than it needs, and finds no entry for the rest any more, gets nothing rather than too much" {
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(false);
+    const granules = 1024;
+    const request: Pool.Request = .{ .length_bytes = 100, .granules = 2, .dtype = 1 };
+    const first = (try pool.reserve(granules)).?;
+    const second = (try pool.reserve(granules)).?;
+    for ([_]Pool.Reserved{ first, second }) |reserved| try s.expect(try pool.backReserved(reserved));
+    for (0..2) |i| {
+        while (s.alloc(pool, 10, false)) |_| {} else |err| try s.expectEqual(error.Full, err);
+        // To back more takes two entries: the last one is used up with what is backed already.
+        if (i == 0) try s.expectEqual(100, (try s.bytesOf(pool, (try pool.publishGrown(first, request)).?.index)).len);
+    }
+    try s.expectEqual(null, try pool.publishGrown(second, request));
+    try s.expectSound(pool);
+    const bytes = granules * s.layout.granule_bytes;
+    try s.expectEqual(bytes, (try s.bytesOf(pool, try s.alloc(pool, bytes, false))).len);
     try s.expectSound(pool);
 }
 
