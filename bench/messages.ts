@@ -6,11 +6,12 @@
  * Both sides are warm: whoever sends or receives has done so before it is measured, over channels as over the other ways.
  */
 
-import { type ChildProcess, fork, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { type Channel, pack, Pool } from "../mod.ts";
+import { end } from "./channels.ts";
 import { compare, poolName, print, runtime } from "./rows.ts";
 
 const script = new URL("messages_child.ts", import.meta.url).pathname;
@@ -45,7 +46,11 @@ interface Way extends AsyncDisposable {
 class Ipc implements Way {
   readonly child: ChildProcess;
   constructor(serialization: "json" | "advanced") {
-    this.child = fork(script, ["ipc"], { serialization, execPath: other, execArgv: flags(other) });
+    // As fork() does it; but Deno's gives its own flags to whatever it starts.
+    this.child = spawn(other, [...flags(other), script, "ipc"], {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+      serialization,
+    });
   }
   async ready(): Promise<this> {
     await this.#ask({ kind: "ready" });
@@ -79,10 +84,8 @@ class Ipc implements Way {
     await done;
     return (performance.now() - begun) * 1e6 / count;
   }
-  async [Symbol.asyncDispose](): Promise<void> {
-    const end = once(this.child, "exit");
-    this.child.kill("SIGKILL");
-    await end;
+  [Symbol.asyncDispose](): Promise<void> {
+    return end(this.child);
   }
 }
 
@@ -128,10 +131,8 @@ class Lines implements Way {
     await done;
     return (performance.now() - begun) * 1e6 / count;
   }
-  async [Symbol.asyncDispose](): Promise<void> {
-    const end = once(this.child, "exit");
-    this.child.kill("SIGKILL");
-    await end;
+  [Symbol.asyncDispose](): Promise<void> {
+    return end(this.child);
   }
 }
 
@@ -149,14 +150,14 @@ async function withEcho<R>(
   using there = pool.channel();
   using back = pool.channel();
   const child = start(other, how, JSON.stringify(pack({ there, back })));
-  const end = once(child, "exit");
+  const ended = once(child, "exit");
   await there.sendAsync(message(0));
   await back.receiveAsync();
   try {
     return await use(there, back);
   } finally {
     there.close();
-    await end;
+    await ended;
   }
 }
 
@@ -307,12 +308,12 @@ if (mode === "same") {
     using messages = pool.channel();
     using signals = pool.channel<number>();
     const child = start(other, how, JSON.stringify(pack({ messages, signals })));
-    const end = once(child, "exit");
+    const ended = once(child, "exit");
     await signals.receiveAsync();
     await new Promise((resolve) => setTimeout(resolve, 10_000));
     messages.send(0);
     const usedNs = await signals.receiveAsync();
-    await end;
+    await ended;
     print(compare(
       {
         work: `processor time of who waits for a message, ${work}, 10 s`,
