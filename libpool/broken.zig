@@ -54,7 +54,7 @@ pub const What = enum(u8) {
     @"a block in use says that it is zero",
     @"a block in use is not backed",
     @"a block in use has neither holder nor pin",
-    @"a block's tail is longer than a granule",
+    @"a block's tail is longer than the block",
     @"an entry is marked as part of the chain and is not in it",
     @"the blocks' counts of pins do not add up to the pins",
     @"a block counts a pin that another one has",

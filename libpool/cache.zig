@@ -13,6 +13,9 @@
 //! word, in which the generation goes up with every allocation and whenever a block comes in here: so what was taken away
 //! is never mistaken for what is here.
 //!
+//! What is asked for comes from the list of just that size; or, where that is empty, out of the next larger ones, with a quarter
+//! more at most, and no more than 4 KiB: so the cache serves arrays of any size, and not only those of a few.
+//!
 //! The lists are private: a member that is killed leaves cached blocks with its bit, found like all that it held. What the
 //! owner knows of a cached block (where it is, its word) stands in its own `Hold`, not in the segment.
 
@@ -25,17 +28,21 @@ const Corrupt = @import("view.zig").Corrupt;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 
-pub const granules_max = (128 << 10) / layout.granule_bytes;
+pub const bytes_max = 128 << 10;
+pub const granules_max = bytes_max / layout.granule_bytes;
 /// Blocks of one size.
 const count_max = 64;
+/// How many lists of larger sizes are looked through: as many as a block can say of what it has too much.
+const lists_max = layout.tail_bytes_max / layout.granule_bytes;
+
+/// Of one size, last in first out.
+const List = extern struct { first: BlockIndex, count: u32 };
 
 pub const Cache = extern struct {
     /// What it keeps altogether, and may keep.
     granules: u32,
     granules_limit: u32,
-    /// For each size, last in first out: how many, and the first.
-    counts: [granules_max + 1]u8,
-    heads: [granules_max + 1]BlockIndex,
+    lists: [granules_max + 1]List,
 
     /// A 256th of the heap, and 4 MiB at most: others have to come and get it.
     pub fn limitOf(geometry: layout.Geometry) u32 {
@@ -45,37 +52,71 @@ pub const Cache = extern struct {
     pub const Put = enum { kept, no_room, not_for_it };
 
     /// Keeps a block whose last hold ends. Otherwise nothing is done.
-    pub inline fn put(cache: *Cache, view: *const View, index: BlockIndex) Put {
+    pub fn put(cache: *Cache, view: *const View, index: BlockIndex) Put {
         const hold = &view.holds[index.int()];
-        const granules = hold.granules;
-        const was = hold.word;
-        if (granules > granules_max or was.shared) return .not_for_it;
-        if (cache.granules + granules > cache.granules_limit or cache.counts[granules] == count_max) return .no_room;
-        const block = &view.blocks[index.int()];
+        if (hold.granules > granules_max or hold.word.shared) return .not_for_it;
+        if (!cache.hasRoom(hold.granules)) return .no_room;
         // It is as this member wrote it, or somebody writes there who must not: which the lock's way finds out.
-        if (block.word.get() != was or block.pins.get() != 0) return .not_for_it;
-        var cached = was;
-        cached.state = .cached;
-        // Pairs with the compareAndSwap in takeBackAll: this member is done with the memory.
-        block.word.commit(cached);
-        cache.push(hold, index, cached);
+        const block = &view.blocks[index.int()];
+        if (block.word.get() != hold.word or block.pins.get() != 0) return .not_for_it;
+        cache.keep(view, index, hold.granules);
         return .kept;
     }
 
-    /// A block of just that size, in use by this member with the next generation; null when there is none.
-    pub inline fn take(cache: *Cache, view: *const View, granules: u32) ?BlockIndex {
-        if (granules > granules_max) return null;
-        while (cache.counts[granules] != 0) {
-            const index = cache.heads[granules];
+    pub inline fn hasRoom(cache: *const Cache, granules: u32) bool {
+        return cache.granules + granules <= cache.granules_limit and cache.lists[granules].count < count_max;
+    }
+
+    /// Keeps one that was never shared, where there is room. What its word says is not looked at, since with many live blocks
+    /// that would be a cache miss to wait for: nobody but this member may change it, and what somebody has written there who
+    /// must not is put right.
+    pub inline fn keep(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
+        const hold = &view.holds[index.int()];
+        const list = &cache.lists[granules];
+        var cached = hold.word;
+        cached.state = .cached;
+        view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .listed };
+        hold.word = cached;
+        hold.next = list.first;
+        list.first = index;
+        list.count += 1;
+        cache.granules += granules;
+        // Pairs with the compareAndSwap in takeBack: this member is done with the memory.
+        view.blocks[index.int()].word.commit(cached);
+    }
+
+    pub const Taken = struct { index: BlockIndex, hold: *Hold, block: *Block };
+
+    /// A block of about that size, in use by this member with the next generation; null when there is none.
+    pub fn take(cache: *Cache, view: *const View, granules: u32) ?Taken {
+        if (cache.granules < granules) return null;
+        const most = @min(granules + @min(granules / 4, lists_max), granules_max);
+        for (cache.lists[granules .. most + 1], granules..) |*list, size| {
+            if (list.count == 0) continue;
+            if (cache.takeOf(view, @intCast(size))) |taken| return taken;
+        }
+        return null;
+    }
+
+    /// One of just that size.
+    pub inline fn takeOf(cache: *Cache, view: *const View, granules: u32) ?Taken {
+        const list = &cache.lists[granules];
+        while (list.count != 0) {
+            const index = list.first;
             const hold = &view.holds[index.int()];
-            cache.pop(hold);
-            var used = hold.word;
+            const block = &view.blocks[index.int()];
+            const cached = hold.word;
+            list.first = hold.next;
+            list.count -= 1;
+            cache.granules -= granules;
+            var used = cached;
             used.state = .used;
             used.generation +%= 1;
-            // If it is not as it was, it was taken away.
-            if (!view.blocks[index.int()].word.compareAndSwap(hold.word, used)) continue;
-            hold.word = used;
-            return index;
+            if (block.word.compareAndSwap(cached, used)) {
+                hold.word = used;
+                return .{ .index = index, .hold = hold, .block = block };
+            }
+            view.briefs[index.int()] = .{}; // it was taken away
         }
         return null;
     }
@@ -84,25 +125,26 @@ pub const Cache = extern struct {
     /// else all there is, which may be of sizes that nobody asks for any more.
     pub fn makeRoom(cache: *Cache, view: *const View, granules: u32) Corrupt!void {
         if (granules > cache.granules_limit) return;
-        if (cache.counts[granules] == count_max) return cache.free(view, granules, count_max / 2);
+        if (cache.lists[granules].count == count_max) return cache.free(view, granules, count_max / 2);
         return cache.freeAll(view);
     }
 
     pub fn freeAll(cache: *Cache, view: *const View) Corrupt!void {
         if (cache.granules == 0) return;
-        for (1..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), 0);
+        for (1..granules_max + 1) |size| if (cache.lists[size].count > 0) try cache.free(view, @intCast(size), 0);
     }
 
     /// Frees all but the first `kept` of a size.
-    fn free(cache: *Cache, view: *const View, granules: u32, kept: u8) Corrupt!void {
-        var at = &cache.heads[granules];
+    fn free(cache: *Cache, view: *const View, granules: u32, kept: u32) Corrupt!void {
+        const list = &cache.lists[granules];
+        var at = &list.first;
         for (0..kept) |_| at = &view.holds[at.int()].next;
-        for (kept..cache.counts[granules]) |_| {
+        for (kept..list.count) |_| {
             const index = at.*;
             const hold = &view.holds[index.int()];
             at.* = hold.next;
-            hold.listed = false;
-            cache.counts[granules] -= 1;
+            view.briefs[index.int()] = .{};
+            list.count -= 1;
             cache.granules -= granules;
             const block = try view.block(index);
             // Or else it was taken away. Under the lock nobody but the owner, who is here, changes it.
@@ -112,36 +154,20 @@ pub const Cache = extern struct {
         }
     }
 
-    inline fn push(cache: *Cache, hold: *Hold, index: BlockIndex, word: layout.BlockWord) void {
-        const granules = hold.granules;
-        hold.word = word;
-        hold.next = cache.heads[granules];
-        hold.listed = true;
-        cache.heads[granules] = index;
-        cache.counts[granules] += 1;
-        cache.granules += granules;
-    }
-
-    inline fn pop(cache: *Cache, first: *Hold) void {
-        cache.heads[first.granules] = first.next;
-        cache.counts[first.granules] -= 1;
-        cache.granules -= first.granules;
-        first.listed = false;
-    }
-
     /// Forgets a block that was taken away and has come back to this member in another way; before its Hold says so.
     pub noinline fn forget(cache: *Cache, view: *const View, index: BlockIndex) void {
         const gone = &view.holds[index.int()];
-        const granules = gone.granules;
-        var at = &cache.heads[granules];
-        for (0..cache.counts[granules]) |_| {
+        const granules = view.briefs[index.int()].granules;
+        const list = &cache.lists[granules];
+        var at = &list.first;
+        for (0..list.count) |_| {
             if (at.* == index) break;
             at = &view.holds[at.int()].next;
         }
         at.* = gone.next;
-        cache.counts[granules] -= 1;
+        list.count -= 1;
         cache.granules -= granules;
-        gone.listed = false;
+        view.briefs[index.int()] = .{};
     }
 };
 

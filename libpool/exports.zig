@@ -248,18 +248,32 @@ fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
 
 // ---------------------------------------------------------------- blocks
 
-pub export fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
-    const length = wholeNumberHot(length_bytes) catch |err| return failed(pool, err);
+pub inline fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
+    if (length_bytes >= 0 and length_bytes <= pool.plain_bytes_max and (@as(u64, how) << 32 | dtype) <= 255) {
+        const length: i32 = @intFromFloat(length_bytes);
+        if (pool.allocPlain(@intCast(length), @intCast(dtype))) |taken| {
+            describeNew(pool, taken.hold, length_bytes);
+            return @bitCast(taken.index.int());
+        }
+    }
+    return allocAny(pool, length_bytes, dtype, how);
+}
+
+noinline fn allocAny(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
+    const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
     if (dtype > 255 or how > 1) return failed(pool, error.Argument);
     const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
-    const hold = &pool.view.holds[array.index.int()];
-    pool.record[0..4].* = .{
-        @floatFromInt(hold.word.generation),
-        @floatFromInt(hold.offsetBytes()),
-        @floatFromInt(@as(i64, @intCast(@intFromPtr(pool.view.heap) + hold.offsetBytes()))), // of a u64 it is more code
-        length_bytes,
-    };
+    describeNew(pool, &pool.view.holds[array.index.int()], length_bytes);
     return @bitCast(array.index.int());
+}
+
+inline fn describeNew(pool: *Pool, hold: *const pool_file.Hold, length_bytes: f64) void {
+    const offset: i64 = @intCast(hold.offsetBytes());
+    // Signed: for that there is an instruction.
+    pool.record[generation_at] = @floatFromInt(@as(i64, hold.word.generation));
+    pool.record[offset_at] = @floatFromInt(offset);
+    pool.record[address_at] = @floatFromInt(@as(i64, @bitCast(@intFromPtr(pool.view.heap))) + offset);
+    pool.record[bytes_at] = length_bytes;
 }
 
 pub export fn ap_trace_open(pool: *Pool, length_bytes: f64) i32 {
@@ -295,8 +309,12 @@ fn describe(pool: *Pool, number: u32) void {
     };
 }
 
-pub export fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
-    const released = pool.release(block, shown != 0) catch |err| return failed(pool, err);
+pub inline fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
+    return if (pool.releasePlain(block)) 0 else releaseAny(pool, block, shown);
+}
+
+noinline fn releaseAny(pool: *Pool, block: u32, shown: u32) i32 {
+    const released = pool.releaseAny(block, shown != 0) catch |err| return failed(pool, err);
     return @intFromEnum(released);
 }
 

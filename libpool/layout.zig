@@ -395,20 +395,34 @@ pub const Links = extern struct {
 };
 
 /// What is in a block: for those who list blocks, and for who frees one, since a channel's messages pin others.
-pub const Content = packed struct(u16) { dtype: u8 = 0, kind: u8 = Kind.array };
+pub const Content = packed struct(u16) {
+    dtype: u8 = 0,
+    kind: u4 = Kind.array,
+    /// Of the count of bytes at the end that are not the array's, what is above `Tail.bytes`.
+    tail_high: u4 = 0,
+
+    pub inline fn of(dtype: u8, tail_bytes: u32) Content {
+        return .{ .dtype = dtype, .tail_high = @truncate(tail_bytes >> 8) };
+    }
+    pub fn as(content: Content, kind: u4) Content {
+        return .{ .kind = kind, .tail_high = content.tail_high };
+    }
+};
 
 pub const Kind = struct {
-    pub const array: u8 = 0;
-    pub const channel: u8 = 1;
+    pub const array: u4 = 0;
+    pub const channel: u4 = 1;
     /// What a message carries that is too large for its cell.
-    pub const message: u8 = 2;
+    pub const message: u4 = 2;
     /// In which a traced member writes where its arrays were made, for those who look (core/trace_log.ts).
-    pub const trace: u8 = 15;
+    pub const trace: u4 = 15;
 };
+
+pub const tail_bytes_max = (1 << 12) - 1;
 
 /// What is known of a block in use since it was allocated, and of no interest to whoever allocates.
 pub const Tail = packed struct(u32) {
-    /// Bytes at the end that are not the array's.
+    /// Bytes at the end that are not the array's: of their count the low bits, see `Content`.
     bytes: u8 = 0,
     /// When it was allocated, by the monotonic clock: for those who look. Units of 1,024 ms, counted round: in half a year.
     born: u24 = 0,

@@ -31,6 +31,7 @@ const View = @import("view.zig").View;
 const Holders = @import("view.zig").Holders;
 pub const Hold = @import("view.zig").Hold;
 pub const Buffers = @import("view.zig").Buffers;
+const Brief = @import("view.zig").Brief;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 const assert = layout.assert;
@@ -62,6 +63,10 @@ pub const Pool = struct {
     self: members.Self,
     patience: lock.Patience,
     options: Options,
+    /// In its slot.
+    own_word: *const layout.Cell(layout.MemberWord),
+    /// What allocPlain() is for.
+    plain_bytes_max: f64,
     name_buffer: [32]u8,
     name_bytes: u32,
     nonce: u64,
@@ -72,6 +77,8 @@ pub const Pool = struct {
     stranded: u32,
     /// The same for blocks that no host knows of, and that could not be let go of: they count as lent.
     owed: u32,
+    /// What it has backed of the heap.
+    grown_bytes: u64,
     blocking: waiting.Blocking,
     /// Names that this member is making the arrays of.
     makings: u32,
@@ -93,23 +100,32 @@ pub const Pool = struct {
 
     // ------------------------------------------------------------ joining and leaving
 
-    /// The private part of a member's mapping: this struct, the cache, and for each entry of the block table a `Hold` and
-    /// its `Buffers`.
-    const cache_start = 4096;
-    const holds_start = 4 * 4096;
+    /// The private part of a member's mapping: this struct, the cache, and for each entry of the block table a `Hold`,
+    /// its `Buffers` and its `Brief`.
+    ///
+    /// A processor that loads what lies as far from the start of a page as something that it has just stored may wait for that
+    /// store. So what each call stores (the record) lies where nothing does that each call loads: neither the first slots and
+    /// entries of the tables, nor the lists of common sizes.
+    const pool_start = 2048;
+    const cache_start = 4096 + 2544;
+    const holds_start = 6 * 4096;
     comptime {
-        assert(@sizeOf(Pool) <= members.Stamp.at);
+        assert(pool_start + @sizeOf(Pool) <= members.Stamp.at);
         assert(members.Stamp.at + @sizeOf(members.Stamp) <= cache_start);
         assert(cache_start + @sizeOf(cache.Cache) <= holds_start);
         assert(@sizeOf(Hold) == 32); // two in a cache line, none in two
         assert(@sizeOf(Buffers) == 16);
+        assert(cache.granules_max <= std.math.maxInt(@FieldType(Brief, "granules")));
     }
 
     fn buffersStart(geometry: layout.Geometry) usize {
         return holds_start + @as(usize, geometry.blocks_max) * @sizeOf(Hold);
     }
+    fn briefsStart(geometry: layout.Geometry) usize {
+        return buffersStart(geometry) + @as(usize, geometry.blocks_max) * @sizeOf(Buffers) + 1024; // see pool_start
+    }
     fn privateBytes(geometry: layout.Geometry) usize {
-        return layout.alignUp(buffersStart(geometry) + @as(u64, geometry.blocks_max) * @sizeOf(Buffers), layout.section_bytes);
+        return layout.alignUp(briefsStart(geometry) + @as(u64, geometry.blocks_max) * @sizeOf(Brief), layout.section_bytes);
     }
     pub fn mappingBytes(geometry: layout.Geometry) usize {
         return privateBytes(geometry) + geometry.segment_bytes;
@@ -167,7 +183,7 @@ pub const Pool = struct {
         defer system.close(visited.fd);
         const base = system.map(visited.fd, 0, layout.blocks_start, &report.failure) catch |err| return segment.translated(err, report);
         defer system.unmap(base, layout.blocks_start);
-        const view: View = .of(visited.geometry, base, visited.fd, &.{}, &.{}); // of which only the members are there
+        const view: View = .of(visited.geometry, base, visited.fd, .{}); // of which only the members are there
         members.closeLeftovers(&view, visited.fd, null, .current(), privateBytes(visited.geometry), retire);
     }
 
@@ -191,17 +207,21 @@ pub const Pool = struct {
         const base = system.map(entered.fd, private_bytes, entered.geometry.segment_bytes, &report.failure) catch |err|
             return segment.translated(err, report);
         errdefer system.unmap(base, all_bytes);
-        const pool: *Pool = @ptrCast(base);
+        const pool: *Pool = @ptrCast(@alignCast(base + pool_start));
         const holds: [*]Hold = @ptrCast(@alignCast(base + holds_start));
         const buffers: [*]Buffers = @ptrCast(@alignCast(base + buffersStart(entered.geometry)));
+        const briefs: [*]Brief = @ptrCast(@alignCast(base + briefsStart(entered.geometry)));
         const blocks_max = entered.geometry.blocks_max;
+        const own: View.Own = .{ .holds = holds[0..blocks_max], .buffers = buffers[0..blocks_max], .briefs = briefs[0..blocks_max] };
         pool.* = .{
             .record = @splat(0),
-            .view = .of(entered.geometry, @alignCast(base + private_bytes), entered.fd, holds[0..blocks_max], buffers[0..blocks_max]),
+            .view = .of(entered.geometry, @alignCast(base + private_bytes), entered.fd, own),
             .cache = @ptrCast(@alignCast(base + cache_start)),
             .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
             .patience = .{ .spins = if (system.processors() > 1) 200 else 0, .timeout_ms = 2000 },
             .options = options,
+            .own_word = undefined,
+            .plain_bytes_max = if (options.counts_buffers) -1 else cache.bytes_max,
             .name_buffer = @splat(0),
             .name_bytes = @intCast(name.len),
             .nonce = entered.nonce,
@@ -210,6 +230,7 @@ pub const Pool = struct {
             .cause = .none,
             .stranded = 0,
             .owed = 0,
+            .grown_bytes = 0,
             .blocking = .{},
             .makings = 0,
             .awaited = null,
@@ -222,6 +243,7 @@ pub const Pool = struct {
             .mapping = base,
         };
         @memcpy(pool.name_buffer[0..name.len], name);
+        pool.own_word = &pool.view.members[pool.self.slot].word;
         pool.cache.granules_limit = cache.Cache.limitOf(entered.geometry);
         members.Stamp.put(base, &pool.self);
         const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
@@ -289,7 +311,7 @@ pub const Pool = struct {
     /// Gives back the range of a member whose thread is gone. Not while something in the process shows it: a buffer that was
     /// transferred, a native call that goes on by itself.
     fn retire(base: [*]align(4096) u8) bool {
-        const dead: *const Pool = @ptrCast(base);
+        const dead: *const Pool = @ptrCast(@alignCast(base + pool_start));
         if (dead.options.counts_buffers and dead.anyBufferAlive()) return false;
         system.unmap(base, mappingBytes(dead.view.geometry));
         return true;
@@ -298,7 +320,7 @@ pub const Pool = struct {
     fn giveUpHolds(pool: *Pool) lock.Error!void {
         try pool.acquire();
         defer pool.unlock();
-        for (pool.view.holds[0..pool.view.blocks_known]) |*hold| if (hold.isLive()) hold.end();
+        for (0..pool.view.blocks_known) |i| pool.view.holdOf(.of(@intCast(i))).end();
         _ = try pool.expireClaims(system.monotonicMs());
         _ = try pool.takeBack(Holders.only(pool.self.slot));
         if (pool.makings > 0) try pool.endMakings(Holders.only(pool.self.slot));
@@ -327,6 +349,7 @@ pub const Pool = struct {
         length_bytes: u64,
         granules: u32,
         dtype: u8,
+        zeroed: bool,
     };
 
     /// The rest is in its hold.
@@ -336,25 +359,25 @@ pub const Pool = struct {
         is_zero: bool,
     };
 
-    /// Allocates, and holds it. In place, for the one who calls it from outside.
-    pub inline fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
-        const request = try pool.requestOf(length_bytes, dtype);
+    /// Allocates, and holds it.
+    pub fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
+        const request = try pool.requestOf(length_bytes, dtype, zeroed);
         const array = pool.takeCached(request) orelse try pool.allocLocked(request);
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array;
     }
     /// For what is no array, and is allocated now and then: never out of the cache.
     pub noinline fn allocInner(pool: *Pool, length_bytes: u64, zeroed: bool) Error!BlockIndex {
-        const array = try pool.allocLocked(try pool.requestOf(length_bytes, 0));
+        const array = try pool.allocLocked(try pool.requestOf(length_bytes, 0, zeroed));
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array.index;
     }
 
-    inline fn requestOf(pool: *const Pool, length_bytes: u64, dtype: u8) Error!Request {
+    fn requestOf(pool: *const Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Request {
         if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
         const at_least: u64 = @max(1, length_bytes);
         const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
-        return .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype };
+        return .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype, .zeroed = zeroed };
     }
 
     /// Not in place: so the way without the lock needs few registers.
@@ -362,24 +385,48 @@ pub const Pool = struct {
         return try pool.takeBacked(request) orelse try pool.allocSlowly(request);
     }
 
-    /// The way most allocations go: a block of just that size was let go of a moment ago.
-    inline fn takeCached(pool: *Pool, request: Request) ?Array {
+    /// The way most allocations go: a block of just that size was let go of a moment ago. Null where that is not so.
+    pub inline fn allocPlain(pool: *Pool, length_bytes: u32, dtype: u8) ?cache.Cache.Taken {
         if (!pool.isTrusted()) return null;
-        const index = pool.cache.take(&pool.view, request.granules) orelse return null;
-        const hold = &pool.view.holds[index.int()];
-        // After it was taken, or it might be another's. Until then they are of the array before, in the same extent.
-        const block = &pool.view.blocks[index.int()];
-        hold.tail_bytes = @truncate(@as(u64, request.granules) * layout.granule_bytes - request.length_bytes);
-        block.tail.set(.of(hold.tail_bytes, system.coarseMs()));
-        block.content.set(.{ .dtype = request.dtype });
-        hold.holds = 1;
+        const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
+        const briefs = pool.view.briefs.ptr;
+        const taken = pool.cache.takeOf(&pool.view, granules) orelse return null;
+        setLength(taken, granules, length_bytes, dtype);
+        briefs[taken.index.int()] = .{ .granules = @intCast(granules), .is = .plain };
+        return taken;
+    }
+
+    /// The same of about that size, and for all.
+    fn takeCached(pool: *Pool, request: Request) ?Array {
+        if (request.granules > cache.granules_max or !pool.isTrusted()) return null;
+        const taken = pool.cache.take(&pool.view, request.granules) orelse return null;
+        setLength(taken, taken.hold.granules, @intCast(request.length_bytes), request.dtype);
+        pool.holdNew(taken.index, taken.hold.granules);
+        return .{ .index = taken.index, .is_zero = false };
+    }
+
+    /// After it was taken, or it might be another's. Until then they are of the array before, in the same extent.
+    inline fn setLength(taken: cache.Cache.Taken, granules: u32, length_bytes: u32, dtype: u8) void {
+        const tail_bytes = granules * layout.granule_bytes - length_bytes;
+        taken.hold.tail_bytes = tail_bytes;
+        taken.block.tail.set(.of(tail_bytes, system.coarseMs()));
+        taken.block.content.set(.of(dtype, tail_bytes));
+    }
+
+    /// The first hold on a block that was allocated.
+    inline fn holdNew(pool: *Pool, index: BlockIndex, granules: u32) void {
+        if (!pool.options.counts_buffers and granules <= cache.granules_max) {
+            pool.view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .plain };
+            return;
+        }
+        pool.view.briefs[index.int()] = .{};
+        pool.view.holds[index.int()].holds = 1;
         pool.show(index);
-        return .{ .index = index, .is_zero = false };
     }
 
     /// What acquire() looks at, for those who do not take the lock.
     inline fn isTrusted(pool: *const Pool) bool {
-        return pool.view.header.corrupt.get() == 0 and pool.view.members[pool.self.slot].word.get() == pool.self.word;
+        return pool.view.header.corrupt.get() == 0 and pool.own_word.get() == pool.self.word;
     }
 
     /// An array out of backed free memory; null when there is none.
@@ -406,10 +453,15 @@ pub const Pool = struct {
         const start = block.start.get();
         if (table[next.int()].start.get() -% start != request.granules) return null;
         const hold = &pool.view.holds[index.int()];
-        if (hold.isLive() or hold.start != start or hold.granules != request.granules) return null;
+        if (pool.view.isHeld(index) or hold.start != start or hold.granules != request.granules) return null;
         if (block.of.links.list.get() != .quick) return null;
 
-        head.set(block.of.links.next.get());
+        const following = block.of.links.next.get();
+        head.set(following);
+        if (following.int() < known) { // most likely the next allocation's
+            @prefetch(&table[following.int()], .{ .rw = .write });
+            @prefetch(&pool.view.holds[following.int()], .{ .rw = .write });
+        }
         lists.quick_granules.set(lists.quick_granules.get() -| request.granules);
         const extent: View.Extent = .{ .start = start, .granules = request.granules };
         return pool.publish(index, block, extent, word, request);
@@ -436,18 +488,17 @@ pub const Pool = struct {
         // Nobody reads these of a block that is not in use.
         const tail_bytes: u32 = @truncate(extent.bytes() - request.length_bytes);
         block.tail.set(.of(tail_bytes, system.coarseMs()));
-        block.content.set(.{ .dtype = request.dtype });
+        block.content.set(.of(request.dtype, tail_bytes));
         pool.holdAlone(block);
         const used: layout.BlockWord = .{ .generation = generation, .state = .used, .backed = true };
         block.word.commit(used);
         const hold = &pool.view.holds[index.int()];
-        if (hold.listed) pool.cache.forget(&pool.view, index);
+        if (pool.view.briefs[index.int()].is == .listed) pool.cache.forget(&pool.view, index);
         hold.word = used;
-        hold.holds = 1;
         hold.tail_bytes = tail_bytes;
         hold.start = extent.start;
         hold.granules = extent.granules;
-        pool.show(index);
+        pool.holdNew(index, extent.granules);
         return .{ .index = index, .is_zero = word.zero };
     }
 
@@ -529,7 +580,7 @@ pub const Pool = struct {
     /// Memory that waits unmerged in quick lists, and in this member's cache, is used up before the pool grows.
     fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
         if (try pool.takeAnyLocked(request)) |array| return array;
-        const worth_it = @max(request.granules, (256 << 10) / layout.granule_bytes);
+        const worth_it = @max(request.granules, std.math.clamp(pool.grown_bytes / 32, 16 << 10, 256 << 10) / layout.granule_bytes);
         const unmerged = pool.view.lists.quick_granules.get() +| pool.cache.granules; // without the lock: a guess
         if (unmerged < worth_it) return null;
         {
@@ -551,8 +602,11 @@ pub const Pool = struct {
     /// its page is there already, just what is asked for.
     fn grow(pool: *Pool, request: Request) Error!?Array {
         const geometry = pool.view.geometry;
-        const step_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
+        // A 32nd of what it has grown by so far: so little is backed in vain, and growing stays rare.
+        const most_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
+        const step_bytes = std.math.clamp(pool.grown_bytes / 32, 64 << 10, most_bytes);
         const step: u32 = @intCast(step_bytes / layout.granule_bytes);
+        if (try pool.growRest(request, step)) |array| return array;
         const sections = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
         const generous: u32 = @intCast(@min(sections, geometry.heap_granules));
         const pages = layout.alignUp(request.granules, system.pageBytes() / layout.granule_bytes);
@@ -568,6 +622,43 @@ pub const Pool = struct {
             }
         }
         return null;
+    }
+
+    /// Before unbacked memory there may be a backed rest that is too small: then only what is lacking is backed.
+    fn growRest(pool: *Pool, request: Request, step: u32) Error!?Array {
+        const reserved = try pool.reserveBehindRest(request, step) orelse return null;
+        if (!try pool.backReserved(reserved)) return null;
+        try pool.acquireOrStrand();
+        defer pool.unlock();
+        const block = try pool.view.block(reserved.index);
+        var word = block.word.get();
+        if (word.state != .reserved) return error.Corrupt;
+        word.state = .free;
+        word.backed = true;
+        word.zero = reserved.was_zero;
+        block.word.commit(word);
+        try free_lists.putMerged(&pool.view, reserved.index);
+        return pool.takeAny(request);
+    }
+
+    fn reserveBehindRest(pool: *Pool, request: Request, step: u32) Error!?Reserved {
+        const view = &pool.view;
+        try pool.acquire();
+        defer pool.unlock();
+        if (blocks.unusedEntries(view) < 2) return null;
+        const index = try free_lists.find(view, false, @max(request.granules, step)) orelse return null;
+        if (index == BlockIndex.of(0)) return null;
+        const block = try view.block(index);
+        const rest = try view.block(block.prev.get());
+        const word = rest.word.get();
+        if (word.state != .free or !word.backed or rest.of.links.list.get() != .runs) return null;
+        if (request.zeroed and !word.zero) return null; // to clear all of it would take longer
+        const has = (try view.extent(rest)).granules;
+        if (has >= request.granules) return null;
+        const lacking = layout.alignUp(@max(request.granules - has, step), layout.section_bytes / layout.granule_bytes);
+        try free_lists.remove(view, index);
+        if ((try view.extent(block)).granules > lacking) try pool.cut(index, @intCast(lacking));
+        return try pool.markReserved(index);
     }
 
     /// A block that this member works on outside the lock: where it was when that was known to be sound, and what it said
@@ -608,7 +699,10 @@ pub const Pool = struct {
         }
         const offset = pool.view.geometry.heap_start + extent.offsetBytes();
         var failure: system.Failure = .{};
-        if (system.back(pool.self.fd, offset, extent.bytes(), &failure)) |_| return true else |err| {
+        if (system.back(pool.self.fd, offset, extent.bytes(), &failure)) |_| {
+            pool.grown_bytes += extent.bytes();
+            return true;
+        } else |err| {
             pool.errno = failure.errno;
             const pages = Pages.inside(extent);
             if (pages.granules > 0) _ = pool.punch(pages); // what was backed before it failed
@@ -715,13 +809,13 @@ pub const Pool = struct {
         const block = try view.blockHot(index);
         const word = block.word.get();
         if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
-        const hold = &view.holds[index.int()];
-        const newly = !hold.isLive();
+        const newly = !view.isHeld(index);
+        const hold = view.holdOf(index);
         if (newly) {
             const extent = try view.extentHot(block);
             const length_bytes = try View.lengthIn(block, extent);
             try view.expectApart(index, block, extent);
-            if (hold.listed) pool.cache.forget(view, index);
+            if (view.briefs[index.int()].is == .listed) pool.cache.forget(view, index);
             hold.word = word;
             hold.tail_bytes = @truncate(extent.bytes() - length_bytes);
             hold.start = extent.start;
@@ -780,7 +874,7 @@ pub const Pool = struct {
     }
     fn holdOn(pool: *Pool, number: u32) ?*Hold {
         if (number >= pool.view.geometry.blocks_max) return null;
-        const hold = &pool.view.holds[number];
+        const hold = pool.view.holdOf(.of(number));
         return if (hold.holds == 0) null else hold;
     }
 
@@ -788,6 +882,19 @@ pub const Pool = struct {
 
     /// Lets go once. With error.Busy nothing has changed. In place, for the one who calls it from outside.
     pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
+        return if (pool.releasePlain(number)) .gone else pool.releaseAny(number, shown);
+    }
+
+    /// The way most releases go: held plainly, and there is room in the cache. False, and nothing done, if it is not.
+    pub inline fn releasePlain(pool: *Pool, number: u32) bool {
+        if (number >= pool.view.geometry.blocks_max) return false;
+        const brief = pool.view.briefs[number];
+        if (brief.is != .plain or !pool.cache.hasRoom(brief.granules) or !pool.isTrusted()) return false;
+        pool.cache.keep(&pool.view, .of(number), brief.granules);
+        return true;
+    }
+
+    pub noinline fn releaseAny(pool: *Pool, number: u32, shown: bool) Error!Released {
         return pool.releaseBy(letGo, number, shown);
     }
     /// For what allocInner() gave, or others know of: never into the cache.
@@ -889,7 +996,8 @@ pub const Pool = struct {
     /// that is counted.
     pub fn openTrace(pool: *Pool, length_bytes: u64) Error!BlockIndex {
         const index = try pool.allocInner(length_bytes, true);
-        pool.view.blocks[index.int()].content.set(.{ .kind = layout.Kind.trace });
+        const content = &pool.view.blocks[index.int()].content;
+        content.set(content.get().as(layout.Kind.trace));
         try pool.showNothing(index.int());
         return index;
     }
@@ -1057,12 +1165,13 @@ pub const Pool = struct {
         }
     }
 
-    pub fn setKind(pool: *Pool, index: BlockIndex, kind: u8) Error!void {
+    pub fn setKind(pool: *Pool, index: BlockIndex, kind: u4) Error!void {
         try pool.acquire();
         defer pool.unlock();
         // Or it would not be freed under the lock, and what it pins with it.
         try pool.view.markShared(index);
-        (try pool.view.block(index)).content.commit(.{ .kind = kind });
+        const content = &(try pool.view.block(index)).content;
+        content.commit(content.get().as(kind));
     }
 
     // ------------------------------------------------------------ claims
@@ -1623,7 +1732,8 @@ pub const Pool = struct {
                     if (block.names.get() > 0) result.named_bytes += bytes else result.claimed_bytes += bytes;
                 }
                 if (holders.has(pool.self.slot)) {
-                    if (pool.view.holds[index.int()].holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
+                    const hold = &pool.view.holds[index.int()];
+                    if (hold.lent and hold.holds == 0) result.lent_bytes += bytes else result.held_by_self_bytes += bytes;
                 }
             }
             index = block.next.get();

@@ -327,7 +327,7 @@ fn brokenBlocks(view: *const View, census: *Census) What {
                 if (block.names.get() == std.math.maxInt(u16)) census.crowded += 1;
                 if (!word.backed) return census.at(.@"a block in use is not backed", i);
                 if (Holders.of(block).isEmpty() and block.pins.get() == 0) return census.at(.@"a block in use has neither holder nor pin", i);
-                if (view.lengthBytes(block) catch null == null) return census.at(.@"a block's tail is longer than a granule", i);
+                if (view.lengthBytes(block) catch null == null) return census.at(.@"a block's tail is longer than the block", i);
             },
             else => {},
         }

@@ -18,6 +18,7 @@ pub const Corrupt = error{Corrupt};
 pub const Hold = extern struct {
     /// As this member wrote or read it, while it holds or caches the block.
     word: layout.BlockWord,
+    /// 0 of a block that is held plainly, too.
     holds: u32,
     start: u32,
     granules: u32,
@@ -26,14 +27,8 @@ pub const Hold = extern struct {
     next: layout.BlockIndex,
     /// Released, but a buffer still shows it.
     lent: bool,
-    /// In the cache's list; but somebody who ran short may have taken it from there.
-    listed: bool,
-    _pad: u16,
+    _pad: [3]u8,
 
-    /// Held, or lent: the member's bit is set.
-    pub inline fn isLive(hold: *const Hold) bool {
-        return hold.holds != 0 or hold.lent;
-    }
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;
         hold.lent = false;
@@ -44,6 +39,23 @@ pub const Hold = extern struct {
     pub inline fn lengthBytes(hold: *const Hold) u64 {
         return @as(u64, hold.granules) * layout.granule_bytes - hold.tail_bytes;
     }
+};
+
+/// All that letting go of most blocks has to wait for, in two bytes for each entry of the block table: of a million blocks
+/// these alone stay in the processor's cache, and the Hold and the entry itself are only written to.
+pub const Brief = packed struct(u16) {
+    granules: u14 = 0,
+    is: Is = .other,
+
+    pub const Is = enum(u2) {
+        /// Held in some other way, or not at all: the Hold says it.
+        other = 0,
+        /// Held once, by a host that counts no buffers, since it was allocated; never shared; of a size for the cache.
+        plain = 1,
+        /// In the cache's list; but somebody who ran short may have taken it from there.
+        listed = 2,
+        _,
+    };
 };
 
 /// The host's buffers on a block. Private, and apart from the Hold, which hosts that make none need alone; only `gone` is
@@ -89,6 +101,7 @@ pub const View = struct {
     /// For each entry of the block table.
     holds: []Hold,
     buffers: []Buffers,
+    briefs: []Brief,
     /// Entries and pins known to have memory behind them: they do not lose it, so an old number is a safe one.
     blocks_known: u32,
     pins_known: u32,
@@ -97,7 +110,10 @@ pub const View = struct {
     /// At the end: what is near the start is reached with shorter instructions.
     geometry: layout.Geometry,
 
-    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, holds: []Hold, buffers: []Buffers) View {
+    /// What a member knows by itself; an onlooker has none of it.
+    pub const Own = struct { holds: []Hold = &.{}, buffers: []Buffers = &.{}, briefs: []Brief = &.{} };
+
+    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, own: Own) View {
         return .{
             .geometry = geometry,
             .header = @ptrCast(segment),
@@ -111,8 +127,9 @@ pub const View = struct {
             .names = @ptrCast(@alignCast(segment + geometry.names_start)),
             .heap = segment + geometry.heap_start,
             .fd = fd,
-            .holds = holds,
-            .buffers = buffers,
+            .holds = own.holds,
+            .buffers = own.buffers,
+            .briefs = own.briefs,
             .blocks_known = 0,
             .pins_known = 0,
             .waiters_known = 0,
@@ -241,9 +258,9 @@ pub const View = struct {
         return lengthIn(of_block, try view.extent(of_block));
     }
     /// The same, for one who has read the extent.
-    pub inline fn lengthIn(of_block: *const Block, at: Extent) Corrupt!u64 {
-        const tail_bytes = of_block.tail.get().bytes;
-        return if (tail_bytes > layout.granule_bytes) error.Corrupt else at.bytes() - tail_bytes;
+    pub fn lengthIn(of_block: *const Block, at: Extent) Corrupt!u64 {
+        const tail_bytes = @as(u32, of_block.content.get().tail_high) << 8 | of_block.tail.get().bytes;
+        return if (tail_bytes > at.bytes()) error.Corrupt else at.bytes() - tail_bytes;
     }
 
     /// What those who look are told of a block in use; false, and nothing said, of any other.
@@ -269,8 +286,22 @@ pub const View = struct {
 
     // ------------------------------------------------------------ what the member knows by itself
 
-    pub fn isHeld(view: *const View, index: BlockIndex) bool {
-        return index.int() < view.holds.len and view.holds[index.int()].isLive();
+    /// Held, or lent: the member's bit is set.
+    pub inline fn isHeld(view: *const View, index: BlockIndex) bool {
+        if (index.int() >= view.holds.len) return false;
+        const hold = &view.holds[index.int()];
+        return hold.holds != 0 or hold.lent or view.briefs[index.int()].is == .plain;
+    }
+
+    /// For all but letting go of it: a block that is held plainly is from now on held as any other.
+    pub fn holdOf(view: *const View, index: BlockIndex) *Hold {
+        const brief = &view.briefs[index.int()];
+        const hold = &view.holds[index.int()];
+        if (brief.is == .plain) {
+            brief.* = .{};
+            hold.holds = 1;
+        }
+        return hold;
     }
 
     pub fn isOwn(view: *const View, index: BlockIndex) bool {
@@ -280,15 +311,15 @@ pub const View = struct {
     /// In this member's cache, and nobody has taken it from there.
     pub fn isCached(view: *const View, index: BlockIndex) bool {
         if (index.int() >= view.blocks_known or index.int() >= view.holds.len) return false;
-        const hold = &view.holds[index.int()];
-        return hold.listed and !hold.isLive() and view.blocks[index.int()].word.get() == hold.word;
+        if (view.briefs[index.int()].is != .listed or view.isHeld(index)) return false;
+        return view.blocks[index.int()].word.get() == view.holds[index.int()].word;
     }
 
     /// Others may hear of a block that this member holds. Under the lock, and before they do: from then on it is let go of
     /// under the lock, too.
     pub fn markShared(view: *const View, index: BlockIndex) Corrupt!void {
         try view.expectAsHeld(index);
-        const hold = &view.holds[index.int()];
+        const hold = view.holdOf(index);
         const cell = &view.blocks[index.int()].word;
         var word = cell.get();
         if (!word.shared) {

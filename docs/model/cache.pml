@@ -132,7 +132,7 @@ proctype Member(byte me)
             fi
         }
 
-    /* Cache.put: looks, then stores without comparing */
+    /* Cache.put: looks, then stores without comparing. Cache.keep does not look: the same, as long as the assertion holds */
     :: holding[me] != 0 && IS_PRIVATE ->
         seen = word;
         if

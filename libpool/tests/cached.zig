@@ -62,6 +62,42 @@ test "what was not shared cannot be attached, and what was shared is let go of u
     }
 }
 
+test "an array may come out of the cache in a block that is larger, but not by more than a quarter" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const index = try s.alloc(pool, 8000, false); // 125 granules
+    @memset(try s.bytesOf(pool, index), 1);
+    try release(pool, index);
+    try s.expectEqual(index, try s.alloc(pool, 6400, true));
+    try s.expectEqual(6400, (try s.bytesOf(pool, index)).len);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, index), 0));
+    try s.expectSound(pool);
+    // As what it is, not as what was asked for.
+    try release(pool, index);
+    try s.expectEqual(index, try s.alloc(pool, 8000, false));
+    try release(pool, index);
+    try s.expect(try s.alloc(pool, 6336, false) != index);
+    try s.expectEqual(.cached, stateOf(pool, index));
+    try s.expectSound(pool);
+}
+
+test "what was held more than once, or shared, counts its holds from the first on" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    for ([_]bool{ false, true }) |again| {
+        const index = try s.alloc(pool, 1000, false); // the second time out of the cache
+        try pool.retain(index.int());
+        try s.expectSound(pool);
+        try s.expectEqual(.held, try pool.release(index.int(), true));
+        if (again) try pool.share(index.int());
+        try release(pool, index);
+        try s.expectEqual(if (again) layout.BlockState.free else .cached, stateOf(pool, index));
+        try s.expectError(error.NotHeld, pool.release(index.int(), true));
+        try s.expectError(error.NotHeld, pool.retain(index.int()));
+        try s.expectSound(pool);
+    }
+}
+
 test "a cache keeps no more than its share, of one size and altogether" {
     const pool = try s.create(capacity);
     defer _ = pool.close(false);

@@ -78,8 +78,9 @@ test "every kind of damage to the metadata is found by check()" {
             }.f,
         },
         .{ .what = "tail is longer", .how = struct {
-            fn f(p: *Pool, used: u32, _: u32) void {
-                p.view.blocks[used].tail.set(.{ .bytes = 64 + 1 });
+            fn f(p: *Pool, _: u32, _: u32) void {
+                const small = (p.alloc(64, 1, false) catch unreachable).index;
+                p.view.blocks[small.int()].tail.set(.{ .bytes = 64 + 1 });
             }
         }.f },
         .{ .what = "claim is on a block that is not there", .how = struct {

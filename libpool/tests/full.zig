@@ -24,7 +24,7 @@ test "who has backed more than it needs, and finds no entry for the rest any mor
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
     const granules = 1024;
-    const request: Pool.Request = .{ .length_bytes = 100, .granules = 2, .dtype = 1 };
+    const request: Pool.Request = .{ .length_bytes = 100, .granules = 2, .dtype = 1, .zeroed = false };
     const first = (try pool.reserve(granules)).?;
     const second = (try pool.reserve(granules)).?;
     for ([_]Pool.Reserved{ first, second }) |reserved| try s.expect(try pool.backReserved(reserved));
@@ -49,6 +49,17 @@ test "free memory that is in pieces is joined before an allocation fails" {
     for (indexes[0..count]) |index| _ = try pool.release(index.int(), true);
     const half = try s.alloc(pool, 3 << 20, true);
     try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, half), 0));
+    try s.expectSound(pool);
+}
+
+test "a pool grows by what is lacking behind the memory that it has left" {
+    const pool = try s.create(64 << 20);
+    defer _ = pool.close(false);
+    _ = try s.alloc(pool, 100, false);
+    const before = (try pool.stats()).backed_bytes;
+    const array = try s.alloc(pool, before + 1000, true);
+    try s.expectEqual(before + (64 << 10), (try pool.stats()).backed_bytes);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, array), 0));
     try s.expectSound(pool);
 }
 
