@@ -1,4 +1,4 @@
-//! zig build --release=fast --prefix .      lib/<platform>/libarraypool.{so,dylib}, for every platform
+//! zig build --release=fast --prefix .      lib/<platform>/libarraypool.{so,dylib} and libarraypool-look, for every platform
 //! zig build … -Dnative                     for this machine only
 //! zig build test                           the native tests
 //! zig build test-crash                     those in which processes die at every crash point
@@ -29,10 +29,8 @@ pub fn build(b: *std.Build) void {
     for (platforms) |platform| {
         const native = platform.arch == b.graph.host.result.cpu.arch and platform.os == b.graph.host.result.os.tag;
         if (only_native and !native) continue;
-        var module: std.Build.Module.CreateOptions = .{
-            .root_source_file = b.path("libpool/exports.zig"),
+        const small: std.Build.Module.CreateOptions = .{
             .target = b.resolveTargetQuery(.{ .cpu_arch = platform.arch, .os_tag = platform.os }),
-            // But for what stands in library.zig.
             .optimize = if (optimize == .ReleaseFast) .ReleaseSmall else optimize,
             .strip = optimize != .Debug,
             // Not single-threaded, though no thread is started here: other processes are threads too.
@@ -41,18 +39,13 @@ pub fn build(b: *std.Build) void {
             .unwind_tables = .none,
             .omit_frame_pointer = true,
         };
-        const exports = b.createModule(module);
-        exports.addOptions("options", options);
-        module.root_source_file = b.path("libpool/library.zig");
-        module.optimize = optimize;
-        const library = b.addLibrary(.{ .name = "arraypool", .linkage = .dynamic, .root_module = b.createModule(module) });
-        library.root_module.addImport("exports", exports);
-        library.error_limit = 255; // so that an error is a byte
-        library.linker_allow_shlib_undefined = true; // Node-API is the host's
-        const install = b.addInstallArtifact(library, .{
-            .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },
-        });
-        b.getInstallStep().dependOn(&install.step);
+        const exports = moduleOf(b, small, "libpool/exports.zig", options);
+        var fast = small; // what stands in library.zig
+        fast.optimize = optimize;
+        const root = moduleOf(b, fast, "libpool/library.zig", options);
+        root.addImport("exports", exports);
+        const library = addLibrary(b, platform, "arraypool", root);
+        _ = addLibrary(b, platform, "arraypool-look", moduleOf(b, small, "libpool/look_exports.zig", options));
         if (native and platform.os == .linux) addChaosMember(b, library);
     }
 
@@ -75,6 +68,25 @@ pub fn build(b: *std.Build) void {
     for (kinds) |kind| kind.add(b, header, test_optimize, only, brief);
     addFuzzer(b, options);
     addStress(b, test_optimize);
+}
+
+fn moduleOf(b: *std.Build, how: std.Build.Module.CreateOptions, path: []const u8, options: *std.Build.Step.Options) *std.Build.Module {
+    var created = how;
+    created.root_source_file = b.path(path);
+    const module = b.createModule(created);
+    module.addOptions("options", options);
+    return module;
+}
+
+fn addLibrary(b: *std.Build, platform: Platform, name: []const u8, root: *std.Build.Module) *std.Build.Step.Compile {
+    const library = b.addLibrary(.{ .name = name, .linkage = .dynamic, .root_module = root });
+    library.error_limit = 255; // so that an error is a byte
+    library.linker_allow_shlib_undefined = true; // Node-API is the host's
+    const install = b.addInstallArtifact(library, .{
+        .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },
+    });
+    b.getInstallStep().dependOn(&install.step);
+    return library;
 }
 
 fn addStress(b: *std.Build, optimize: std.builtin.OptimizeMode) void {

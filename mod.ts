@@ -18,19 +18,10 @@
  * @module
  */
 
-import { bun } from "./bun/ffi.ts";
 import { setLoader } from "./core/native.ts";
-import { deno } from "./deno/ffi.ts";
-import { PoolError } from "./core/errors.ts";
-import { loadLibrary, type Runtime } from "./library/load.ts";
-import { node } from "./node/ffi.ts";
+import { runtimeHere } from "./library/here.ts";
+import { loadLibrary } from "./library/load.ts";
 
 export * from "./realm.ts";
 
 setLoader(() => loadLibrary(runtimeHere()));
-
-function runtimeHere(): Runtime {
-  const found = [deno, bun, node].find((runtime) => runtime.isHere());
-  if (found !== undefined) return found;
-  throw new PoolError("ERR_LIBRARY", "arraypool runs in Bun, Deno and Node: this is none of them");
-}

@@ -70,6 +70,7 @@ import { type DType, elementTypeCoded } from "../core/dtype.ts";
 import { failure } from "../core/failure.ts";
 import { native, type Pointer } from "../core/native.ts";
 import { readTraceLog } from "../core/trace_log.ts";
+import { lookLibrary } from "./library.ts";
 
 /** How often a copy is made anew when the pool moved meanwhile. */
 const TRIES = 8;
@@ -222,10 +223,10 @@ const kindNames: Record<number, Kind> = {
 
 /** The names of this user's pools, sorted. */
 export function poolNames(): string[] {
-  const { library } = native();
+  const library = lookLibrary();
   for (let max = 256;; max *= 2) {
     const bytes = new Uint8Array(max * NAME_BYTES);
-    const count = library.ap_pool_names(bytes, max);
+    const count = library.ap_look_pools(bytes, max);
     if (count > max) continue;
     const names = Array.from({ length: count }, (_, i) => textOf(bytes.subarray(i * NAME_BYTES, (i + 1) * NAME_BYTES)));
     return names.sort();
@@ -235,7 +236,7 @@ export function poolNames(): string[] {
 /** Removes a pool. False, and nothing done, if members live in it and it is not forced. */
 export function removePool(name: string, force: boolean): boolean {
   const report = new Float64Array(AP_REPORT_LENGTH);
-  const result = native().library.ap_pool_remove(cString(name), force ? 1 : 0, report);
+  const result = lookLibrary().ap_look_remove(cString(name), force ? 1 : 0, report);
   if (result < 0) throw failure(result, { pool: name, errno: report[AP_REPORT_ERRNO]! });
   return result === 1;
 }
@@ -278,8 +279,8 @@ export class Look {
 
   static open(name: string): Look {
     const report = new Float64Array(AP_REPORT_LENGTH);
-    const look = native().library.ap_look_open(cString(name), report);
-    if (look !== null) return new Look(name, look);
+    const look = lookLibrary().ap_look_open(cString(name), report);
+    if (look) return new Look(name, look);
     throw failure(report[AP_REPORT_CODE]!, {
       pool: name,
       errno: report[AP_REPORT_ERRNO]!,
@@ -289,19 +290,19 @@ export class Look {
 
   static openIfThere(name: string): Look | undefined {
     const report = new Float64Array(AP_REPORT_LENGTH);
-    const look = native().library.ap_look_open(cString(name), report);
-    if (look !== null) return new Look(name, look);
+    const look = lookLibrary().ap_look_open(cString(name), report);
+    if (look) return new Look(name, look);
     return report[AP_REPORT_CODE] === AP_ERR_NOT_FOUND ? undefined : Look.open(name);
   }
 
   close(): void {
-    native().library.ap_look_close(this.#look);
+    lookLibrary().ap_look_close(this.#look);
   }
 
   /** Makes a copy, of one moment if the pool stands still for long enough. */
   take(tries: number = TRIES): Facts {
     const facts = new Float64Array(AP_LOOK_LENGTH);
-    native().library.ap_look_take(this.#look, tries, facts);
+    lookLibrary().ap_look_take(this.#look, tries, facts);
     const at = (index: number) => facts[index]!;
     const state = at(AP_LOOK_STATE);
     const waitsMs = at(AP_LOOK_WAITS_MS);
@@ -434,16 +435,15 @@ export class Look {
     const view = new DataView(new ArrayBuffer(max * entryBytes));
     const next = new Float64Array(1);
     for (let from = 0; from >= 0; from = next[0]!) {
-      const count = native().library[call](this.#look, from, new Uint8Array(view.buffer), max, next);
+      const count = lookLibrary()[call](this.#look, from, new Uint8Array(view.buffer), max, next);
       for (let i = 0; i < count; i++) take(view, i * entryBytes);
     }
   }
 
   /** Every member, also dead ones that were not reaped yet. */
   members(): Member[] {
-    const { library } = native();
     const view = new DataView(new ArrayBuffer(AP_MEMBERS_MAX * AP_LOOK_MEMBER.BYTES));
-    const count = library.ap_look_members(this.#look, new Uint8Array(view.buffer), AP_MEMBERS_MAX);
+    const count = lookLibrary().ap_look_members(this.#look, new Uint8Array(view.buffer), AP_MEMBERS_MAX);
     return Array.from({ length: count }, (_, i) => {
       const at = i * AP_LOOK_MEMBER.BYTES;
       const u32 = (field: number) => view.getUint32(at + field, true);
@@ -474,7 +474,7 @@ export class Look {
 
   #command(slot: number): string[] | undefined {
     const text = new Uint8Array(4096);
-    const length = native().library.ap_look_command(this.#look, slot, text, text.length);
+    const length = lookLibrary().ap_look_command(this.#look, slot, text, text.length);
     if (length === 0) return undefined;
     const parts = new TextDecoder().decode(text.subarray(0, length)).split("\0");
     if (parts.at(-1) === "") parts.pop();
@@ -488,7 +488,7 @@ export class Look {
       const [slot] = holders;
       if (kind !== "trace" || slot === undefined || holders.length !== 1 || bytes > TRACE_BYTES_MAX) continue;
       const text = new Uint8Array(bytes);
-      const read = native().library.ap_look_read(this.#look, block, generation, 0, text, bytes);
+      const read = lookLibrary().ap_look_read(this.#look, block, generation, 0, text, bytes);
       if (read === bytes) found.set(slot, readTraceLog(text));
     }
     return found;
@@ -497,7 +497,7 @@ export class Look {
   /** The first bytes of the heap in `count` equal parts. */
   picture(firstBytes: number, count: number): Cell[] {
     const cells = new Float64Array(3 * count);
-    native().library.ap_look_picture(this.#look, firstBytes, cells, count);
+    lookLibrary().ap_look_picture(this.#look, firstBytes, cells, count);
     return Array.from({ length: count }, (_, i) => ({
       used: cells[3 * i]!,
       claimed: cells[3 * i + 1]!,
@@ -508,7 +508,7 @@ export class Look {
   /** Walks a copy of all metadata, and looks for anything that is not as it must be. */
   check(tries: number = CHECK_TRIES): Verdict {
     const text = new Uint8Array(256);
-    const result = native().library.ap_look_check(this.#look, tries, text);
+    const result = lookLibrary().ap_look_check(this.#look, tries, text);
     if (result === AP_ERR_CORRUPT) return { result: "damaged", finding: textOf(text) };
     return { result: result === AP_ERR_BUSY ? "unsure" : result === 1 ? "repairable" : "sound" };
   }

@@ -2,7 +2,7 @@
 
 import type { Signatures } from "./native.ts";
 
-/** What they take and return. */
+/** What those of libarraypool take and return. */
 export const FUNCTIONS: Signatures = {
   ap_abi_version: { args: [], returns: "u32" },
   ap_pool_create: { args: ["buffer", "f64", "f64", "u32", "buffer"], returns: "pointer" },
@@ -16,7 +16,6 @@ export const FUNCTIONS: Signatures = {
   ap_pool_set_lock_timeout: { args: ["pointer", "f64"], returns: "i32" },
   ap_sweep: { args: [], returns: "i32" },
   ap_exit: { args: ["buffer"], returns: "i32" },
-  ap_pool_remove: { args: ["buffer", "u32", "buffer"], returns: "i32" },
   ap_block_alloc: { args: ["pointer", "f64", "u32", "u32"], returns: "i32" },
   ap_trace_open: { args: ["pointer", "f64"], returns: "i32" },
   ap_block_attach: { args: ["pointer", "u32", "f64", "f64"], returns: "i32" },
@@ -64,7 +63,13 @@ export const FUNCTIONS: Signatures = {
   ap_pool_stats: { args: ["pointer"], returns: "i32" },
   ap_block_list: { args: ["pointer", "u32", "buffer", "u32"], returns: "i32" },
   ap_member_list: { args: ["pointer", "buffer", "u32"], returns: "i32" },
-  ap_pool_names: { args: ["buffer", "u32"], returns: "i32" },
+};
+
+/** And those of libarraypool-look, which is the command line's. */
+export const LOOK_FUNCTIONS: Signatures = {
+  ap_look_abi_version: { args: [], returns: "u32" },
+  ap_look_pools: { args: ["buffer", "u32"], returns: "i32" },
+  ap_look_remove: { args: ["buffer", "u32", "buffer"], returns: "i32" },
   ap_look_open: { args: ["buffer", "buffer"], returns: "pointer" },
   ap_look_close: { args: ["pointer"], returns: "void" },
   ap_look_take: { args: ["pointer", "u32", "buffer"], returns: "i32" },

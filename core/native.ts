@@ -12,7 +12,7 @@ export type CType = "i32" | "u32" | "i64" | "usize" | "f64" | "pointer" | "buffe
 /** What functions of a library take and return, by their names there. */
 export type Signatures = Readonly<Record<string, { readonly args: readonly CType[]; readonly returns: CType }>>;
 
-/** The functions of libpool/arraypool.h, by their names there. */
+/** The functions of libpool/arraypool.h but for those that look from outside, by their names there. */
 export interface Library {
   ap_abi_version(): number;
   ap_pool_create(
@@ -96,27 +96,6 @@ export interface Library {
   ap_block_list(pool: Pointer, from: number, blocks: Uint8Array, max: number): number;
   ap_member_list(pool: Pointer, members: Uint8Array, max: number): number;
   ap_sweep(): number;
-  ap_pool_names(names: Uint8Array, max: number): number;
-  ap_pool_remove(name: Uint8Array, force: number, report: Float64Array): number;
-  ap_look_open(name: Uint8Array, report: Float64Array): Pointer | null;
-  ap_look_close(look: Pointer): void;
-  ap_look_take(look: Pointer, tries: number, facts: Float64Array): number;
-  ap_look_blocks(look: Pointer, from: number, blocks: Uint8Array, max: number, next: Float64Array): number;
-  ap_look_members(look: Pointer, members: Uint8Array, max: number): number;
-  ap_look_read(
-    look: Pointer,
-    block: number,
-    generation: number,
-    offset: number,
-    into: Uint8Array,
-    bytes: number,
-  ): number;
-  ap_look_command(look: Pointer, slot: number, text: Uint8Array, bytes: number): number;
-  ap_look_claims(look: Pointer, from: number, claims: Uint8Array, max: number, next: Float64Array): number;
-  ap_look_names(look: Pointer, from: number, names: Uint8Array, max: number, next: Float64Array): number;
-  ap_look_channels(look: Pointer, from: number, channels: Uint8Array, max: number, next: Float64Array): number;
-  ap_look_picture(look: Pointer, firstBytes: number, cells: Float64Array, count: number): number;
-  ap_look_check(look: Pointer, tries: number, text: Uint8Array): number;
 }
 
 /** See `Native.asyncContext`. */

@@ -199,10 +199,6 @@ int32_t ap_sweep(void);
  * claim waits. Members of this process do not count: threads that still run end with it. Returns 1 if it was unlinked. */
 int32_t ap_exit(const char *name);
 
-/* Unlinks the pool of that name, though claims may wait in it. Returns 1; or 0, and does nothing, when members live in it
- * and `force` is 0. With `force` they keep the memory, and nobody finds it any more. `report`: as create, or NULL. */
-int32_t ap_pool_remove(const char *name, uint32_t force, double *report);
-
 /* ------------------------------------------------------------------ blocks */
 
 /* Allocates, and holds it. `length_bytes` may be 0. Returns the block's index (>= 0).
@@ -490,13 +486,24 @@ int32_t ap_member_list(ap_pool *pool, ap_member_info *members, uint32_t max);
 
 /* ------------------------------------------------------------------ looking from outside */
 
-/* A look at a pool by one who is no member: it takes no slot and no lock, and writes nothing. It reads a copy of the
- * metadata; all ap_look_* functions but the first two work on the last copy. A segment may be damaged in any way. */
+/* These are in a library of their own, libarraypool-look, since only those who look at pools need them; it has all functions
+ * ap_look_*, and no other.
+ *
+ * A look at a pool by one who is no member: it takes no slot and no lock, and writes nothing. It reads a copy of the
+ * metadata; all ap_look_* functions that take an ap_look work on the last copy, but ap_look_close. A segment may be damaged
+ * in any way. */
 typedef struct ap_look ap_look;
+
+/* The AP_ABI_VERSION of that library. */
+uint32_t ap_look_abi_version(void);
 
 /* The names of this user's pools, whatever state they are in: the first `max`, each nul-terminated in 32 bytes. Returns
  * how many there are. */
-int32_t ap_pool_names(char *names, uint32_t max);
+int32_t ap_look_pools(char *names, uint32_t max);
+
+/* Unlinks the pool of that name, though claims may wait in it. Returns 1; or 0, and does nothing, when members live in it
+ * and `force` is 0. With `force` they keep the memory, and nobody finds it any more. `report`: as create, or NULL. */
+int32_t ap_look_remove(const char *name, uint32_t force, double *report);
 
 /* Returns NULL on failure, and says why in `report`, as create does. A segment that is damaged, or of another version, is
  * no failure. */

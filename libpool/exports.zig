@@ -1,4 +1,5 @@
-//! The C interface (arraypool.h): turns its plain arguments into ours, and our errors into its codes. Nothing else.
+//! The C interface (arraypool.h) but for looking from outside: turns its plain arguments into ours, and our errors into its codes.
+//! Nothing else.
 
 const std = @import("std");
 const layout = @import("layout.zig");
@@ -10,58 +11,20 @@ const members = @import("members.zig");
 const waiting = @import("waiting.zig");
 const channel = @import("channel.zig");
 const queue = @import("queue.zig");
-const Holders = @import("view.zig").Holders;
-const Broken = @import("broken.zig").Broken;
-const Look = @import("look.zig").Look;
-const View = @import("view.zig").View;
 const name_file = @import("names.zig");
+const interface = @import("interface.zig");
+const codeOf = interface.codeOf;
+const reportFailure = interface.reportFailure;
+const spanOf = interface.spanOf;
+const tell = interface.tell;
+const wholeNumber = interface.wholeNumber;
+const wholeNumberHot = interface.wholeNumberHot;
+const describeBroken = interface.describeBroken;
+pub const abi_version = interface.abi_version;
+pub const Code = interface.Code;
+pub const BlockInfo = interface.BlockInfo;
+pub const panic = interface.panic;
 pub const Pool = pool_file.Pool;
-
-pub const abi_version: u32 = 5;
-
-pub const Code = enum(i32) {
-    stale = -1,
-    full = -2,
-    busy = -3,
-    members = -4,
-    corrupt = -5,
-    not_found = -6,
-    exists = -7,
-    permission = -8,
-    version = -9,
-    argument = -10,
-    too_large = -11,
-    not_held = -12,
-    system = -13,
-    address_space = -14,
-    nonce = -15,
-    wait = -16,
-    closed = -17,
-    more = -18,
-};
-
-fn codeOf(err: (channel.Error || segment.Error)) Code {
-    return switch (err) {
-        error.Stale => .stale,
-        error.Full => .full,
-        error.Busy => .busy,
-        error.Members => .members,
-        error.Corrupt => .corrupt,
-        error.NotFound => .not_found,
-        error.Exists => .exists,
-        error.Permission => .permission,
-        error.Version => .version,
-        error.Argument => .argument,
-        error.TooLarge => .too_large,
-        error.NotHeld => .not_held,
-        error.System => .system,
-        error.AddressSpace => .address_space,
-        error.Nonce => .nonce,
-        error.Wait => .wait,
-        error.Closed => .closed,
-        error.More => .more,
-    };
-}
 
 // Places in the record; the header names them.
 const generation_at = 0;
@@ -125,20 +88,6 @@ fn opened(result: segment.Error!*Pool, why: *const segment.Report, report: ?*[8]
     return pool;
 }
 
-noinline fn reportFailure(err: segment.Error, why: *const segment.Report, report: ?*[8]f64) void {
-    const cause: pool_file.Cause = if (err != error.Full) .none else if (why.files_are_full) .files else .device;
-    const into = report orelse return;
-    into[0] = @floatFromInt(@intFromEnum(codeOf(err)));
-    into[1] = @floatFromInt(why.failure.errno);
-    tell(into[2..5], &.{ why.detail, why.pid, @intFromEnum(cause) });
-}
-
-/// A longer name is wrong whatever follows.
-fn spanOf(z: [*:0]const u8) []const u8 {
-    for (0..64) |length| if (z[length] == 0) return z[0..length];
-    return z[0..64];
-}
-
 fn capacityOf(bytes: f64) error{Argument}!u64 {
     if (bytes == 0) return 0;
     return try wholeNumber(bytes);
@@ -147,20 +96,6 @@ fn capacityOf(bytes: f64) error{Argument}!u64 {
 fn ttlOf(ms: f64) error{Argument}!u64 {
     if (ms == 0) return Pool.default_claim_ttl_ms;
     return try wholeNumber(ms);
-}
-
-/// Not negative, not NaN, and exact.
-inline fn wholeNumber(value: f64) error{Argument}!u64 {
-    const whole = wholeOrMore(value);
-    return if (whole > 1 << 53) error.Argument else whole;
-}
-noinline fn wholeOrMore(value: f64) u64 {
-    return wholeNumberHot(value) catch std.math.maxInt(u64);
-}
-/// In place, where it is worth its size.
-inline fn wholeNumberHot(value: f64) error{Argument}!u64 {
-    if (!(value >= 0 and value <= 1 << 53)) return error.Argument;
-    return @intCast(@as(i64, @intFromFloat(value))); // to a u64 it is more code
 }
 
 fn optionsOf(runtime: u32) pool_file.Options {
@@ -212,11 +147,6 @@ pub export fn ap_sweep() i32 {
 pub export fn ap_exit(name: ?[*:0]const u8) i32 {
     const given = spanOf(name orelse return 0);
     return @intFromBool(segment.nameIsValid(given) and segment.removeAtExit(given));
-}
-
-/// The caller has doubles. With many numbers at once, to turn each into one in place is much code.
-noinline fn tell(into: []f64, numbers: []const u64) void {
-    for (into[0..numbers.len], numbers) |*double, number| double.* = @floatFromInt(number);
 }
 
 fn failed(pool: *Pool, err: channel.Error) i32 {
@@ -635,11 +565,6 @@ pub export fn ap_check(pool: *Pool, text: ?*[256]u8) i32 {
     return failed(pool, error.Corrupt);
 }
 
-noinline fn describeBroken(found: Broken, into: *[256]u8) void {
-    into.* = @splat(0);
-    _ = found.say(into);
-}
-
 pub export fn ap_pool_stats(pool: *Pool) i32 {
     const now = pool.stats() catch |err| return failed(pool, err);
     tell(pool.record[0..13], &.{
@@ -659,18 +584,6 @@ pub export fn ap_pool_stats(pool: *Pool) i32 {
     });
     return 0;
 }
-
-pub const BlockInfo = extern struct {
-    block: u32,
-    dtype: u32,
-    generation: f64,
-    length_bytes: f64,
-    offset: f64,
-    age_ms: f64,
-    claims: u32,
-    kind: u32,
-    holders: [layout.holder_words]u64,
-};
 
 pub export fn ap_block_list(pool: *Pool, from: u32, blocks: [*]BlockInfo, max: u32) i32 {
     const count = pool.list(BlockInfo, from, blocks[0..max]) catch |err| return failed(pool, err);
@@ -706,304 +619,9 @@ pub export fn ap_member_list(pool: *Pool, infos: [*]MemberInfo, max: u32) i32 {
     return @intCast(count);
 }
 
-// ---------------------------------------------------------------- looking from outside
-
-pub export fn ap_pool_names(names: [*][32]u8, max: u32) i32 {
-    var listed = system.Names.open() orelse return 0;
-    defer listed.close();
-    var count: u32 = 0;
-    var buffer: [64]u8 = undefined;
-    while (listed.next(&buffer)) |name| {
-        if (!segment.nameIsValid(name)) continue;
-        const file = system.infoOf(name) orelse continue;
-        if (!file.owned) continue;
-        if (count < max) {
-            names[count] = @splat(0);
-            @memcpy(names[count][0..name.len], name);
-        }
-        count += 1;
-    }
-    return @intCast(count);
-}
-
-pub export fn ap_pool_remove(name: ?[*:0]const u8, force: u32, report: ?*[8]f64) i32 {
-    var why: segment.Report = .{};
-    const given = spanOf(name orelse return @intFromEnum(Code.argument));
-    if (!segment.nameIsValid(given)) return @intFromEnum(Code.argument);
-    const removed = segment.remove(given, force != 0, &why) catch |err| {
-        reportFailure(err, &why, report);
-        return @intFromEnum(codeOf(err));
-    };
-    return @intFromBool(removed);
-}
-
-pub export fn ap_look_open(name: ?[*:0]const u8, report: ?*[8]f64) ?*Look {
-    var why: segment.Report = .{};
-    const look = Look.open(spanOf(name orelse ""), &why) catch |err| {
-        reportFailure(err, &why, report);
-        return null;
-    };
-    if (report) |r| r.* = @splat(0);
-    return look;
-}
-
-pub export fn ap_look_close(look: *Look) void {
-    look.close();
-}
-
-pub export fn ap_look_take(look: *Look, tries: u32, facts: *[40]f64) i32 {
-    look.take(tries);
-    const of = &look.facts;
-    const header = look.view.header;
-    const known = of.state == .pool;
-    const now = look.sums();
-    facts.* = @splat(0);
-    tell(facts[0..16], &.{
-        @intFromEnum(of.state),
-        of.version,
-        of.file_bytes,
-        of.taken_bytes,
-        of.metadata_bytes,
-        @intFromBool(of.has_name),
-        @intFromBool(of.is_live),
-        of.waits_ms,
-        @intFromBool(of.is_still),
-        of.moving,
-        @intFromEnum(of.lock),
-        of.lock_slot,
-        of.lock_pid,
-        system.wallMs(),
-        // The same place in every layout version.
-        if (of.state == .damaged) 0 else header.capacity_bytes.get(),
-        if (of.state == .damaged) 0 else header.created_at_ms.get(),
-    });
-    if (!known) return 0;
-    tell(facts[16..36], &.{
-        header.claim_ttl_ms.get(),
-        @intFromBool(header.corrupt.get() != 0),
-        header.recoveries.get(),
-        now.used_bytes,
-        now.arrays,
-        now.claimed_bytes,
-        now.claims,
-        now.free_backed_bytes,
-        now.reserved_bytes,
-        now.largest_free_bytes,
-        now.free_runs,
-        now.members,
-        now.dead,
-        now.blocks_made,
-        now.claims_made,
-        look.view.blocks_known,
-        now.reach_bytes,
-        header.creator_pid.get(),
-        header.creator_runtime.get(),
-        now.blocks,
-    });
-    return 0;
-}
-
-pub export fn ap_look_blocks(look: *Look, from: u32, blocks: [*]BlockInfo, max: u32, next: *f64) i32 {
-    var following: ?u32 = null;
-    const count = look.list(BlockInfo, from, blocks[0..max], &following);
-    next.* = if (following) |number| @floatFromInt(number) else -1;
-    return @intCast(count);
-}
-
-pub const LookMember = extern struct {
-    slot: u32,
-    pid: u32,
-    tid: u32,
-    runtime: u32,
-    joined_at_ms: f64,
-    bytes: f64,
-    arrays: u32,
-    condition: u32,
-    here: u32,
-    running: u32,
-    buffers: u32,
-    attaches: u32,
-    lock_waits: u32,
-    _pad: u32,
-};
-
-pub export fn ap_look_members(look: *Look, infos: [*]LookMember, max: u32) i32 {
-    if (look.facts.state != .pool) return 0;
-    var held: [layout.members_max]Look.Held = undefined;
-    look.held(&held);
-    var count: u32 = 0;
-    for (look.view.members, 0..) |*member, i| {
-        const slot: u8 = @intCast(i);
-        const condition = look.conditionOf(slot) orelse continue;
-        if (count == max) break;
-        const here = look.isHere(slot);
-        infos[count] = .{
-            .slot = slot,
-            .pid = member.pid.get(),
-            .tid = member.tid.get(),
-            .runtime = member.runtime.get(),
-            .joined_at_ms = @floatFromInt(member.joined_at_ms.get()),
-            .bytes = @floatFromInt(held[slot].bytes),
-            .arrays = held[slot].arrays,
-            .condition = @intFromEnum(condition),
-            .here = @intFromBool(here),
-            .running = if (here and condition != .dead) system.threadState(member.pid.get(), member.tid.get()) else 0,
-            .buffers = member.buffers_shown.get() -% member.buffers_gone.get(),
-            .attaches = member.attaches.get(),
-            .lock_waits = look.view.activity.lock_waits[slot].get(),
-            ._pad = 0,
-        };
-        count += 1;
-    }
-    return @intCast(count);
-}
-
-pub export fn ap_look_read(look: *Look, block: u32, generation: f64, offset: f64, into: [*]u8, bytes: u32) i32 {
-    const wanted = wholeNumber(generation) catch |err| return @intFromEnum(codeOf(err));
-    const from = wholeNumber(offset) catch |err| return @intFromEnum(codeOf(err));
-    const read = look.readBlock(block, wanted, from, into[0..bytes]) orelse return @intFromEnum(Code.stale);
-    return @intCast(read);
-}
-
-pub export fn ap_look_command(look: *Look, slot: u32, text: [*]u8, bytes: u32) i32 {
-    if (slot >= layout.members_max or !look.isHere(@intCast(slot))) return 0;
-    if (look.conditionOf(@intCast(slot)) orelse .dead == .dead) return 0;
-    return @intCast(system.commandLine(look.view.members[slot].pid.get(), text[0..bytes]));
-}
-
-pub const LookClaim = extern struct {
-    block: u32,
-    attaches: u32,
-    generation: f64,
-    left_ms: f64,
-};
-
-pub export fn ap_look_claims(look: *Look, from: u32, claims: [*]LookClaim, max: u32, next: *f64) i32 {
-    const now_ms: f64 = @floatFromInt(system.monotonicMs());
-    var count: u32 = 0;
-    var number = from;
-    while (number < look.view.pins_known and count < max) : (number += 1) {
-        const pin = &look.view.pins[number];
-        const word = pin.word.get();
-        if (word.kind != .claim) continue;
-        claims[count] = .{
-            .block = pin.block.get().int(),
-            .attaches = word.attaches,
-            .generation = @floatFromInt(pin.generation.get()),
-            .left_ms = @as(f64, @floatFromInt(pin.deadline_ms.get())) - now_ms,
-        };
-        count += 1;
-    }
-    next.* = if (number < look.view.pins_known) @floatFromInt(number) else -1;
-    return @intCast(count);
-}
-
-pub const LookName = extern struct {
-    block: u32,
-    axes: u32,
-    generation: f64,
-    offset: f64,
-    length_bytes: f64,
-    key_bytes: u32,
-    maker_pid: u32,
-    shape: [layout.axes_max]f64,
-    key: [layout.key_bytes_max]u8,
-};
-
-pub export fn ap_look_names(look: *Look, from: u32, infos: [*]LookName, max: u32, next: *f64) i32 {
-    var count: u32 = 0;
-    var number = from;
-    const used = look.namesUsed();
-    while (number < used and count < max) : (number += 1) {
-        if (describeName(&look.view, &look.view.names[number], &infos[count])) count += 1;
-    }
-    next.* = if (number < used) @floatFromInt(number) else -1;
-    return @intCast(count);
-}
-
-/// False for a record that names nothing, or is damaged.
-fn describeName(view: *const View, name: *const layout.Name, info: *LookName) bool {
-    const state = name.word.get().state;
-    if (state != .set and state != .making) return false;
-    info.* = std.mem.zeroes(LookName);
-    info.key_bytes = name_file.keyOf(name, &info.key) catch return false;
-    info.axes = layout.NameWord.no_shape;
-    if (state == .making) {
-        info.maker_pid = view.members[name.maker.get().slot].pid.get();
-        return true;
-    }
-    const value = name_file.valueOf(view, name) catch return false;
-    info.block = value.block.int();
-    info.generation = @floatFromInt(value.generation);
-    info.offset = @floatFromInt(value.offset);
-    info.length_bytes = @floatFromInt(value.length_bytes);
-    if (value.shape.read(&info.shape) catch return false) |axes| info.axes = axes;
-    return true;
-}
-
-pub const LookChannel = extern struct {
-    block: u32,
-    capacity: u32,
-    generation: f64,
-    depth: f64,
-    messages: f64,
-    closed: u32,
-    unacknowledged: u32,
-};
-
-pub export fn ap_look_channels(look: *Look, from: u32, infos: [*]LookChannel, max: u32, next: *f64) i32 {
-    var count: u32 = 0;
-    var number = from;
-    const used = look.blocksUsed();
-    while (number < used and count < max) : (number += 1) {
-        const block = &look.view.blocks[number];
-        if (block.word.get().state != .used) continue;
-        const found = queue.queueIn(&look.view, block) orelse continue;
-        const header = found.header;
-        const returned = header.returned.get();
-        infos[count] = .{
-            .block = number,
-            .capacity = found.shape.capacity,
-            .generation = @floatFromInt(block.word.get().generation),
-            .depth = @floatFromInt(@min(header.tail.get() -% header.head.get(), found.shape.slots) +| returned),
-            .messages = @floatFromInt(header.tail.get()),
-            .closed = @intFromBool(header.closed.get() != 0),
-            .unacknowledged = header.unacknowledged.get() -| returned,
-        };
-        count += 1;
-    }
-    next.* = if (number < used) @floatFromInt(number) else -1;
-    return @intCast(count);
-}
-
-pub export fn ap_look_picture(look: *Look, first_bytes: f64, cells: [*][3]f64, count: u32) i32 {
-    look.picture(wholeNumber(first_bytes) catch return @intFromEnum(Code.argument), cells[0..count]);
-    return 0;
-}
-
-pub export fn ap_look_check(look: *Look, tries: u32, text: ?*[256]u8) i32 {
-    return switch (look.check(tries)) {
-        .sound => 0,
-        .repairable => 1,
-        .unsure => @intFromEnum(Code.busy),
-        .broken => |broken| blk: {
-            if (text) |into| describeBroken(broken, into);
-            break :blk @intFromEnum(Code.corrupt);
-        },
-    };
-}
-
 comptime {
     _ = @import("node_api.zig"); // it has an export of its own
-    layout.assert(@sizeOf(LookMember) == 64);
-    layout.assert(@sizeOf(LookClaim) == 24);
-    layout.assert(@sizeOf(LookName) == 680);
-    layout.assert(@sizeOf(LookChannel) == 40);
-    layout.assert(@sizeOf(BlockInfo) == 80);
     layout.assert(@sizeOf(MemberInfo) == 32);
     layout.assert(@sizeOf(NameValue) == 536);
     layout.assert(@sizeOf(NameInfo) == 144);
 }
-
-/// Without libc there is no one to print to: stop at once. Only our own bugs, in safe builds, come here.
-pub const panic = if (@import("builtin").is_test) std.debug.FullPanic(std.debug.defaultPanic) else std.debug.no_panic;

@@ -1,5 +1,5 @@
 /**
- * Finds the native library of this machine and lets a runtime open it: the first of these that works.
+ * Finds a native library for this machine and lets a runtime open it: the first of these that works.
  *
  *     lib/<platform>/ beside the package's modules    in the repository, and in the npm package
  *     a file in memory (memfd), on Linux              the library travels inside a module: packages that came over http
@@ -40,8 +40,32 @@ const TEMPORARY = ["/tmp", "/var/tmp", "/dev/shm"];
 /** So many descriptors are searched for the file in memory of another Worker. */
 const DESCRIPTORS_SEARCHED = 256;
 
+/** A library of the package. */
+export interface Kind<L> {
+  /** Of its files, without the suffix. */
+  readonly name: string;
+  /** What of it travels inside of modules. */
+  readonly embedded: { readonly [platform: string]: Embedded | undefined };
+  /** Opens it. Throws if it cannot be loaded, or lacks a function. */
+  open(path: string): L;
+  /** The function that tells its version. */
+  readonly versionName: string;
+  versionOf(library: L): number;
+}
+
 /** Loads the library. @throws {PoolError} `ERR_LIBRARY`, or what says that a permission is missing. */
-export function loadLibrary(runtime: Runtime, libraries: URL = folder): Native {
+export function loadLibrary(runtime: Runtime, libraries?: URL): Native {
+  return load(runtime, {
+    name: "libarraypool",
+    embedded,
+    open: runtime.open,
+    versionName: "ap_abi_version",
+    versionOf: ({ library }) => library.ap_abi_version(),
+  }, libraries);
+}
+
+/** Loads any of the package's. Throws as loadLibrary does. */
+export function load<L>(runtime: Runtime, kind: Kind<L>, libraries: URL = folder): L {
   const platform = platformHere();
   if (!runtime.isHere()) {
     throw new PoolError(
@@ -50,9 +74,9 @@ export function loadLibrary(runtime: Runtime, libraries: URL = folder): Native {
     );
   }
   const tried: string[] = [];
-  const attempt = (path: string): Native | undefined => {
+  const attempt = (path: string): L | undefined => {
     try {
-      return openChecked(runtime, path);
+      return openChecked(runtime, kind, path);
     } catch (error) {
       // Says itself what to do: a permission is missing.
       if ((error as Error).name === "NotCapable") throw error;
@@ -67,9 +91,12 @@ export function loadLibrary(runtime: Runtime, libraries: URL = folder): Native {
     if ((error as Error).name === "NotCapable") throw error;
     tried.push((error as Error).message);
   }
-  const native = (libraries.protocol === "file:" ? fromFile(libraries, platform, libc, attempt, tried) : undefined) ??
-    fromModule(embedded[platform], libc, attempt, tried);
-  if (native !== undefined) return native;
+  const inFolder = `${platform}/${kind.name}.${platform.startsWith("darwin") ? "dylib" : "so"}`;
+  const found =
+    (libraries.protocol === "file:"
+      ? fromFile(new URL(inFolder, libraries), platform, libc, attempt, tried)
+      : undefined) ?? fromModule(kind.embedded[platform], libc, attempt, tried);
+  if (found !== undefined) return found;
   throw new PoolError(
     "ERR_LIBRARY",
     `the native library for ${platform} cannot be loaded: install arraypool anew, or, in its repository, run \`npm run build\` (${
@@ -78,17 +105,16 @@ export function loadLibrary(runtime: Runtime, libraries: URL = folder): Native {
   );
 }
 
-type Attempt = (path: string) => Native | undefined;
+type Attempt<L> = (path: string) => L | undefined;
 
-function fromFile(
-  libraries: URL,
+function fromFile<L>(
+  at: URL,
   platform: string,
   libc: Libc | undefined,
-  attempt: Attempt,
+  attempt: Attempt<L>,
   tried: string[],
-): Native | undefined {
-  const suffix = platform.startsWith("darwin") ? "dylib" : "so";
-  const path = decodeURIComponent(new URL(`${platform}/libarraypool.${suffix}`, libraries).pathname);
+): L | undefined {
+  const path = decodeURIComponent(at.pathname);
   const file = libc?.look(path);
   const wrong = libc === undefined ? undefined : whatIsWrong(file, platform);
   if (wrong === undefined) return attempt(path);
@@ -113,28 +139,28 @@ function whatIsWrong(file: { bytes: number; start: Uint8Array } | undefined, pla
   return file.bytes < end ? "the file is truncated" : undefined;
 }
 
-function fromModule(
+function fromModule<L>(
   library: Embedded | undefined,
   libc: Libc | undefined,
-  attempt: Attempt,
+  attempt: Attempt<L>,
   tried: string[],
-): Native | undefined {
+): L | undefined {
   if (library === undefined || libc === undefined) return undefined;
   let content: Uint8Array | undefined;
   const unpacked = () => content ??= decompress(library);
 
   const name = `arraypool ${library.id}`;
   const fd = openInMemory(libc, name, library.bytes) ?? libc.writeInMemory(name, unpacked());
-  const native = fd === undefined ? undefined : attempt(`/proc/self/fd/${fd}`);
-  if (native !== undefined) return native;
+  const opened = fd === undefined ? undefined : attempt(`/proc/self/fd/${fd}`);
+  if (opened !== undefined) return opened;
 
   for (const temporary of TEMPORARY) {
     const path = libc.writeInFolder(temporary, unpacked());
     if (path === undefined) tried.push(`${temporary}: no file can be written there`);
     else {
       try {
-        const native = attempt(path);
-        if (native !== undefined) return native;
+        const opened = attempt(path);
+        if (opened !== undefined) return opened;
       } finally {
         libc.unlink(path);
       }
@@ -164,22 +190,22 @@ function decompress({ brotli }: Embedded): Uint8Array {
   return process.getBuiltinModule("node:zlib").brotliDecompressSync(fromBase64(brotli));
 }
 
-function openChecked(runtime: Runtime, path: string): Native {
-  let native: Native;
+function openChecked<L>(runtime: Runtime, kind: Kind<L>, path: string): L {
+  let library: L;
   try {
-    native = runtime.open(path);
+    library = kind.open(path);
   } catch (error) {
     // Of another version it may lack a function: then that is what to say.
-    assertVersion(versionOf(runtime, path));
+    assertVersion(versionAt(runtime, path, kind.versionName));
     throw error;
   }
-  assertVersion(native.library.ap_abi_version());
-  return native;
+  assertVersion(kind.versionOf(library));
+  return library;
 }
 
-function versionOf(runtime: Runtime, path: string): number {
+function versionAt(runtime: Runtime, path: string, name: string): number {
   try {
-    return Number(runtime.functions(path, { ap_abi_version: { args: [], returns: "i32" } })["ap_abi_version"]!());
+    return Number(runtime.functions(path, { [name]: { args: [], returns: "i32" } })[name]!());
   } catch {
     return AP_ABI_VERSION; // no version at all: what was wrong before says more
   }

@@ -28,10 +28,12 @@ const built = existsSync(join(root, "lib")) ? readdirSync(join(root, "lib")).sor
 if (built.join() !== PLATFORMS.join()) {
   throw new Error(`the packages need the libraries of ${PLATFORMS.join(", ")}: use \`npm run build\``);
 }
-const libraries = built.map((platform) => {
-  const [file] = readdirSync(join(root, "lib", platform));
-  return { platform, file, content: readFileSync(join(root, "lib", platform, file)) };
-});
+const libraries = built.flatMap((platform) =>
+  ["libarraypool", "libarraypool-look"].map((name) => {
+    const file = `${name}.${platform.startsWith("darwin") ? "dylib" : "so"}`;
+    return { name, platform, file, content: readFileSync(join(root, "lib", platform, file)) };
+  })
+);
 
 rmSync(join(root, "dist"), { recursive: true, force: true });
 makeNpm();
@@ -71,11 +73,16 @@ function compile() {
   if (status !== 0) throw error ?? new Error("the sources do not compile");
 }
 
-/** Writes the libraries as modules, and `library/embedded` so that it imports them. */
+/** Writes the libraries as modules, and `library/embedded` and `embedded_look` so that they import them. */
 function embed(folder, extension) {
+  embedOne(folder, extension, "libarraypool", "embedded");
+  embedOne(folder, extension, "libarraypool-look", "embedded_look");
+}
+
+function embedOne(folder, extension, name, module) {
   const imports = [];
   const entries = [];
-  for (const { platform, file, content } of libraries) {
+  for (const { platform, file, content } of libraries.filter((library) => library.name === name)) {
     const id = createHash("sha256").update(content).digest("hex").slice(0, 16);
     const brotli = brotliCompressSync(content, {
       params: {
@@ -84,21 +91,23 @@ function embed(folder, extension) {
         [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
       },
     });
+    const path = `lib/${platform}${name.replace("libarraypool", "")}.${extension}`;
     write(
-      join(folder, "lib", `${platform}.${extension}`),
+      join(folder, path),
       `/** ${file} for ${platform}: brotli, in base64. */\nexport default "${brotli.toString("base64")}";\n`,
     );
     const variable = platform.replace("-", "_");
-    imports.push(`import ${variable} from "../lib/${platform}.${extension}";`);
+    imports.push(`import ${variable} from "../${path}";`);
     entries.push(`  "${platform}": { id: "${id}", bytes: ${content.length}, brotli: ${variable} },`);
   }
-  const source = readFileSync(join(root, "library/embedded.ts"), "utf8");
-  const declared = extension === "ts" ? /\/\*\* One library\. \*\/\nexport interface Embedded \{[^}]*\}\n/.exec(source)[0] + "\n" : "";
+  // What stands in the source between its first comment and its constant.
+  const source = readFileSync(join(root, `library/${module}.ts`), "utf8");
+  const [, declared] = /^\/\*\*.*?\*\/\n(.*)\/\*\* By [^\n]*\nexport const/s.exec(source);
   const type = extension === "ts" ? ": { readonly [platform: string]: Embedded | undefined }" : "";
   write(
-    join(folder, `library/embedded.${extension}`),
-    `/** The native libraries that travel inside the package's modules, by platform. Made by \`npm run build\`. */\n\n` +
-      `${imports.join("\n")}\n\n${declared}/** By \`\${process.platform}-\${process.arch}\`. */\n` +
+    join(folder, `library/${module}.${extension}`),
+    `/** ${name}, as it travels inside the package's modules, by platform. Made by \`npm run build\`. */\n\n` +
+      `${imports.join("\n")}\n${extension === "ts" ? declared : "\n"}/** By \`\${process.platform}-\${process.arch}\`. */\n` +
       `export const embedded${type} = {\n${entries.join("\n")}\n};\n`,
   );
 }

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AP_ABI_VERSION, AP_BLOCK_INFO, AP_MEMBER_INFO } from "../core/abi.ts";
-import { FUNCTIONS } from "../core/functions.ts";
+import { FUNCTIONS, LOOK_FUNCTIONS } from "../core/functions.ts";
 import { generate, generateFunctions } from "../scripts/abi.mjs";
 import { assert, test } from "./support/harness.ts";
 import { native } from "./support/segment.ts";
@@ -26,15 +26,20 @@ test("core/functions.ts is what the header makes it, and has what the package ca
   const plain = (text: string) => text.replaceAll(/\s+/g, "").replaceAll(/,(?=[\]}])/g, "");
   assert.equal(plain(read("core/functions.ts")), plain(generateFunctions(header)));
   const prototypes = header.replaceAll(/\/\*[\s\S]*?\*\//g, "");
-  assert.equal(Object.keys(FUNCTIONS).length, [...prototypes.matchAll(/\bap_\w+\([^()]*\);/g)].length);
-  const { ap_block_alloc: alloc, ap_look_open: open, ap_word_wait: wait } = FUNCTIONS;
+  assert.equal(
+    Object.keys(FUNCTIONS).length + Object.keys(LOOK_FUNCTIONS).length,
+    [...prototypes.matchAll(/\bap_\w+\([^()]*\);/g)].length,
+  );
+  const all = { ...FUNCTIONS, ...LOOK_FUNCTIONS };
+  const { ap_block_alloc: alloc, ap_look_open: open, ap_word_wait: wait } = all;
   assert.deepEqual(alloc, { args: ["pointer", "f64", "u32", "u32"], returns: "i32" });
   assert.deepEqual(open, { args: ["buffer", "buffer"], returns: "pointer" });
   assert.deepEqual(wait, { args: ["pointer", "u32", "f64", "u32", "f64"], returns: "i32" });
-  const used = [...read("core/native.ts").matchAll(/^ {2}(ap_\w+)\(([^()]*)\):/gm)];
+  const source = read("core/native.ts") + read("cli/library.ts");
+  const used = [...source.matchAll(/^ {2}(ap_\w+)\(([^()]*)\):/gm)];
   assert.ok(used.length > 20);
   for (const [, name, list] of used) {
     const given = list!.split(",").filter((parameter) => parameter.trim() !== "");
-    assert.equal(FUNCTIONS[name!]?.args.length, given.length, name!);
+    assert.equal(all[name!]?.args.length, given.length, name!);
   }
 });

@@ -6,24 +6,37 @@ import { fileURLToPath } from "node:url";
 import { bun } from "../bun/ffi.ts";
 import { deno } from "../deno/ffi.ts";
 import { node } from "../node/ffi.ts";
+import { loadLookLibrary } from "../cli/library.ts";
 import { loadLibrary, type Runtime } from "../library/load.ts";
 import { assert, runtime, test, withFolder } from "./support/harness.ts";
 import { root } from "./support/programs.ts";
 
 const here = { bun, deno, node }[runtime];
 const platform = `${process.platform}-${process.arch}`;
-const inFolder = join(platform, `libarraypool.${process.platform === "darwin" ? "dylib" : "so"}`);
+const suffix = process.platform === "darwin" ? "dylib" : "so";
+const inFolder = join(platform, `libarraypool.${suffix}`);
+const lookInFolder = join(platform, `libarraypool-look.${suffix}`);
 const built = join(root, "lib", inFolder);
+const lookBuilt = join(root, "lib", lookInFolder);
 
 /** Loads from a folder in which `prepare` has put something in the library's place. */
 function loadPrepared(prepare: (file: string) => void, by: Runtime = here): Promise<void> {
+  return withPrepared(inFolder, prepare, (libraries) => loadLibrary(by, libraries));
+}
+
+/** The same with the library that looks from outside. */
+function loadLookPrepared(prepare: (file: string) => void, by: Runtime = here): Promise<void> {
+  return withPrepared(lookInFolder, prepare, (libraries) => loadLookLibrary(by, libraries));
+}
+
+function withPrepared(path: string, prepare: (file: string) => void, load: (libraries: URL) => void): Promise<void> {
   return withFolder((folder) => {
     // A path that must be escaped in a URL.
     const libraries = join(folder, "100% lib/");
-    const file = join(libraries, inFolder);
+    const file = join(libraries, path);
     mkdirSync(dirname(file), { recursive: true });
     prepare(file);
-    loadLibrary(by, new URL(`file://${libraries.replaceAll("%", "%25")}`));
+    load(new URL(`file://${libraries.replaceAll("%", "%25")}`));
   });
 }
 
@@ -75,6 +88,28 @@ test("ERR_LIBRARY: the library has another interface", () => {
     () => loadPrepared((file) => copyFileSync(built, file), wrong),
     refuses(/interface 99, but this version of arraypool needs \d+.*npm run build|npm run build.*interface 99/),
   );
+});
+
+test("the library that looks from outside is found and checked in the same way", async () => {
+  await loadLookPrepared((file) => copyFileSync(lookBuilt, file));
+  const isMissing = refuses(/libarraypool-look.*there is no such file/);
+  await assert.rejects(() => loadLookPrepared(() => {}), isMissing);
+  const isTruncated = refuses(/truncated/);
+  await assert.rejects(
+    () => loadLookPrepared((file) => writeFileSync(file, readFileSync(lookBuilt).subarray(0, 9000))),
+    isTruncated,
+  );
+  // The other library in its place has none of its functions.
+  await assert.rejects(() => loadLookPrepared((file) => copyFileSync(built, file)), refuses(/ap_look_/));
+  const wrong: Runtime = {
+    ...here,
+    functions: (path, signatures) => {
+      const functions = here.functions(path, signatures);
+      return "ap_look_abi_version" in signatures ? { ...functions, ap_look_abi_version: () => 99 } : functions;
+    },
+  };
+  const isOther = refuses(/interface 99, but this version of arraypool needs \d+/);
+  await assert.rejects(() => loadLookPrepared((file) => copyFileSync(lookBuilt, file), wrong), isOther);
 });
 
 test("the package's own place for the library is the folder lib beside its modules", () => {

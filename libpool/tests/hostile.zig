@@ -11,6 +11,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const exports = @import("../exports.zig");
+const look_exports = @import("../look_exports.zig");
 const layout = @import("../layout.zig");
 const system = @import("../platform.zig").system;
 const Pool = @import("../pool.zig").Pool;
@@ -985,43 +986,43 @@ const Run = struct {
     fn lookFromOutside(run: *Run) !void {
         var report: [8]f64 = @splat(0);
         run.beat();
-        const look = exports.ap_look_open(&run.name, &report) orelse return run.expectCode(@intFromFloat(report[0]), "look");
-        defer exports.ap_look_close(look);
+        const look = look_exports.ap_look_open(&run.name, &report) orelse return run.expectCode(@intFromFloat(report[0]), "look");
+        defer look_exports.ap_look_close(look);
         var facts: [40]f64 = undefined;
         run.beat();
-        _ = exports.ap_look_take(look, 2, &facts);
+        _ = look_exports.ap_look_take(look, 2, &facts);
         const capacity_bytes: f64 = @floatFromInt(run.geometry.capacity_bytes);
         var next: f64 = 0;
         while (next >= 0) {
             var infos: [64]exports.BlockInfo = undefined;
             run.beat();
-            const count = exports.ap_look_blocks(look, @intFromFloat(next), &infos, infos.len, &next);
+            const count = look_exports.ap_look_blocks(look, @intFromFloat(next), &infos, infos.len, &next);
             for (infos[0..@intCast(count)]) |info| {
                 if (info.offset + info.length_bytes > capacity_bytes) return run.fail("a look shows a block that lies outside of the heap", .{});
                 var bytes: [64]u8 = undefined;
-                if (exports.ap_look_read(look, info.block, info.generation, 0, &bytes, bytes.len) > bytes.len) return run.fail("a look reads more than there is room for", .{});
+                if (look_exports.ap_look_read(look, info.block, info.generation, 0, &bytes, bytes.len) > bytes.len) return run.fail("a look reads more than there is room for", .{});
             }
         }
         next = 0;
         while (next >= 0) {
-            var infos: [8]exports.LookName = undefined;
+            var infos: [8]look_exports.LookName = undefined;
             run.beat();
-            _ = exports.ap_look_names(look, @intFromFloat(next), &infos, infos.len, &next);
+            _ = look_exports.ap_look_names(look, @intFromFloat(next), &infos, infos.len, &next);
         }
         next = 0;
         while (next >= 0) {
-            var infos: [8]exports.LookChannel = undefined;
+            var infos: [8]look_exports.LookChannel = undefined;
             run.beat();
-            _ = exports.ap_look_channels(look, @intFromFloat(next), &infos, infos.len, &next);
+            _ = look_exports.ap_look_channels(look, @intFromFloat(next), &infos, infos.len, &next);
         }
-        var members: [256]exports.LookMember = undefined;
+        var members: [256]look_exports.LookMember = undefined;
         run.beat();
-        _ = exports.ap_look_members(look, &members, members.len);
+        _ = look_exports.ap_look_members(look, &members, members.len);
         var cells: [16][3]f64 = undefined;
-        _ = exports.ap_look_picture(look, capacity_bytes, &cells, cells.len);
+        _ = look_exports.ap_look_picture(look, capacity_bytes, &cells, cells.len);
         var text: [256]u8 = undefined;
         run.beat();
-        const verdict = exports.ap_look_check(look, 2, &text);
+        const verdict = look_exports.ap_look_check(look, 2, &text);
         if (verdict < 0) try run.expectCode(verdict, "look and check");
     }
 };

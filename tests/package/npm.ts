@@ -33,11 +33,11 @@ test("the package has what is needed and nothing else", async () => {
   );
   const other = files.filter((name) =>
     !/^(mod|realm|(core|library|bun|deno|node|cli)\/[\w/]+)\.(js|d\.ts)$/.test(name) &&
-    !/^lib\/(linux|darwin)-(x64|arm64)(\.js|\/libarraypool\.(so|dylib))$/.test(name)
+    !/^lib\/(linux|darwin)-(x64|arm64)(-look\.js|\.js|\/libarraypool(-look)?\.(so|dylib))$/.test(name)
   );
   assert.deepEqual(other.sort(), ["CHANGELOG.md", "LICENSE", "README.md", "include/arraypool.h", "package.json"]);
-  assert.equal(files.filter((name) => name.endsWith(".so")).length, 2);
-  assert.equal(files.filter((name) => name.endsWith(".dylib")).length, 2);
+  assert.equal(files.filter((name) => name.endsWith(".so")).length, 4);
+  assert.equal(files.filter((name) => name.endsWith(".dylib")).length, 4);
   const manifest = JSON.parse(readFileSync(join(root, "dist/npm/package.json"), "utf8"));
   assert.deepEqual(Object.keys(manifest.dependencies ?? {}), []);
   assert.equal(manifest.scripts, undefined);
@@ -48,9 +48,18 @@ test("the package has what is needed and nothing else", async () => {
 
 test("no library is larger than it was made to be: who needs more says so here", () => {
   // A library of macOS is whole pages, of 16 KiB on arm64.
-  const most = { "linux-x64": 109_000, "linux-arm64": 103_000, "darwin-x64": 120_000, "darwin-arm64": 153_000 };
-  for (const [platform, bytes] of Object.entries(most)) {
-    const file = join(npmFolder, "lib", platform, `libarraypool.${platform.startsWith("darwin") ? "dylib" : "so"}`);
+  const most = {
+    "linux-x64/libarraypool.so": 100_000,
+    "linux-arm64/libarraypool.so": 100_000,
+    "darwin-x64/libarraypool.dylib": 108_000,
+    "darwin-arm64/libarraypool.dylib": 151_000,
+    "linux-x64/libarraypool-look.so": 36_000,
+    "linux-arm64/libarraypool-look.so": 36_000,
+    "darwin-x64/libarraypool-look.dylib": 46_000,
+    "darwin-arm64/libarraypool-look.dylib": 71_000,
+  };
+  for (const [name, bytes] of Object.entries(most)) {
+    const file = join(npmFolder, "lib", name);
     const { size } = statSync(file);
     assert.ok(size <= bytes, `${file} has ${size} bytes, and is to have ${bytes} at most (docs/design.md, Size)`);
   }
@@ -63,8 +72,12 @@ test("publint and attw have nothing to say", async () => {
 }, LIMIT_MS);
 
 test("the libraries for Linux need no libc, of any kind and version", async () => {
-  for (const platform of ["linux-x64", "linux-arm64"]) {
-    const file = join(npmFolder, "lib", platform, "libarraypool.so");
+  const names = { libarraypool: "ap_abi_version", "libarraypool-look": "ap_look_abi_version" };
+  for (
+    const [file, version] of ["linux-x64", "linux-arm64"].flatMap((platform) =>
+      Object.entries(names).map(([name, version]) => [join(npmFolder, "lib", platform, `${name}.so`), version] as const)
+    )
+  ) {
     const dynamic = await succeed(["readelf", "--wide", "--dynamic", "--version-info", "--segments", file]);
     assert.doesNotMatch(dynamic, /NEEDED|GLIBC|INTERP/);
     const symbols = (await succeed(["readelf", "--wide", "--dyn-syms", file])).split("\n");
@@ -72,14 +85,15 @@ test("the libraries for Linux need no libc, of any kind and version", async () =
     for (const line of symbols.filter((symbol) => / UND \w/.test(symbol))) {
       assert.match(line, / WEAK .* UND (napi_\w+|uv_\w+|_ZN\w*2v8\w+|_Znwm|_ZdlPv\w*|dladdr|dlopen|clock_gettime)$/);
     }
-    assert.ok(symbols.some((line) => /GLOBAL .* ap_abi_version/.test(line)));
+    assert.ok(symbols.some((line) => line.includes("GLOBAL") && line.endsWith(` ${version}`)));
   }
 });
 
 test("the libraries for macOS are signed where they must be, and run from macOS 13 on", () => {
   const [CODE_SIGNATURE, BUILD_VERSION] = [0x1d, 0x32];
-  for (const platform of ["darwin-arm64", "darwin-x64"]) {
-    const { buffer, byteOffset } = readFileSync(join(npmFolder, "lib", platform, "libarraypool.dylib"));
+  const names = ["libarraypool.dylib", "libarraypool-look.dylib"];
+  for (const path of ["darwin-arm64", "darwin-x64"].flatMap((platform) => names.map((name) => join(platform, name)))) {
+    const { buffer, byteOffset } = readFileSync(join(npmFolder, "lib", path));
     const file = new DataView(buffer, byteOffset);
     assert.equal(file.getUint32(0, true), 0xfeedfacf);
     // From 32 on, the load commands: what it is, its size, and more.
@@ -87,7 +101,10 @@ test("the libraries for macOS are signed where they must be, and run from macOS 
     for (let i = 0, at = 32; i < file.getUint32(16, true); i++, at += file.getUint32(at + 4, true)) {
       commands.set(file.getUint32(at, true), at);
     }
-    assert.ok(commands.has(CODE_SIGNATURE) || platform !== "darwin-arm64", "macOS on arm64 loads nothing unsigned");
+    assert.ok(
+      commands.has(CODE_SIGNATURE) || !path.startsWith("darwin-arm64"),
+      "macOS on arm64 loads nothing unsigned",
+    );
     assert.equal(file.getUint32(commands.get(BUILD_VERSION)! + 12, true) >> 16, 13);
   }
 });
@@ -169,6 +186,11 @@ test(
       assert.equal(await succeed([bun, "one.ts"], { cwd: folder }), ONE_PROCESS_PRINTS);
       for (const command of [commands.deno, commands.node]) {
         assert.equal(await succeed([...command, "one.ts"], { cwd: folder }), ONE_PROCESS_PRINTS);
+      }
+      // So does the command line's.
+      for (const command of Object.values(commands)) {
+        const list = [...command, "node_modules/.bin/arraypool", "ls", "--json"];
+        assert.ok(Array.isArray(JSON.parse(await succeed(list, { cwd: folder })).pools));
       }
       // Without any, the error says what helps.
       await succeed(["sh", "-c", "rm -r node_modules/arraypool/lib/linux*/"], { cwd: folder });
