@@ -429,11 +429,14 @@ pub const Tail = packed struct(u32) {
 
     const unit_bits = 10;
 
-    pub inline fn of(bytes: u32, now_ms: u64) Tail {
-        return .{ .bytes = @truncate(bytes), .born = @truncate(now_ms >> unit_bits) };
+    pub inline fn of(bytes: u32, born: u24) Tail {
+        return .{ .bytes = @truncate(bytes), .born = born };
+    }
+    pub fn bornAt(now_ms: u64) u24 {
+        return @truncate(now_ms >> unit_bits);
     }
     pub fn ageMs(tail: Tail, now_ms: u64) u64 {
-        const units = @as(u24, @truncate(now_ms >> unit_bits)) -% tail.born;
+        const units = bornAt(now_ms) -% tail.born;
         // What lies ahead is no time of allocation: another time namespace wrote it, or somebody who must not.
         return if (units >> 23 == 0) @as(u64, units) << unit_bits else 0;
     }

@@ -14,6 +14,7 @@ const std = @import("std");
 const layout = @import("layout.zig");
 const blocks = @import("blocks.zig");
 const cache = @import("cache.zig");
+const Clock = @import("clock.zig").Clock;
 const channel = @import("channel.zig");
 const free_lists = @import("free_lists.zig");
 const lock = @import("lock.zig");
@@ -67,6 +68,7 @@ pub const Pool = struct {
     own_word: *const layout.Cell(layout.MemberWord),
     /// What allocPlain() is for.
     plain_bytes_max: f64,
+    clock: Clock,
     name_buffer: [32]u8,
     name_bytes: u32,
     nonce: u64,
@@ -222,6 +224,7 @@ pub const Pool = struct {
             .options = options,
             .own_word = undefined,
             .plain_bytes_max = if (options.counts_buffers) -1 else cache.bytes_max,
+            .clock = .{ .second_of = system.secondOf() },
             .name_buffer = @splat(0),
             .name_bytes = @intCast(name.len),
             .nonce = entered.nonce,
@@ -389,9 +392,11 @@ pub const Pool = struct {
     pub inline fn allocPlain(pool: *Pool, length_bytes: u32, dtype: u8) ?cache.Cache.Taken {
         if (!pool.isTrusted()) return null;
         const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
+        if (pool.cache.lists[granules].count == 0) return null;
+        const born = pool.clock.now(); // before the rest, which then needs few registers
         const briefs = pool.view.briefs.ptr;
         const taken = pool.cache.takeOf(&pool.view, granules) orelse return null;
-        setLength(taken, granules, length_bytes, dtype);
+        setLength(taken, granules, length_bytes, dtype, born);
         briefs[taken.index.int()] = .{ .granules = @intCast(granules), .is = .plain };
         return taken;
     }
@@ -400,16 +405,16 @@ pub const Pool = struct {
     fn takeCached(pool: *Pool, request: Request) ?Array {
         if (request.granules > cache.granules_max or !pool.isTrusted()) return null;
         const taken = pool.cache.take(&pool.view, request.granules) orelse return null;
-        setLength(taken, taken.hold.granules, @intCast(request.length_bytes), request.dtype);
+        setLength(taken, taken.hold.granules, @intCast(request.length_bytes), request.dtype, pool.clock.now());
         pool.holdNew(taken.index, taken.hold.granules);
         return .{ .index = taken.index, .is_zero = false };
     }
 
     /// After it was taken, or it might be another's. Until then they are of the array before, in the same extent.
-    inline fn setLength(taken: cache.Cache.Taken, granules: u32, length_bytes: u32, dtype: u8) void {
+    inline fn setLength(taken: cache.Cache.Taken, granules: u32, length_bytes: u32, dtype: u8, born: u24) void {
         const tail_bytes = granules * layout.granule_bytes - length_bytes;
         taken.hold.tail_bytes = tail_bytes;
-        taken.block.tail.set(.of(tail_bytes, system.coarseMs()));
+        taken.block.tail.set(.of(tail_bytes, born));
         taken.block.content.set(.of(dtype, tail_bytes));
     }
 
@@ -487,7 +492,7 @@ pub const Pool = struct {
         const generation = if (word.state == .reserved) word.generation else word.generation +% 1;
         // Nobody reads these of a block that is not in use.
         const tail_bytes: u32 = @truncate(extent.bytes() - request.length_bytes);
-        block.tail.set(.of(tail_bytes, system.coarseMs()));
+        block.tail.set(.of(tail_bytes, pool.clock.now()));
         block.content.set(.of(request.dtype, tail_bytes));
         pool.holdAlone(block);
         const used: layout.BlockWord = .{ .generation = generation, .state = .used, .backed = true };

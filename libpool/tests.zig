@@ -2,6 +2,7 @@
 
 test {
     _ = @import("layout.zig");
+    _ = @import("clock.zig");
     _ = @import("free_lists.zig");
     _ = @import("text.zig");
     _ = @import("broken.zig");

@@ -821,18 +821,30 @@ pub fn monotonicNs() u64 {
 pub fn monotonicMs() u64 {
     return milliseconds(.MONOTONIC);
 }
-/// The same as of the last tick of the kernel: by the host's libc where there is one, since that makes no system call for it.
-pub inline fn coarseMs() u64 {
+/// Another number once a second is over, as fast as it can be had.
+pub const SecondOf = *const fn (?*i64) callconv(.c) i64;
+pub fn secondOf() SecondOf {
+    if (hasHost()) {
+        const of_glibc = @extern(?*const anyopaque, .{ .name = "gnu_get_libc_version", .linkage = .weak }) != null;
+        // There it is the kernel's own, which reads one number; elsewhere the exact clock.
+        if (builtin.cpu.arch == .x86_64 and of_glibc) return @extern(?SecondOf, .{ .name = "time", .linkage = .weak }) orelse coarseSecond;
+    }
+    return coarseSecond;
+}
+/// As of the last tick of the kernel: by the host's libc where there is one, since that makes no system call for it.
+fn coarseSecond(_: ?*i64) callconv(.c) i64 {
     const clock_monotonic_coarse = 6;
     const Clock = fn (c_int, *linux.timespec) callconv(.c) c_int;
-    // A static program, such as that of the tests, has no host.
-    const of_host = if (builtin.output_mode == .Lib) @extern(?*const Clock, .{ .name = "clock_gettime", .linkage = .weak }) else null;
-    var time: linux.timespec = undefined;
-    const is_told = if (of_host) |clock_gettime|
-        clock_gettime(clock_monotonic_coarse, &time) == 0
-    else
-        linux.errno(linux.syscall2(.clock_gettime, clock_monotonic_coarse, @intFromPtr(&time))) == .SUCCESS;
-    return if (is_told) @as(u64, @intCast(time.sec)) * 1000 + @as(u64, @intCast(time.nsec)) / 1_000_000 else 0;
+    const of_host = if (hasHost()) @extern(?*const Clock, .{ .name = "clock_gettime", .linkage = .weak }) else null;
+    var time: linux.timespec = .{ .sec = -1, .nsec = 0 };
+    if (of_host) |clock_gettime| {
+        _ = clock_gettime(clock_monotonic_coarse, &time);
+    } else _ = linux.syscall2(.clock_gettime, clock_monotonic_coarse, @intFromPtr(&time));
+    return time.sec;
+}
+/// A static program, such as that of the tests, has none.
+inline fn hasHost() bool {
+    return builtin.output_mode == .Lib;
 }
 /// Since 1970.
 pub fn wallMs() u64 {

@@ -559,9 +559,13 @@ pub fn monotonicNs() u64 {
 pub fn monotonicMs() u64 {
     return milliseconds(.MONOTONIC);
 }
-/// Without a system call, from the page that the kernel shares.
-pub inline fn coarseMs() u64 {
-    return milliseconds(.MONOTONIC);
+/// Another number once a second is over. Without a system call, from the page that the kernel shares.
+pub const SecondOf = *const fn (?*i64) callconv(.c) i64;
+pub fn secondOf() SecondOf {
+    return second;
+}
+fn second(_: ?*i64) callconv(.c) i64 {
+    return @intCast(monotonicMs() >> 10);
 }
 pub fn wallMs() u64 {
     return milliseconds(.REALTIME);

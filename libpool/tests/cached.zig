@@ -98,6 +98,37 @@ test "what was held more than once, or shared, counts its holds from the first o
     }
 }
 
+test "an array says when it was allocated, however long its member has done nothing before" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const ways = [_]*const fn (*Pool) anyerror!BlockIndex{
+        struct { // out of the cache, as natives do
+            fn f(member: *Pool) !BlockIndex {
+                return (member.allocPlain(5000, 1) orelse return error.NotCached).index;
+            }
+        }.f,
+        struct { // out of the cache
+            fn f(member: *Pool) !BlockIndex {
+                return s.alloc(member, 5000, false);
+            }
+        }.f,
+        struct { // out of the free lists
+            fn f(member: *Pool) !BlockIndex {
+                return member.allocInner(5000, false);
+            }
+        }.f,
+    };
+    for (ways) |allocates| {
+        try release(pool, try s.alloc(pool, 5000, false));
+        // As if it had read the clock an hour ago, and then slept.
+        pool.clock.second -= 3600;
+        pool.clock.born -%= 3600;
+        const index = try allocates(pool);
+        try s.expect(pool.view.blocks[index.int()].tail.get().ageMs(s.system.monotonicMs()) < 60_000);
+        try release(pool, index);
+    }
+}
+
 test "a cache keeps no more than its share, of one size and altogether" {
     const pool = try s.create(capacity);
     defer _ = pool.close(false);
