@@ -20,9 +20,9 @@ import {
   AP_CHANNEL_WAITING_RECEIVERS,
   AP_CHANNEL_WAITING_SENDERS,
   AP_ERR_ARGUMENT,
-  AP_ERR_BUSY,
   AP_ERR_CLOSED,
   AP_ERR_CORRUPT,
+  AP_ERR_FULL,
   AP_ERR_MORE,
   AP_ERR_WAIT,
   AP_RECEIVE,
@@ -47,7 +47,7 @@ import type { Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
 import { checkTimeout } from "./wait.ts";
-import { ACKNOWLEDGERS, Line, RECEIVERS, SENDERS } from "./line.ts";
+import { ACKNOWLEDGERS, type Ends, Line, type Lines, RECEIVERS, SENDERS } from "./line.ts";
 import { isContainer, Message } from "./walk.ts";
 
 /** What a channel is to be like. */
@@ -118,6 +118,10 @@ const BUFFER_BYTES = 64 << 10;
 /** Of a message that waits for room. */
 const BUFFER_BYTES_LATER = 512;
 
+// A loop of calls that never has to wait is to give lent memory back all the same.
+const CALLS_BETWEEN = 1024;
+let calls = 0;
+
 // One for all channels of a realm: what a call puts there is done with when it returns.
 let buffer: Codec | undefined;
 
@@ -154,7 +158,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   readonly maxMessageBytes: number;
   readonly #hold: Hold;
   readonly #member: Member;
-  readonly #lines: [Line | undefined, Line | undefined] = [undefined, undefined];
+  readonly #lines: Lines = [undefined, undefined];
+  readonly #ends: Ends;
   // For the next message, as long as nothing went along.
   #parcel: Parcel | undefined = undefined;
   #unloading: Unloading | undefined = undefined;
@@ -173,6 +178,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     this.#member = hold.member;
     this.capacity = capacity;
     this.maxMessageBytes = maxMessageBytes;
+    this.#ends = { hold, assertLive: () => this.#live(), failed: (result) => this.#failed(result) };
     hold.watch(this);
   }
 
@@ -277,7 +283,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       this.#live();
       const codec = new Codec(BUFFER_BYTES_LATER);
       const bytes = this.#encode(codec, message, parcel, move);
-      await line.wait(SENDERS, timeoutMs, signal, (settle) => {
+      await line.wait(this.#ends, SENDERS, timeoutMs, signal, (settle) => {
         this.#live();
         const { library } = this.#member;
         const { block } = this.#hold;
@@ -386,7 +392,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     signal: AbortSignal | undefined,
   ): Promise<Unpacked<T> | Delivery<T>> {
     const side = how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS;
-    return this.#line(RECEIVERS).wait(side, timeoutMs, signal, (settle) => {
+    return this.#line(RECEIVERS).wait(this.#ends, side, timeoutMs, signal, (settle) => {
       const result = this.#receive(how, 0);
       if (result === AP_ERR_WAIT) return false;
       if (result < 0) throw this.#failed(result);
@@ -410,10 +416,12 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #line(side: 0 | 1): Line {
-    return this.#lines[side] ??= new Line(this.#member, this.#hold, {
-      assertLive: () => this.#live(),
-      failed: (result) => this.#failed(result),
-    });
+    return this.#lines[side] ??= Line.of(this.#member, this.#hold.block, side);
+  }
+
+  /** After a call that may have blocked: then it has heard the bell for those of this realm who sleep in its event loop, too. */
+  #stir(side: 0 | 1): void {
+    if (this.#member.asleep > 0) this.#member.lines.get(this.#hold.block)?.[side]?.look();
   }
 
   /** Messages as they come, until the channel is closed and empty. Blocks: for a Worker or a process that only computes. */
@@ -499,6 +507,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   #send(message: T, timeoutMs: number, move: boolean): number {
     this.#live();
+    this.#count();
     const codec = borrow();
     const parcel = this.#parcel ?? new Parcel(this, this.#member);
     this.#parcel = undefined; // a getter in the message may send another one
@@ -541,26 +550,35 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #sendEncoded(image: Uint8Array, bytes: number, arrays: number, timeoutMs: number): number {
     // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
     this.#live();
-    const { library } = this.#member;
-    const { block } = this.#hold;
     const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
-    let result = library.ap_channel_send(this.#member.ready(), block, image, bytes, arrays, Math.ceil(sliceMs));
-    if (result !== AP_ERR_WAIT || timeoutMs === 0) return result;
+    let result = this.#sendSlice(image, bytes, arrays, Math.ceil(sliceMs));
+    if (result === AP_ERR_FULL && this.#member.tidy()) result = this.#sendSlice(image, bytes, arrays, 0);
+    if (timeoutMs === 0) return result;
+    this.#stir(SENDERS);
+    if (result !== AP_ERR_WAIT) return result;
     for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
       this.#member.tidy();
-      result = library.ap_channel_send(this.#member.ready(), block, image, bytes, arrays, sliceMs);
+      result = this.#sendSlice(image, bytes, arrays, sliceMs);
     }
     return result;
+  }
+
+  #sendSlice(image: Uint8Array, bytes: number, arrays: number, sliceMs: number): number {
+    const member = this.#member;
+    return member.library.ap_channel_send(member.ready(), this.#hold.block, image, bytes, arrays, sliceMs);
   }
 
   /** A message into the buffer. */
   #receive(how: number, timeoutMs: number): number {
     this.#live();
+    this.#count();
     const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
     let result = this.#receiveSlice(how, Math.ceil(sliceMs));
-    if (result !== AP_ERR_WAIT || timeoutMs === 0) return result;
+    if (timeoutMs === 0) return result;
+    this.#stir(RECEIVERS);
+    if (result !== AP_ERR_WAIT) return result;
     for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
@@ -606,7 +624,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       unloading.release();
       unloading.dropUnshown();
       // Nobody can read it: it must not come back.
-      if (place !== undefined) this.#acknowledge(place, 0);
+      if (place !== undefined) this.#acknowledgeSoon(place, 0);
       throw error;
     }
     buffer = codec;
@@ -630,8 +648,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     let done = false;
     const giveBack = () => {
       if (done || this.#hold.released) return;
-      done = this.#acknowledge(place, 1) !== AP_ERR_BUSY;
-      if (done) this.#deliveries.delete(giveBack);
+      done = true;
+      this.#deliveries.delete(giveBack);
+      this.#acknowledgeSoon(place, 1);
     };
     this.#deliveries.add(giveBack);
     return {
@@ -639,7 +658,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       ack: () => {
         if (done) return;
         this.#live();
-        const result = this.#acknowledge(place, 0);
+        const member = this.#member;
+        const { entry, message } = place;
+        const result = member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, message, 0);
         // Where the pool was busy it can be tried again, or given back.
         if (result < 0) throw this.#failed(result);
         done = true;
@@ -652,9 +673,13 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     };
   }
 
-  #acknowledge({ entry, message }: Place, giveBack: number): number {
-    const member = this.#member;
-    return member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, message, giveBack);
+  #acknowledgeSoon({ entry, message }: Place, giveBack: number): void {
+    this.#member.acknowledge({ hold: this.#hold, entry, message, giveBack, channel: this });
+  }
+
+  #count(): void {
+    calls = (calls + 1) % CALLS_BETWEEN;
+    if (calls === 0) this.#member.tidy();
   }
 
   #live(): void {

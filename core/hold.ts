@@ -57,7 +57,7 @@ export class Hold implements Place {
   owner: object | undefined = undefined;
   /** The array, where it may be garbage. */
   watched: WeakRef<object> | undefined = undefined;
-  /** Uses of `holdUntil` that have not settled. */
+  /** Calls of `use()` without their `used()`. */
   uses = 0;
   /** `release()` was called, or the pool closed. */
   released = false;
@@ -96,16 +96,23 @@ export class Hold implements Place {
 
   /** Puts off a release until `use` has settled. */
   holdUntil<R>(use: PromiseLike<R>, owner: object): Promise<R> {
-    this.uses++;
-    this.owner = owner;
     const settled = Promise.resolve(use);
-    const done = () => {
-      if (--this.uses > 0) return;
-      if (this.watched !== undefined) this.owner = undefined;
-      if (this.released) this.end();
-    };
+    this.use(owner);
+    const done = () => this.used();
     settled.then(done, done);
     return settled;
+  }
+
+  /** Puts off a release, and the collector, until `used()` was called as often. */
+  use(owner: object): void {
+    this.uses++;
+    this.owner = owner;
+  }
+
+  used(): void {
+    if (--this.uses > 0) return;
+    if (this.watched !== undefined) this.owner = undefined;
+    if (this.released) this.end();
   }
 
   /** Detaches the buffer and lets go of the block; what cannot be done now is done later. */

@@ -1,5 +1,6 @@
 /**
- * Those in this realm who wait at one side of a channel, and do not block: they stand in line, and only the first one tries.
+ * Those in this realm who wait at one side of a channel, and do not block: they stand in line, and only the first one tries. All
+ * Channel objects of one channel have one line: to the others a member is one who waits, and the bell is rung once for it.
  *
  *     tries ──not yet──> looks, turn by turn of the event loop ──nothing for a while──> sleeps until the bell is rung ──> tries
  *
@@ -27,8 +28,9 @@ export const SENDERS: 1 = AP_CHANNEL_SENDERS;
 /** Who waits for a message, in the line of receivers, and is to acknowledge it. */
 export const ACKNOWLEDGERS: 2 = AP_CHANNEL_ACKNOWLEDGERS;
 
-/** What a line needs of its channel. */
+/** What a line needs of the Channel for which somebody waits. */
 export interface Ends {
+  readonly hold: Hold;
   /** @throws if it has ended here. */
   assertLive(): void;
   /** The error for a negative result. */
@@ -51,7 +53,11 @@ const SLEEP_MS = 500;
 /** Tries to do what one waits for: calls `settle` and returns true, or returns false if it is not time yet. */
 type Attempt<R> = (settle: (value: R) => void) => boolean;
 
+/** Of one channel in one member, by side. */
+export type Lines = [Line | undefined, Line | undefined];
+
 interface Waiting {
+  readonly ends: Ends;
   readonly side: 0 | 1 | 2;
   readonly deadline: number;
   attempt(): boolean;
@@ -61,8 +67,6 @@ interface Waiting {
 /** See above. */
 export class Line {
   readonly #member: Member;
-  readonly #hold: Hold;
-  readonly #ends: Ends;
   readonly #waiting: Waiting[] = [];
   #runs = false;
   /** Times in a row that looking was in vain. */
@@ -70,24 +74,41 @@ export class Line {
   /** Ends the sleep. */
   #alarm: AbortController | undefined;
 
-  constructor(member: Member, hold: Hold, ends: Ends) {
+  /** That of a channel in a member. */
+  static of(member: Member, block: number, side: 0 | 1): Line {
+    let lines = member.lines.get(block);
+    if (lines === undefined) member.lines.set(block, lines = [undefined, undefined]);
+    return lines[side] ??= new Line(member);
+  }
+
+  private constructor(member: Member) {
     this.#member = member;
-    this.#hold = hold;
-    this.#ends = ends;
   }
 
   get isEmpty(): boolean {
     return this.#waiting.length === 0;
   }
 
+  /** Ends the sleep, if it sleeps: one who blocked has waited for the same, and heard the bell. */
+  look(): void {
+    this.#alarm?.abort();
+  }
+
   /** Waits until `attempt` has done what it is for. */
-  wait<R>(side: 0 | 1 | 2, timeoutMs: number, signal: AbortSignal | undefined, attempt: Attempt<R>): Promise<R> {
+  wait<R>(
+    ends: Ends,
+    side: 0 | 1 | 2,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    attempt: Attempt<R>,
+  ): Promise<R> {
     return new Promise((resolve, reject) => {
       const settle = (value: R) => {
         signal?.removeEventListener("abort", onAbort);
         resolve(value);
       };
       const waiting: Waiting = {
+        ends,
         side,
         deadline: performance.now() + timeoutMs,
         attempt: () => attempt(settle),
@@ -115,7 +136,7 @@ export class Line {
       if (await this.#looked()) continue;
       const first = this.#waiting[0];
       if (first === undefined) break;
-      await this.#sleep(first.side).catch((error) => this.#fail(first, error));
+      await this.#sleep(first).catch((error) => this.#fail(first, error));
     }
     this.#runs = false;
   }
@@ -132,7 +153,7 @@ export class Line {
     }
     const now = performance.now();
     for (const waiting of this.#waiting.filter(({ deadline }) => deadline <= now)) {
-      this.#fail(waiting, this.#ends.failed(AP_ERR_WAIT));
+      this.#fail(waiting, waiting.ends.failed(AP_ERR_WAIT));
     }
     return this.#waiting.length > 0;
   }
@@ -166,12 +187,12 @@ export class Line {
     return false;
   }
 
-  async #sleep(side: 0 | 1 | 2): Promise<void> {
-    this.#ends.assertLive();
+  async #sleep({ ends, side }: Waiting): Promise<void> {
+    ends.assertLive();
     const member = this.#member;
-    const { block } = this.#hold;
-    const started = member.library.ap_channel_start_waiting(member.ready(), block, side);
-    if (started < 0) throw this.#ends.failed(started);
+    const { hold } = ends;
+    const started = member.library.ap_channel_start_waiting(member.ready(), hold.block, side);
+    if (started < 0) throw ends.failed(started);
     if (started === 1) return;
     const offset = member.record[AP_RECORD_WORD_OFFSET]!;
     const armed = member.record[AP_RECORD_WORD]!;
@@ -179,22 +200,24 @@ export class Line {
     let limitMs = SLEEP_MS;
     const now = performance.now();
     for (const { deadline } of this.#waiting) limitMs = Math.min(limitMs, Math.max(1, deadline - now));
+    member.asleep++;
     try {
       const waits = member.waits ??= new Waits(member);
-      await waits.begin(this, this.#hold, offset, armed, limitMs, alarm.signal, true);
+      await waits.begin(this, hold, offset, armed, limitMs, alarm.signal, true);
     } catch (error) {
-      this.#ends.assertLive(); // which says more of what has ended
+      ends.assertLive(); // which says more of what has ended
       if (!alarm.signal.aborted) throw error;
     } finally {
+      member.asleep--;
       this.#alarm = undefined;
-      if (!this.#hold.released && !member.closed) this.#awake(side);
+      if (!hold.released && !member.closed) this.#awake(ends, side);
     }
   }
 
-  #awake(side: 0 | 1 | 2): void {
+  #awake(ends: Ends, side: 0 | 1 | 2): void {
     // The one that we were woken for is taken first, so that nobody else is woken for it.
     this.#serve();
-    const result = this.#member.library.ap_channel_stop_waiting(this.#member.ready(), this.#hold.block, side);
-    if (result < 0) throw this.#ends.failed(result);
+    const result = this.#member.library.ap_channel_stop_waiting(this.#member.ready(), ends.hold.block, side);
+    if (result < 0) throw ends.failed(result);
   }
 }

@@ -42,6 +42,7 @@ import {
 import { formatBytes, PoolError } from "./errors.ts";
 import { type Facts, failure, staleDescriptor } from "./failure.ts";
 import { giveUpKept, Hold } from "./hold.ts";
+import type { Lines } from "./line.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
 import { originsOf, traceStack, tracing } from "./trace.ts";
@@ -73,6 +74,17 @@ export interface Making {
   /** Settles when it has been made, or not. */
   readonly ended: Promise<void>;
   end(): void;
+}
+
+/** Of a message that was received by a hold on its channel: where it waits, and which one it is. */
+export interface Acknowledgement {
+  readonly hold: Hold;
+  readonly entry: number;
+  readonly message: number;
+  /** 1: it is the next receiver's; 0: it is done with. */
+  readonly giveBack: number;
+  /** Who is not to be collected before. */
+  readonly channel: object;
 }
 
 const TEND_FIRST_MS = 10;
@@ -134,6 +146,11 @@ export class Member {
   /** The Pool that stands for it. */
   pool: Pool | undefined = undefined;
 
+  /** Those who wait for channels and do not block, by the channel's block. */
+  readonly lines: Map<number, Lines> = new Map();
+  /** How many of the lines are asleep. */
+  asleep = 0;
+
   /** What is being made under a name in this realm. */
   readonly makings: Map<string, Making> = new Map();
 
@@ -156,6 +173,8 @@ export class Member {
   #unshown: number[] = [];
   // Names whose making ended when the lock could not be had.
   #unmade: string[] = [];
+  // Messages that are done with, or given back, for which it could not be had either.
+  #unacknowledged: Acknowledgement[] = [];
   /** Whether there is anything to be done that #retry() may do. */
   #isLate = false;
   // With ARRAYPOOL_TRACE=1.
@@ -250,7 +269,7 @@ export class Member {
     if (result === LENT) {
       this.#lent.push(hold);
       this.#tendSoon();
-    } else this.#forgetClaims(hold.block, result);
+    } else this.#forget(hold.block, result);
   }
 
   /** Lets go of what is held and was not shown. */
@@ -411,6 +430,17 @@ export class Member {
     this.#dropUnshown(block);
   }
 
+  /** Acknowledges a message, now or later: its channel is held until then. */
+  acknowledge(what: Acknowledgement): void {
+    if (this.#pool === undefined || this.closed) return; // leaving gives it back
+    const { hold, entry, message, giveBack } = what;
+    if (this.#library.ap_channel_acknowledge(this.#pool, hold.block, entry, message, giveBack) !== AP_ERR_BUSY) return;
+    hold.use(what.channel);
+    this.#unacknowledged.push(what);
+    this.#isLate = true;
+    this.#tendSoon();
+  }
+
   // ------------------------------------------------------------------ claims
 
   /** Lets others attach the block of `hold` without a claim. Returns what stands for none. */
@@ -444,8 +474,10 @@ export class Member {
   }
 
   /** When `released` says that the block is not held any more. */
-  #forgetClaims(block: number, released: number): void {
-    if (released === GONE && this.#claimsUsed.size > 0) this.#claimsUsed.delete(block);
+  #forget(block: number, released: number): void {
+    if (released !== GONE) return;
+    if (this.#claimsUsed.size > 0) this.#claimsUsed.delete(block);
+    if (this.lines.size > 0) this.lines.delete(block);
   }
 
   // ------------------------------------------------------------------ waiting
@@ -501,9 +533,11 @@ export class Member {
     return this.#library;
   }
 
-  /** Does what the event loop would do, for one who keeps it waiting. */
-  tidy(): void {
-    if (this.#lent.length > 0 && this.#pool !== undefined) this.settle();
+  /** Does what the event loop would do, for one who keeps it waiting. Whether there was anything. */
+  tidy(): boolean {
+    if (this.#lent.length === 0 || this.#pool === undefined) return false;
+    this.settle();
+    return true;
   }
 
   #ready(): Pointer {
@@ -545,7 +579,7 @@ export class Member {
     const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
     if (idle && this.#isAlone()) return this.close();
     const waiting = this.#pinned.length + this.#owed.length + this.#unshown.length + this.#lent.length +
-      this.#unmade.length;
+      this.#unmade.length + this.#unacknowledged.length;
     if (idle || waiting > 0) this.#tendLater();
   }
 
@@ -563,6 +597,12 @@ export class Member {
     const unmade = this.#unmade;
     this.#unmade = [];
     for (const name of unmade) this.giveUpMaking(name);
+    const unacknowledged = this.#unacknowledged;
+    this.#unacknowledged = [];
+    for (const what of unacknowledged) {
+      this.acknowledge(what);
+      what.hold.used();
+    }
   }
 
   /** Lets go of what was lent and is seen by nobody any more. */
@@ -574,7 +614,7 @@ export class Member {
     for (const hold of lent) {
       const result = this.#library.ap_block_settle(this.#pool!, hold.block);
       if (result === LENT || result === AP_ERR_BUSY) this.#lent.push(hold);
-      else this.#forgetClaims(hold.block, result);
+      else this.#forget(hold.block, result);
     }
   }
 
@@ -600,6 +640,8 @@ export class Member {
     if (this.closed) return;
     this.waits?.close(atExit);
     this.closed = true;
+    for (const { hold } of this.#unacknowledged) hold.used();
+    this.#unacknowledged = [];
     // A hold may unlink itself, and only itself.
     for (let hold = this.#first; hold !== undefined;) {
       const next: Hold | undefined = hold.next;

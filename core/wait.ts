@@ -107,9 +107,10 @@ export function waitBlocking(
   expected: number,
   options: WaitOptions,
 ): WaitResult {
+  // Before the array: a getter in the options may release it, and its block may be another one's then.
+  const timeoutMs = checkTimeout(checkWaitOptions(options).timeoutMs);
   const place = checkWord(member, array, index);
   const word = checkExpected(array, expected);
-  const timeoutMs = checkTimeout(checkWaitOptions(options).timeoutMs);
   const offset = offsetOf(place.hold, array, index);
   let result = member.call((library, pool) => library.ap_word_wait(pool, place.hold.block, offset, word, timeoutMs));
   while (result === AP_WAIT_GOES_ON) result = member.call((library, pool) => library.ap_word_wait_on(pool));

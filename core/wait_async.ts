@@ -70,8 +70,7 @@ export function waitInEventLoop(
   expected: number,
   options: WaitAsyncOptions,
 ): Promise<WaitResult> {
-  const { hold } = checkWord(member, array, index);
-  const word = checkExpected(array, expected);
+  // Before the array: a getter in the options may release it, and its block may be another one's then.
   const { timeoutMs, signal, ref } = checkWaitOptions(options);
   const limitMs = checkTimeout(timeoutMs);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
@@ -81,6 +80,8 @@ export function waitInEventLoop(
     throw new TypeError(`ref must be true or false, not ${quote(ref)}`);
   }
   signal?.throwIfAborted();
+  const { hold } = checkWord(member, array, index);
+  const word = checkExpected(array, expected);
   const waits = member.waits ??= new Waits(member);
   return waits.begin(array, hold, offsetOf(hold, array, index), word, limitMs, signal, ref ?? false);
 }

@@ -1,6 +1,7 @@
 /** Channels: what is sent is received, once and in order, by whoever receives; what a message holds; who waits, and who dies. */
 
 import { attach, type Channel, isSharedArray, pack, Pool, type SharedArray, unpack } from "arraypool";
+import { AP_RECORD_LENGTH, AP_STATS_ARRAYS } from "../core/abi.ts";
 import {
   assert,
   type Child,
@@ -19,6 +20,7 @@ import {
   withPool,
 } from "./support/harness.ts";
 import type { Order, Start } from "./support/channel_child.ts";
+import { joinDirectly, native } from "./support/segment.ts";
 import { startWorker } from "./support/web_worker.ts";
 
 const CHILD = "./channel_child.ts";
@@ -532,6 +534,79 @@ test("sendAsync and receiveAsync keep their order, and wait for each other", () 
       assert.equal(message.array.length, 5);
     }
     assertLeavesNothing(pool);
+  }));
+
+test("all who wait for one channel stand in one line, whichever Channel they have", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>();
+    using other = unpack(pack({ channel })).channel as Channel<number>;
+    assert.notEqual(other, channel);
+    const first = channel.receiveAsync();
+    await until(() => channel.stats().waitingReceivers === 1, "somebody sleeps");
+    channel.send(1);
+    channel.send(2);
+    const second = other.receiveAsync();
+    assert.deepEqual(await Promise.all([first, second]), [1, 2]);
+
+    // One of them lets go: the other one still gets what comes.
+    const third = other.receiveAsync();
+    const fourth = channel.receiveAsync();
+    await until(() => channel.stats().waitingReceivers === 1, "somebody sleeps");
+    other.release();
+    await rejectsPoolError(() => third, "ERR_RELEASED");
+    channel.send(3);
+    assert.equal(await fourth, 3);
+  }));
+
+test("who blocks, and hears the bell, does not let those sleep on who wait in the same realm's event loop", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>();
+    using silence = pool.channel<number>();
+    const servant = new Servant(pool, runtime);
+    const { now } = performance;
+    try {
+      const waiting = channel.receiveAsync();
+      await until(() => channel.stats().waitingReceivers === 1, "somebody sleeps");
+      servant.tell({ do: "wait", channel: silence, count: 200 });
+      servant.tell({ do: "send", channel, from: 1, count: 1 });
+      // From here on no sleep ends by its time.
+      const frozen = performance.now();
+      performance.now = () => frozen;
+      assert.equal(channel.receive(), 1);
+      channel.send(2);
+      assert.equal(await waiting, 2);
+    } finally {
+      performance.now = now;
+    }
+    await servant.end();
+  }));
+
+test("a loop that never waits gives back what others have seen of its arrays", () =>
+  withPool((pool) => {
+    using channel = pool.channel<{ array?: Float64Array }>();
+    using array = pool.alloc(Float64Array, 8192);
+    channel.send({ array });
+    array.release();
+    const message = channel.receive();
+    const moved = (message.array!.buffer as ArrayBuffer).transfer();
+    message[Symbol.dispose]();
+    moved.transfer(0); // the last who sees it
+    const member = joinDirectly(pool.name)!;
+    const { library } = native;
+    try {
+      for (let i = 0; i < 1000; i++) {
+        channel.send({});
+        channel.receive();
+      }
+      // Not by this member, which would give it back just for looking.
+      library.ap_pool_stats(member);
+      const record = new Float64Array(
+        native.buffer(native.address(library.ap_pool_record(member)), 8 * AP_RECORD_LENGTH, 0),
+      );
+      assert.equal(record[AP_STATS_ARRAYS], 0);
+    } finally {
+      library.ap_pool_close(member, 0);
+    }
   }));
 
 test("who is to acknowledge sleeps in its event loop while all entries are taken, until one is free or given back", () =>

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { attach, pack, Pool, PoolError, release } from "arraypool";
 import { AP_CAUSE_BLOCKS, AP_CAUSE_DEVICE, AP_ERR_FULL, AP_ERR_SYSTEM, AP_RECORD_LENGTH } from "../core/abi.ts";
 import * as abi from "../core/abi.ts";
+import { Codec, garbled } from "../core/codec.ts";
 import { failure } from "../core/failure.ts";
 import {
   assert,
@@ -137,6 +138,47 @@ testOnce(
         assert.deepEqual([channel.stats().depth, channel.stats().unacknowledged], [1, 0]);
         await child.end();
       } finally {
+        unlock();
+        await child.kill();
+      }
+    }),
+);
+
+testOnce(
+  "a message that cannot be read is done with, though the pool was too busy for that at first",
+  () =>
+    withPool(async (pool) => {
+      const channel = pool.channel<{ array: Uint8Array }>();
+      using array = pool.from(Uint8Array.of(1, 2, 3));
+      const child = start("bun", "./child.ts");
+      let unlock = () => {};
+      const { decode } = Codec.prototype;
+      try {
+        child.write({ do: "open", name: pool.name });
+        await child.next();
+        const slot = pool.members().find((member) => !member.self)!.slot;
+        for (const isReleased of [false, true]) {
+          const other = attach<{ array: Uint8Array }>(channel.toJSON());
+          channel.send({ array });
+          // Just after it was received, and as if something had written over it.
+          Codec.prototype.decode = () => {
+            unlock = holdLock(pool.name, slot);
+            throw garbled();
+          };
+          throwsPoolError(() => other.receive({ ack: true }), "ERR_CORRUPT_SEGMENT");
+          Codec.prototype.decode = decode;
+          // It holds the channel until it has said so.
+          if (isReleased) other.release();
+          unlock();
+          await until(() => channel.stats().unacknowledged === 0, "the message is done with");
+          assert.equal(channel.stats().depth, 0);
+          other.release();
+        }
+        channel.release();
+        await until(() => pool.stats().arrays === 1, "the channel is let go of, and only the array is left");
+        await child.end();
+      } finally {
+        Codec.prototype.decode = decode;
         unlock();
         await child.kill();
       }

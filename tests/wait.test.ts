@@ -213,6 +213,42 @@ test("what was released or closed cannot be waited for", () =>
     await rejectsPoolError(() => other.waitAsync(closed, 0, 0), "ERR_CLOSED");
   }));
 
+test("an array that is released, or whose pool is closed, while the options are read is not waited for", async () => {
+  for (const end of ["release", "close"] as const) {
+    const pool = Pool.create({ capacity: "1M" });
+    const words = pool.alloc(Int32Array, 16);
+    const options = {
+      get timeoutMs() {
+        if (end === "close") pool.close();
+        else {
+          words.release();
+          pool.alloc(Int32Array, 16); // in the same memory
+        }
+        return 1;
+      },
+    };
+    throwsPoolError(() => pool.wait(words, 0, 0, options), end === "close" ? "ERR_CLOSED" : "ERR_RELEASED");
+    pool.close();
+  }
+  for (const end of ["release", "close"] as const) {
+    const pool = Pool.create({ capacity: "1M" });
+    const words = pool.alloc(Int32Array, 16);
+    const options = {
+      get ref() {
+        if (end === "close") pool.close();
+        else {
+          words.release();
+          pool.alloc(Int32Array, 16);
+        }
+        return true;
+      },
+      timeoutMs: 1,
+    };
+    await rejectsPoolError(() => pool.waitAsync(words, 0, 0, options), end === "close" ? "ERR_CLOSED" : "ERR_RELEASED");
+    pool.close();
+  }
+});
+
 // ---------------------------------------------------------------- how else a wait ends
 
 test("an aborted wait ends with the signal's reason, and takes no wake with it", () =>
