@@ -283,20 +283,20 @@ pub const Pool = struct {
         if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
-        if (keep) {
-            for (pool.view.buffers[0..pool.view.blocks_known]) |*buffers| buffers.forgetMember();
-            system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
-        }
+        if (keep) system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
         pool.giveUpHolds() catch {}; // then the others take it for dead, which it is
         const fd = pool.self.fd;
+        const slot = pool.self.slot;
         var name_buffer = pool.name_buffer;
         const name = name_buffer[0..pool.name_bytes];
         const mapping = pool.mapping;
         // Workers of this process that were terminated would keep the segment from being unused.
         pool.closeLeftovers();
-        system.dropSlot(fd, pool.self.slot);
+        // Before the slot is another's: whoever destroys a buffer, on any thread, may be about to count it there (goneOne).
+        if (keep) system.mapZeros(mapping, mappingBytes(geometry));
+        system.dropSlot(fd, slot);
         const removed = segment.removeIfUnused(fd, name);
-        if (keep) system.mapZeros(mapping, mappingBytes(geometry)) else system.unmap(mapping, mappingBytes(geometry));
+        if (!keep) system.unmap(mapping, mappingBytes(geometry));
         system.close(fd);
         return removed;
     }

@@ -69,16 +69,12 @@ pub const Buffers = extern struct {
     pub inline fn areAlive(buffers: *const Buffers) bool {
         return buffers.shown != @atomicLoad(u32, &buffers.gone, .acquire); // pairs with the release in goneOne
     }
-    /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Where zeros
-    /// were mapped over it, there is no first.
+    /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Until then it stays,
+    /// as the member's (whose slot is not another's before zeros are mapped over all of it) or as zeros; with those there is no first.
     pub fn goneOne(buffers: *Buffers) void {
         if (@atomicLoad(?*layout.Cell(u32), &buffers.all_gone, .monotonic)) |all| all.add(1);
         // Pairs with the acquire in areAlive: what the buffer's users did is done.
         _ = @atomicRmw(u32, &buffers.gone, .Add, 1, .release);
-    }
-    /// The member leaves: its slot is another's soon.
-    pub fn forgetMember(buffers: *Buffers) void {
-        @atomicStore(?*layout.Cell(u32), &buffers.all_gone, null, .monotonic);
     }
     pub inline fn end(buffers: *Buffers) void {
         buffers.shown = 0;

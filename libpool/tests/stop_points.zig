@@ -249,3 +249,43 @@ test "a slow reaper does not undo the joining of the slot's next owner" {
     std.debug.print("a reaper stopped at {d} points\n", .{points});
     try s.expect(points > 5);
 }
+
+/// Who destroys a buffer while its member leaves: held up just before it counts.
+const LateCount = struct {
+    var keeper: *Pool = undefined;
+    var slot: u8 = 0;
+    var all_gone: *layout.Cell(u32) = undefined;
+    var newcomer: ?*Pool = null;
+
+    /// As soon as somebody else can have the slot, he has it, and the count comes.
+    fn look() void {
+        if (newcomer != null or s.system.slotTaken(keeper.self.fd, slot)) return;
+        crash.observer = null;
+        newcomer = s.join(keeper) catch unreachable;
+        all_gone.add(1);
+        crash.observer = look;
+    }
+};
+
+test "a buffer that is destroyed while its member leaves is never counted for the next one in its slot" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    var report: s.segment.Report = .{};
+    const member = try Pool.open(s.nameOf(pool), pool.nonce, .{ .counts_buffers = true }, &report);
+    const mapping = member.mapping;
+    const bytes = Pool.mappingBytes(member.view.geometry);
+    const number = (try s.alloc(member, 1000, true)).int();
+    LateCount.keeper = pool;
+    LateCount.slot = member.self.slot;
+    LateCount.all_gone = member.view.buffers[number].all_gone.?;
+    LateCount.newcomer = null;
+    crash.observer = LateCount.look;
+    defer crash.observer = null;
+    _ = member.close(false);
+    const newcomer = LateCount.newcomer orelse return error.TestUnexpectedResult;
+    try s.expectEqual(LateCount.slot, newcomer.self.slot);
+    try s.expectEqual(0, pool.view.members[newcomer.self.slot].buffers_gone.get());
+    _ = newcomer.close(false);
+    s.system.unmap(mapping, bytes);
+}
