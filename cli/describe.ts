@@ -1,7 +1,7 @@
 /** What several commands say about a pool, its members and its arrays. */
 
 import { formatAge, formatBytes, formatCommand, type Paint, plural, type TableCell } from "./format.ts";
-import type { Block, Facts, Member, Name, TraceOf } from "./look.ts";
+import type { Block, Facts, Look, Member, Name } from "./look.ts";
 
 /** `dead`, `waits`, `damaged` …; empty for a pool in which somebody lives. */
 export function conditionOf(facts: Facts): string {
@@ -19,12 +19,12 @@ export function paintedCondition(facts: Facts, paint: Paint): TableCell {
   return { text, paint: (shown) => /damaged/.test(text) ? paint.red(shown) : paint.yellow(shown) };
 }
 
-/** `float64[1000]`, or `float64[20 x 50]` where a name says its shape; otherwise that stands in descriptors only. */
-export function typeOf({ dtype, length }: Block, shape: readonly number[] = [length]): string {
-  return `${dtype ?? "?"}[${shape.join(" x ")}]`;
+/** `float64[1000]`, or `float64[20 x 50]`. */
+export function typeOf(look: Look, array: Block, names?: readonly Name[]): string {
+  return `${array.dtype ?? "?"}[${shapeOf(look, array, names).join(" x ")}]`;
 }
 
-/** The names of arrays, and their shapes where a name says them, by block. */
+/** The names of arrays, by block. */
 export function namesByBlock(names: readonly Name[], arrays: readonly Block[]): Map<Block, Name[]> {
   const found = new Map<Block, Name[]>();
   const known = new Map(arrays.map((array) => [`${array.block}:${array.generation}`, array]));
@@ -35,25 +35,10 @@ export function namesByBlock(names: readonly Name[], arrays: readonly Block[]): 
   return found;
 }
 
-/** The shape that a name of the whole array says, or a traced member that holds it. */
-export function shapeOf(array: Block, names: readonly Name[] = [], traced?: Shapes): readonly number[] | undefined {
-  const named = names.find(({ offset, bytes, shape }) => shape !== undefined && offset === 0 && bytes === array.bytes);
-  return named?.shape ?? traced?.get(`${array.block}:${array.generation}:${array.length}`);
-}
-
-/** Shapes by block, generation and number of elements: of the whole array, and not of a part that somebody attached. */
-export type Shapes = ReadonlyMap<string, readonly number[]>;
-
-/** What traced members say of the shapes of what they hold. */
-export function shapesTraced(traces: Iterable<TraceOf>): Shapes {
-  const found = new Map<string, readonly number[]>();
-  for (const { holds } of traces) {
-    for (const { block, generation, shape } of holds) {
-      const length = shape?.reduce((product, axis) => product * axis, 1);
-      if (shape !== undefined) found.set(`${block}:${generation}:${length}`, shape);
-    }
-  }
-  return found;
+/** The shape that an array was made with, or that a name of the whole array says. */
+export function shapeOf(look: Look, array: Block, names: readonly Name[] = []): readonly number[] {
+  const isOfAll = ({ offset, bytes, shape }: Name) => shape !== undefined && offset === 0 && bytes === array.bytes;
+  return look.shapeOf(array) ?? names.find(isOfAll)?.shape ?? [array.length];
 }
 
 /** `4 (bun 1234)`, or just the slot of one that is gone. */

@@ -1,16 +1,7 @@
 /** arraypool inspect NAME */
 
 import { type Command, type Context, EXIT, wholeNumber } from "./command.ts";
-import {
-  commandOf,
-  conditionOf,
-  holderNames,
-  namesByBlock,
-  shapeOf,
-  type Shapes,
-  shapesTraced,
-  typeOf,
-} from "./describe.ts";
+import { commandOf, conditionOf, holderNames, namesByBlock, shapeOf, typeOf } from "./describe.ts";
 import { formatAge, formatBytes, formatCount, plural, printable, table } from "./format.ts";
 import {
   type Block,
@@ -33,9 +24,8 @@ export const inspect: Command = {
   takes: "NAME",
   summary: "members, largest and oldest arrays, claims and a picture of the heap",
   help:
-    `Shows one pool: who is in it, its largest and its oldest arrays with their element type, length, age, names and holders,
-what waits to be attached, and how its heap is used. A shape is shown where a name says it, or a program that holds the array
-and was started with ARRAYPOOL_TRACE=1; otherwise it travels in descriptors and does not stand in the pool.
+    `Shows one pool: who is in it, its largest and its oldest arrays with their element type, shape, age, names and holders,
+what waits to be attached, and how its heap is used.
 
 It only reads: the pool is not joined, locked or changed. Where members worked on it meanwhile, it says how many entries
 of its tables changed while they were read.`,
@@ -57,10 +47,9 @@ of its tables changed while they were read.`,
         members: look.members(),
         claims: look.claims(),
         names: look.names(),
-        shapes: shapesTraced(look.traces().values()),
         channels: look.channels(),
       };
-      if (context.json) printAsJson(context, found, count);
+      if (context.json) printAsJson(context, look, found, count);
       else printForPeople(context, look, found, count);
       return facts.corrupt ? EXIT.no : EXIT.done;
     });
@@ -73,21 +62,21 @@ interface Found {
   members: Member[];
   claims: Claim[];
   names: Name[];
-  shapes: Shapes;
   channels: ChannelOf[];
 }
 
 function printAsJson(
   { printJson }: Context,
-  { facts, blocks, members, claims, names, shapes, channels }: Found,
+  look: Look,
+  { facts, blocks, members, claims, names, channels }: Found,
   count: number,
 ): void {
   const named = namesByBlock(names, blocks);
   printJson({
     pool: poolJson(facts),
     members: members.map(memberJson),
-    arrays: blocks.slice(0, count).map((block) => arrayJson(block, named.get(block), shapes)),
-    oldest: oldestOf(blocks).slice(0, count).map((block) => arrayJson(block, named.get(block), shapes)),
+    arrays: blocks.slice(0, count).map((block) => arrayJson(look, block, named.get(block))),
+    oldest: oldestOf(blocks).slice(0, count).map((block) => arrayJson(look, block, named.get(block))),
     names: names.map(({ madeBy, shape, ...name }) => ({ ...name, shape: shape ?? null, madeBy: madeBy ?? null })),
     channels,
     claims: claims.map((claim) => ({ ...claim })),
@@ -101,12 +90,12 @@ export function memberJson(member: Member): Record<string, unknown> {
 }
 
 /** An array as it stands in JSON. */
-export function arrayJson(block: Block, names: readonly Name[] = [], shapes?: Shapes): Record<string, unknown> {
+export function arrayJson(look: Look, block: Block, names: readonly Name[] = []): Record<string, unknown> {
   const { dtype, kind: _, ...rest } = block;
   return {
     ...rest,
     dtype: dtype ?? null,
-    shape: shapeOf(block, names, shapes) ?? null,
+    shape: shapeOf(look, block, names),
     names: names.map(({ name }) => name),
   };
 }
@@ -116,7 +105,7 @@ function oldestOf(blocks: readonly Block[]): Block[] {
 }
 
 function printForPeople({ print, paint, width, lineWidth }: Context, look: Look, found: Found, count: number): void {
-  const { facts, blocks, members, claims, names, shapes, channels } = found;
+  const { facts, blocks, members, claims, names, channels } = found;
   const named = namesByBlock(names, blocks);
   const condition = conditionOf(facts);
   print(
@@ -157,7 +146,7 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
       some.slice(0, count).map((block) => [
         String(block.block),
         formatBytes(block.bytes),
-        typeOf(block, shapeOf(block, named.get(block), shapes)),
+        typeOf(look, block, named.get(block)),
         formatAge(block.ageMs),
         String(block.claims),
         (named.get(block) ?? []).map(({ name }) => printable(name)).join(", "),

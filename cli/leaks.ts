@@ -16,7 +16,7 @@ export const leaks: Command = {
 array with several holders is counted at each of them.
 
 Of programs that were started with ARRAYPOOL_TRACE=1 it knows from which line of the program each array was taken hold of,
-and since when, and groups by that. Of others it groups by element type and length, and knows how old the arrays are: held for
+and since when, and groups by that. Of others it groups by element type and shape, and knows how old the arrays are: held for
 that long at most. --for tells what grows: it shows only what was there all the time.
 
 It only reads: the pool is not joined, locked or changed.`,
@@ -60,18 +60,22 @@ interface Seen {
   claims: Claim[];
   /** Blocks that names keep. */
   named: Map<Block, Name[]>;
+  /** Element type and shape. */
+  types: Map<Block, string>;
   traces: Map<number, TraceOf>;
 }
 
 function observe(look: Look): Seen {
   const facts = look.take();
   const arrays = look.arrays();
+  const named = namesByBlock(look.names(), arrays);
   return {
     facts,
     arrays,
     members: look.members(),
     claims: look.claims(),
-    named: namesByBlock(look.names(), arrays),
+    named,
+    types: new Map(arrays.map((array) => [array, typeOf(look, array, named.get(array))])),
     traces: look.traces(),
   };
 }
@@ -129,20 +133,20 @@ function heldBy(seen: Seen, claimed: ReadonlySet<string>, array: Block): Holder[
 }
 
 function group(seen: Seen, before: Seen | undefined, olderThanMs: number): Holder[] {
-  const groupKey = (slot: Holder["slot"], stack: string | undefined, array: Block) =>
-    `${slot} ${stack ?? typeOf(array)}`;
+  const groupKey = ({ types }: Seen, slot: Holder["slot"], stack: string | undefined, array: Block) =>
+    `${slot} ${stack ?? types.get(array)}`;
   const counts = new Map<string, number>();
   for (const { array, slot, stack } of before === undefined ? [] : holdings(before)) {
-    const key = groupKey(slot, stack, array);
+    const key = groupKey(before!, slot, stack, array);
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
   const then = before && new Set(before.arrays.map(keyOf));
   const groups = new Map<string, Group & { slot: Holder["slot"]; all: number }>();
   for (const { array, slot, stack, ageMs } of holdings(seen)) {
-    const key = groupKey(slot, stack, array);
+    const key = groupKey(seen, slot, stack, array);
     let found = groups.get(key);
     if (found === undefined) {
-      const type = stack === undefined ? typeOf(array) : undefined;
+      const type = stack === undefined ? seen.types.get(array) : undefined;
       groups.set(key, found = { slot, stack, type, arrays: [], bytes: 0, oldestMs: 0, grew: undefined, all: 0 });
     }
     found.all++;

@@ -65,10 +65,12 @@ import {
   AP_RUNTIME_NODE,
   AP_STATE_DAMAGED,
   AP_STATE_POOL,
+  AP_TAIL_BYTES_MAX,
 } from "../core/abi.ts";
 import { type DType, elementTypeCoded } from "../core/dtype.ts";
 import { failure } from "../core/failure.ts";
 import { native, type Pointer } from "../core/native.ts";
+import { readNote } from "../core/shape_note.ts";
 import { readTraceLog } from "../core/trace_log.ts";
 import { lookLibrary } from "./library.ts";
 
@@ -133,7 +135,7 @@ export interface Block {
   block: number;
   generation: number;
   dtype: DType | undefined;
-  /** Elements. The shape stands in descriptors only. */
+  /** Elements. */
   length: number;
   bytes: number;
   offset: number;
@@ -371,6 +373,13 @@ export class Look {
       });
     });
     return found;
+  }
+
+  /** The shape with which an array was made; undefined where it is just the length, or was not left with it. */
+  shapeOf({ block, generation, bytes, length }: Block): readonly number[] | undefined {
+    const behind = new Uint8Array(AP_TAIL_BYTES_MAX);
+    const read = lookLibrary().ap_look_read(this.#look, block, generation, bytes, behind, behind.length);
+    return read > 0 ? readNote(behind.subarray(0, read), generation, length) : undefined;
   }
 
   /** Every claim. */

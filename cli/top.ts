@@ -262,7 +262,7 @@ function poolFrame(sample: Sample, { width, lineWidth, height }: Room, paint: Pa
     [{ title: "BYTES", right: true }, { title: "TYPE" }, { title: "AGE", right: true }, { title: "HELD BY PROCESS" }],
     arrays.slice(0, Number.isFinite(height) ? height : 10).map((block) => [
       formatBytes(block.bytes),
-      typeOf(block),
+      typeOf(look, block),
       formatAge(block.ageMs),
       holderNames(block.holders, members) || "only claims or messages",
     ]),

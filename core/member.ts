@@ -14,6 +14,7 @@ import {
   AP_ERR_BUSY,
   AP_ERR_FULL,
   AP_ERR_NOT_FOUND,
+  AP_ERR_TOO_LARGE,
   AP_GONE_STRIDE,
   AP_INFO_CAPACITY,
   AP_INFO_CLAIM_TTL_MS,
@@ -31,6 +32,7 @@ import {
   AP_RECORD_LENGTH,
   AP_RECORD_OFFSET,
   AP_RECORD_PID,
+  AP_RECORD_TAIL,
   AP_REPORT_CAUSE,
   AP_REPORT_CODE,
   AP_REPORT_DETAIL,
@@ -38,6 +40,8 @@ import {
   AP_REPORT_LENGTH,
   AP_REPORT_PID,
   AP_STATS_LENT,
+  AP_TAIL,
+  AP_TAIL_BYTES_MAX,
 } from "./abi.ts";
 import { formatBytes, PoolError } from "./errors.ts";
 import { type Facts, failure, staleDescriptor } from "./failure.ts";
@@ -45,6 +49,7 @@ import { giveUpKept, Hold } from "./hold.ts";
 import type { Lines } from "./line.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
+import { writeNote } from "./shape_note.ts";
 import { originsOf, traceStack, tracing } from "./trace.ts";
 import { TraceLog } from "./trace_log.ts";
 import type { Waits } from "./wait_async.ts";
@@ -138,6 +143,8 @@ export class Member {
   readonly claimTtlMs: number;
   /** What the last call of the library wrote. */
   readonly record: Float64Array;
+  /** The part of it that the library writes behind an array. */
+  readonly #note: Uint8Array;
   /** Joined only for what descriptors name: leaves by itself when it holds nothing and nobody else is there. */
   passing = false;
   closed = false;
@@ -187,6 +194,7 @@ export class Member {
     this.#library = library;
     this.#pool = pool;
     this.record = new Float64Array(buffer(address(library.ap_pool_record(pool)), AP_RECORD_LENGTH * 8, 0));
+    this.#note = new Uint8Array(this.record.buffer, AP_RECORD_TAIL * 8, AP_TAIL_BYTES_MAX);
     library.ap_pool_info(pool);
     this.#heap = this.record[AP_INFO_HEAP_ADDRESS]!;
     this.#gone = this.record[AP_INFO_GONE_ADDRESS]!;
@@ -205,16 +213,23 @@ export class Member {
 
   // ------------------------------------------------------------------ holds
 
-  /** Allocates. */
-  alloc(byteLength: number, dtype: number, how: number): Hold {
+  /** Allocates. `shape`: what those who look are to be told, where it is not just the length. */
+  alloc(byteLength: number, dtype: number, how: number, shape?: readonly number[]): Hold {
     const pool = this.#ready();
     assertShowable(byteLength);
-    let block = this.#library.ap_block_alloc(pool, byteLength, dtype, how);
+    const noteBytes = shape === undefined ? 0 : writeNote(shape, this.#note);
+    const asked = how + noteBytes * AP_TAIL;
+    let block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
     if (block === AP_ERR_FULL && this.#lent.length > 0) {
       this.settle();
-      block = this.#library.ap_block_alloc(pool, byteLength, dtype, how);
+      block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
     }
-    if (block < 0) throw this.failed(block);
+    if (block < 0) {
+      // Better without a word of its shape than not at all.
+      const isShort = block === AP_ERR_FULL || block === AP_ERR_TOO_LARGE;
+      if (isShort && noteBytes > 0) return this.alloc(byteLength, dtype, how);
+      throw this.failed(block);
+    }
     return this.#show(block, 0, byteLength);
   }
 
@@ -311,11 +326,6 @@ export class Member {
     }
     this.#link(hold);
     return hold;
-  }
-
-  /** Those who look at the pool from outside are to know the shape of a traced array. */
-  traceShape(hold: Hold, shape: readonly number[]): void {
-    this.#traces?.addShape(hold, shape);
   }
 
   #link(hold: Hold): void {

@@ -372,7 +372,6 @@ export function makeOwner(
 ): SharedArray {
   hold.length = length;
   hold.shape = shape;
-  if (shape !== undefined) hold.member.traceShape(hold, shape);
   const owner = new (classes.get(type)!.owner)(hold.buffer!, 0, hold);
   hold.watch(owner);
   return owner;
@@ -383,8 +382,9 @@ export function allocate(member: Member, type: ElementType, shape: unknown, zero
   const length = shapeLength(shape);
   const byteLength = length * type.bytes;
   if (byteLength > Number.MAX_SAFE_INTEGER) throw new RangeError(`an array of ${length} elements is too large`);
-  const hold = member.alloc(byteLength, type.code, zeroed ? AP_ZEROED : AP_UNINITIALIZED);
-  return makeOwner(type, hold, length, axes(shape as Shape));
+  const kept = axes(shape as Shape);
+  const hold = member.alloc(byteLength, type.code, zeroed ? AP_ZEROED : AP_UNINITIALIZED, kept);
+  return makeOwner(type, hold, length, kept);
 }
 
 /**

@@ -6,8 +6,8 @@
  * counted, and nothing else.
  *
  *     0                  magic, version, how many places and records there can be, places in use, records that did not fit
- *     64                 places: stack traces, and shapes of more than one axis, each once, at most 1 KiB of text
- *     after the places   records: block, place + 1 (0: vacant), generation, since when, place of the shape + 1 (0: just a length)
+ *     64                 places: stack traces, each once, at most 1 KiB of text
+ *     after the places   records: block, place + 1 (0: vacant), generation, since when
  *
  * A record is whole once its place is there, which is written last and removed first. Its reader compares block and
  * generation with the pool's table, so a record that was torn by a death, or is older than its block, names nothing.
@@ -21,7 +21,7 @@ const MAGIC = 0x6370_7274; // "trpc"
 const VERSION = 1;
 const HEADER_BYTES = 64;
 const PLACE_BYTES = 1024;
-const RECORD_BYTES = 32;
+const RECORD_BYTES = 24;
 const MOST_BYTES = 512 * 1024;
 
 // Header
@@ -36,10 +36,6 @@ const BLOCK_AT = 0;
 const PLACE_AT = 4;
 const GENERATION_AT = 8;
 const SINCE_AT = 16;
-const SHAPE_AT = 24;
-
-/** Between the lengths of a shape's axes. */
-const BETWEEN = " x ";
 
 /** Where the log of a member has what. */
 function partsOf(bytes: number): { placesMax: number; recordsMax: number; recordsAt: number } {
@@ -95,15 +91,8 @@ export class TraceLog {
     this.#set(at + BLOCK_AT, hold.block);
     this.#view.setFloat64(at + GENERATION_AT, hold.generation, true);
     this.#view.setFloat64(at + SINCE_AT, Date.now(), true);
-    this.#set(at + SHAPE_AT, 0);
     this.#set(at + PLACE_AT, place! + 1);
     hold.traced = record;
-  }
-
-  /** Writes the shape of the array that `hold` is for. Without a place for it, it is not known. */
-  addShape(hold: Hold, shape: readonly number[]): void {
-    const place = hold.traced < 0 ? undefined : this.#placeOf(shape.join(BETWEEN));
-    if (place !== undefined) this.#set(this.#recordsAt + hold.traced * RECORD_BYTES + SHAPE_AT, place + 1);
   }
 
   /** The hold has ended. */
@@ -148,8 +137,6 @@ export interface Traced {
   readonly since: number;
   /** One call a line, the innermost first. */
   readonly stack: string;
-  /** Undefined: it is just the length, or not known. */
-  readonly shape: readonly number[] | undefined;
 }
 
 /** What a log says, whatever stands in it; `leftOut`: how many more holds there are. */
@@ -176,15 +163,11 @@ export function readTraceLog(bytes: Uint8Array): { readonly holds: readonly Trac
     const at = recordsAt + i * RECORD_BYTES;
     const stack = textAt(view.getUint32(at + PLACE_AT, true) - 1);
     if (stack === undefined) continue;
-    const shape = textAt(view.getUint32(at + SHAPE_AT, true) - 1);
     holds.push({
       block: view.getUint32(at + BLOCK_AT, true),
       generation: view.getFloat64(at + GENERATION_AT, true),
       since: view.getFloat64(at + SINCE_AT, true),
       stack,
-      shape: shape !== undefined && /^\d{1,12}( x \d{1,12})+$/.test(shape)
-        ? shape.split(BETWEEN).map(Number)
-        : undefined,
     });
   }
   return { holds, leftOut: view.getUint32(LEFT_OUT_AT, true) };

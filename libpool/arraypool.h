@@ -79,8 +79,9 @@ enum { AP_RUNTIME_NATIVE = 0, AP_RUNTIME_BUN = 1, AP_RUNTIME_DENO = 2, AP_RUNTIM
 #define AP_AXES_MAX 64u
 #define AP_NO_SHAPE 4294967295u /* axes of a shape that is just the length */
 
-/* ap_block_alloc: how the memory is to be. */
-enum { AP_UNINITIALIZED = 0, AP_ZEROED = 1 };
+/* ap_block_alloc: how the memory is to be; or'ed with AP_TAIL times the number of bytes that are to stand behind it. */
+enum { AP_UNINITIALIZED = 0, AP_ZEROED = 1, AP_TAIL = 2 };
+#define AP_TAIL_BYTES_MAX 80u
 
 /* ------------------------------------------------------------------ records (arrays of double) */
 
@@ -115,7 +116,9 @@ enum {
   AP_SHORT_HELD = 13,          /* bytes of arrays that some member holds */
   AP_SHORT_HELD_BY_SELF = 14,  /* bytes of arrays that this member holds */
   AP_SHORT_CAUSE = 15,         /* AP_CAUSE_* */
-  AP_SHORT_NAMED = 16          /* bytes held by no member, but by a name */
+  AP_SHORT_NAMED = 16,         /* bytes held by no member, but by a name */
+
+  AP_RECORD_TAIL = 20          /* for ap_block_alloc: AP_TAIL_BYTES_MAX bytes, which no call writes */
 };
 
 enum {
@@ -202,6 +205,8 @@ int32_t ap_exit(const char *name);
 /* ------------------------------------------------------------------ blocks */
 
 /* Allocates, and holds it. `length_bytes` may be 0. Returns the block's index (>= 0).
+ * What is to stand behind it, for those who look from outside, such as its shape (core/shape_note.ts), is taken from
+ * record[AP_RECORD_TAIL] on, its first four bytes xor'ed with the generation. Nothing here reads it.
  * record: GENERATION, OFFSET, ADDRESS, BYTES. */
 int32_t ap_block_alloc(ap_pool *pool, double length_bytes, uint32_t dtype, uint32_t how);
 
@@ -579,8 +584,8 @@ enum { AP_MEMBER_DEAD = 0, AP_MEMBER_JOINING = 1, AP_MEMBER_JOINED = 2 };
 /* Members, at most `max` of them, also dead ones that were not reaped yet. Returns how many were written. */
 int32_t ap_look_members(ap_look *look, ap_look_member *members, uint32_t max);
 
-/* Reads bytes of a block that was in use when the copy was made. Returns how many, or AP_ERR_STALE if it is not there any
- * more. */
+/* Reads bytes of a block that was in use when the copy was made, and of what stands behind its array. Returns how many, or
+ * AP_ERR_STALE if it is not there any more. */
 int32_t ap_look_read(ap_look *look, uint32_t block, double generation, double offset, uint8_t *into, uint32_t bytes);
 
 /* The command line of the process in a slot, its parts separated by nul. Returns how many bytes, 0 if it is not to be had. */

@@ -32,8 +32,9 @@ pub const bytes_max = 128 << 10;
 pub const granules_max = bytes_max / layout.granule_bytes;
 /// Blocks of one size.
 const count_max = 64;
-/// How many lists of larger sizes are looked through: as many as a block can say of what it has too much.
-const lists_max = layout.tail_bytes_max / layout.granule_bytes;
+/// How many lists of larger sizes are looked through: as many as a block can say of what it has too much, besides the rest of
+/// a granule and the room that was asked for.
+const lists_max = (layout.tail_bytes_max - layout.granule_bytes - layout.room_bytes_max) / layout.granule_bytes;
 
 /// Of one size, last in first out.
 const List = extern struct { first: BlockIndex, count: u32 };

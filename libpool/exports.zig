@@ -191,8 +191,9 @@ pub inline fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u3
 
 noinline fn allocAny(pool: *Pool, length_bytes: f64, dtype: u32, how: u32) i32 {
     const length = wholeNumber(length_bytes) catch |err| return failed(pool, err);
-    if (dtype > 255 or how > 1) return failed(pool, error.Argument);
-    const array = pool.alloc(length, @intCast(dtype), how == 1) catch |err| return failedShort(pool, err, length);
+    const room_bytes = how >> 1;
+    if (dtype > 255 or room_bytes > layout.room_bytes_max) return failed(pool, error.Argument);
+    const array = pool.allocWithRoom(length, @intCast(dtype), how & 1 != 0, room_bytes) catch |err| return failedShort(pool, err, length);
     describeNew(pool, &pool.view.holds[array.index.int()], length_bytes);
     return @bitCast(array.index.int());
 }

@@ -419,6 +419,8 @@ pub const Kind = struct {
 };
 
 pub const tail_bytes_max = (1 << 12) - 1;
+/// How much room an array's maker may ask for behind it, to leave a word for those who look.
+pub const room_bytes_max = 80;
 
 /// What is known of a block in use since it was allocated, and of no interest to whoever allocates.
 pub const Tail = packed struct(u32) {

@@ -433,9 +433,8 @@ pub const Look = struct {
         const word = block.word.get();
         if (word.state != .used or word.generation != generation) return null;
         const extent = look.view.extent(block) catch return null;
-        const length_bytes = View.lengthIn(block, extent) catch return null;
-        if (from >= length_bytes) return 0;
-        const bytes: usize = @intCast(@min(into.len, length_bytes - from));
+        if (from >= extent.bytes()) return 0;
+        const bytes: usize = @intCast(@min(into.len, extent.bytes() - from));
         if (!system.readAt(look.fd, look.view.geometry.heap_start + extent.offsetBytes() + from, into[0..bytes])) return null;
         // A block's generation never repeats: if it is the same after reading, what was read is the block's.
         var now: layout.Block = undefined;

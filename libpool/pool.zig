@@ -99,6 +99,8 @@ pub const Pool = struct {
     mapping: [*]align(4096) u8,
     /// Results that do not fit into a return value, for the caller to read. At the end, as in View.
     record: [32]f64,
+    /// Where in it what is to stand behind an array is.
+    pub const tail_at = 20;
 
     // ------------------------------------------------------------ joining and leaving
 
@@ -364,21 +366,34 @@ pub const Pool = struct {
 
     /// Allocates, and holds it.
     pub fn alloc(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Array {
-        const request = try pool.requestOf(length_bytes, dtype, zeroed);
+        return pool.allocWithRoom(length_bytes, dtype, zeroed, 0);
+    }
+    /// The same with `room_bytes` behind the array, at most `room_bytes_max`, and what the record has for it there.
+    pub fn allocWithRoom(pool: *Pool, length_bytes: u64, dtype: u8, zeroed: bool, room_bytes: u32) Error!Array {
+        const request = try pool.requestOf(length_bytes, dtype, zeroed, room_bytes);
         const array = pool.takeCached(request) orelse try pool.allocLocked(request);
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
+        if (room_bytes > 0) pool.writeTail(array.index, room_bytes);
         return array;
+    }
+    /// For those who look, and nobody relies on it: plain bytes, and of this generation.
+    noinline fn writeTail(pool: *Pool, index: BlockIndex, room_bytes: u32) void {
+        const hold = &pool.view.holds[index.int()];
+        var bytes = std.mem.asBytes(&pool.record)[tail_at * @sizeOf(f64) ..][0..layout.room_bytes_max].*;
+        const first = std.mem.readInt(u32, bytes[0..4], .little);
+        std.mem.writeInt(u32, bytes[0..4], first ^ @as(u32, @truncate(hold.word.generation)), .little);
+        @memcpy(pool.view.heap + hold.offsetBytes() + hold.lengthBytes(), bytes[0..room_bytes]);
     }
     /// For what is no array, and is allocated now and then: never out of the cache.
     pub noinline fn allocInner(pool: *Pool, length_bytes: u64, zeroed: bool) Error!BlockIndex {
-        const array = try pool.allocLocked(try pool.requestOf(length_bytes, 0, zeroed));
+        const array = try pool.allocLocked(try pool.requestOf(length_bytes, 0, zeroed, 0));
         if (zeroed and !array.is_zero) zero(pool.view.heap + pool.view.holds[array.index.int()].offsetBytes(), length_bytes);
         return array.index;
     }
 
-    fn requestOf(pool: *const Pool, length_bytes: u64, dtype: u8, zeroed: bool) Error!Request {
-        if (length_bytes > pool.view.geometry.capacity_bytes) return error.TooLarge;
-        const at_least: u64 = @max(1, length_bytes);
+    fn requestOf(pool: *const Pool, length_bytes: u64, dtype: u8, zeroed: bool, room_bytes: u32) Error!Request {
+        const at_least: u64 = @max(1, length_bytes) +| room_bytes;
+        if (at_least > pool.view.geometry.capacity_bytes) return error.TooLarge;
         const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
         return .{ .length_bytes = length_bytes, .granules = @intCast(granules), .dtype = dtype, .zeroed = zeroed };
     }

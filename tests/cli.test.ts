@@ -15,6 +15,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { pack, Pool, release, type SharedArray } from "arraypool";
 import { run } from "../cli/run.ts";
+import { readNote, writeNote } from "../core/shape_note.ts";
 import { readTraceLog } from "../core/trace_log.ts";
 import {
   assert,
@@ -140,7 +141,7 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
     assert.deepEqual(Object.keys(seen.pool), Object.keys(row).filter((key) => key !== "creatorCommand"));
     const [member] = seen.members;
     assert.deepEqual([seen.members.length, member.pid, member.state, member.arrays], [1, process.pid, "live", 1]);
-    assert.deepEqual([member.runtime, member.bytes], [runtime, cube.byteLength]);
+    assert.deepEqual([member.runtime, member.bytes], [runtime, cube.byteLength + 64]); // its shape, behind it
     assert.deepEqual(
       seen.arrays.map((array: Json) => [array.dtype, array.length, array.bytes, array.holders, array.claims]),
       [["float64", 6000, 48000, [member.slot], 0], ["int16", 3, 6, [], 1]],
@@ -151,7 +152,7 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
     await says(
       0,
       ["inspect", pool.name],
-      /float64\[6000\] +\d+ s +0 +\d+$/m,
+      /float64\[10 x 20 x 30\] +\d+ s +0 +\d+$/m,
       /int16\[3\] +\d+ s +1 +only claims or messages/,
       /█/,
       /▒|▄/,
@@ -192,6 +193,78 @@ function makeOlder<A extends SharedArray>(array: A, hours: number): A {
   writeU32(array.pool.name, at, (((born - Math.floor((hours * HOUR_MS) / 1024)) << 8) | bytes) >>> 0);
   return array;
 }
+
+test("inspect shows the shape with which an array was made, whoever holds it", () =>
+  withPool(async (pool) => {
+    using film = pool.alloc(Uint8Array, [24, 48, 64]);
+    using matrix = pool.from(Float64Array.from({ length: 64 }, Math.random), [8, 8]); // no rest in its last granule
+    using row = matrix.slab(3).retain();
+    using flat = pool.alloc(Int16Array, 4);
+    using scalar = pool.alloc(Float32Array, []);
+    using empty = pool.alloc(Float32Array, [3, 0]);
+    using long = pool.alloc(Uint8Array, [...Array(63).fill(1), 7]);
+    const sent = pool.alloc(Uint32Array, [5, 2]);
+    const packed = pack({ sent });
+    sent.release();
+    const shapes = async () =>
+      new Map(
+        (await json(0, "inspect", pool.name)).arrays.map(({ dtype, shape }: Json) => [`${dtype}${shape}`, shape]),
+      );
+    const expected = [film, matrix, flat, scalar, empty, long, { dtype: "uint32", shape: [5, 2] }];
+    assert.deepEqual(
+      await shapes(),
+      new Map(expected.map(({ dtype, shape }) => [`${dtype}${shape}`, [...shape]])),
+    );
+    await says(0, ["inspect", pool.name], /uint8\[24 x 48 x 64\]/, /float64\[8 x 8\]/, /int16\[4\]/, /float32\[\]/);
+    await says(0, ["leaks", pool.name], /1 array, 512 B of float64\[8 x 8\]/);
+    await says(0, ["top", pool.name], /uint8\[24 x 48 x 64\]/);
+    // Memory that had another array's note in it.
+    release(packed);
+    using other = pool.alloc(Uint32Array, [2, 5]);
+    using plain = pool.allocUnsafe(Uint32Array, 10);
+    assert.ok((await shapes()).has(`uint32${other.shape}`));
+    assert.ok((await shapes()).has(`uint32${plain.shape}`));
+    assert.equal(row.length, 8);
+    pool.check();
+  }));
+
+test("an array that fits just without its shape is made, and the note behind it is nobody's", () =>
+  withPool(async (pool) => {
+    const { capacityBytes } = pool;
+    const all = pool.alloc(Uint8Array, [2, capacityBytes / 2]);
+    assert.deepEqual((await json(0, "inspect", pool.name)).arrays[0].shape, [capacityBytes]);
+    all.release();
+    // Whoever writes to all that an array has does not write to the note, and the other way round.
+    using matrix = pool.alloc(Uint8Array, [4, 16]);
+    matrix.fill(255);
+    using next = pool.alloc(Uint8Array, [4, 16]);
+    assert.ok(next.every((byte) => byte === 0) && matrix.every((byte) => byte === 255));
+    assert.deepEqual((await json(0, "inspect", pool.name)).arrays.map(({ shape }: Json) => shape), [[4, 16], [4, 16]]);
+  }, { capacity: "1M" }));
+
+test("what stands behind an array is believed only if it is the note of this very array", () => {
+  const note = new Uint8Array(80);
+  const shape = [3, 1, 1000, 2 ** 20];
+  const noteBytes = writeNote(shape, note);
+  assert.equal(noteBytes, 5 + 1 + 1 + 2 + 3);
+  const generation = 2 ** 40 + 77;
+  new DataView(note.buffer).setInt32(0, new DataView(note.buffer).getInt32(0, true) ^ generation, true); // as the library does
+  const length = shape.reduce((product, axis) => product * axis);
+  assert.deepEqual(readNote(note, generation, length), shape);
+  assert.deepEqual(readNote(note.subarray(0, noteBytes), generation, length), shape);
+  assert.equal(readNote(note, generation + 1, length), undefined);
+  assert.equal(readNote(note, generation, length + 1), undefined);
+  for (let cut = 0; cut < noteBytes; cut++) {
+    assert.equal(readNote(note.subarray(0, cut), generation, length), undefined);
+    for (let bit = 1; bit < 256; bit *= 2) {
+      const wild = note.slice();
+      wild[cut]! ^= bit;
+      assert.equal(readNote(wild, generation, length), undefined, `${cut} ${bit}`);
+    }
+  }
+  assert.equal(writeNote(Array(16).fill(2 ** 53 - 1), note), 0);
+  assert.equal(readNote(note.fill(255), generation, length), undefined);
+});
 
 test("names are shown, with the shapes that they say, and what nobody but they hold", () =>
   withPool(async (pool) => {
@@ -489,7 +562,7 @@ test("leaks shows who holds how much; of traced programs, from where and since w
       await says(0, ["leaks", pool.name, "--older-than", "3600"], /nobody holds anything/);
       // What is written for it is no array; and it knows the shape.
       const { arrays } = await json(0, "inspect", pool.name);
-      assert.deepEqual(arrays.map(({ shape }: Json) => shape), [[100, 10], null]);
+      assert.deepEqual(arrays.map(({ shape }: Json) => shape), [[100, 10], [100]]);
       await says(0, ["inspect", pool.name], /float32\[100 x 10\]/);
       assert.equal(pool.stats().arrays, 2);
       assert.equal(pool.blocks().length, 2);
@@ -503,7 +576,7 @@ test("leaks --for shows what was there all the time, and what grows", () =>
       const { groups, arrays } = holders.find(({ pid }: Json) => pid === child.process.pid);
       assert.equal(watchedMs, 500);
       assert.ok(groups[0].grew > 0 && groups[0].arrays === arrays, JSON.stringify(groups));
-      await says(0, ["leaks", pool.name, "--for", "0.5"], /of float32\[1000\].*, \+\d+ in 0 s/);
+      await says(0, ["leaks", pool.name, "--for", "0.5"], /of float32\[100 x 10\].*, \+\d+ in 0 s/);
     })
   ));
 
@@ -512,10 +585,10 @@ test("a trace is bounded, and gone with its member", () =>
     await withMember(pool.name, ["many"], async (child) => {
       const { holders } = await json(0, "leaks", pool.name);
       const theirs = holders.find(({ pid }: Json) => pid === child.process.pid);
-      assert.equal(theirs.arrays, 10_001);
+      assert.equal(theirs.arrays, 12_001);
       const traced = theirs.groups.filter(({ stack }: Json) => stack !== null)
         .reduce((sum: number, { arrays }: Json) => sum + arrays, 0);
-      assert.deepEqual([theirs.untraced, traced + theirs.untraced], [10_001 - traced, 10_001]);
+      assert.deepEqual([theirs.untraced, traced + theirs.untraced], [12_001 - traced, 12_001]);
       assert.ok(traced > 100 && theirs.untraced > 0);
     }, { ARRAYPOOL_TRACE: "1" });
     await until(() => pool.reap() === 1, "it is reaped");

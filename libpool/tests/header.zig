@@ -47,6 +47,8 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(@offsetOf(exports.NameInfo, "key"), @offsetOf(c.ap_name_info, "key"));
     try expectEqual(@offsetOf(exports.NameValue, "shape"), @offsetOf(c.ap_name_value, "shape"));
     try expectEqual(layout.key_bytes_max, c.AP_KEY_BYTES_MAX);
+    try expectEqual(layout.room_bytes_max, c.AP_TAIL_BYTES_MAX);
+    try expectEqual(pool_file.Pool.tail_at, c.AP_RECORD_TAIL);
     try expectEqual(layout.axes_max, c.AP_AXES_MAX);
     try expectEqual(exports.NameValue.no_shape, c.AP_NO_SHAPE);
     inline for (@typeInfo(pool_file.Pool.Once).@"enum".fields) |field| {

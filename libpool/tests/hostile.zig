@@ -353,8 +353,9 @@ const Run = struct {
             else => @as(u32, run.in.below(65535)) * 16,
         };
         run.beat();
-        const how: u32 = if (run.full) 0 else run.in.byte() & 1;
-        const block = exports.ap_block_alloc(member.pool, @floatFromInt(length), 1, how);
+        // Zeroed or not, and how much room behind it.
+        const chosen: u32 = if (run.full) 0 else run.in.byte();
+        const block = exports.ap_block_alloc(member.pool, @floatFromInt(length), 1, (chosen & 1) + (chosen >> 2) * 2);
         if (block < 0) return run.expectCode(block, "alloc");
         const at = try run.extentOf(member);
         if (at.bytes != length) return run.fail("asked for {d} bytes, got {d}", .{ length, at.bytes });

@@ -75,6 +75,39 @@ test "a look sees arrays, holders and claims, and changes neither a byte nor a t
     try expectEqual(before, after);
 }
 
+test "a look reads what stands behind an array, and nobody else does" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    // As long as a granule, empty, and as long as it may be.
+    for ([_]u64{ 100, 128, 0, 1 << 19 }) |bytes| {
+        var text = [_]u8{0x5a} ** s.layout.room_bytes_max;
+        @memcpy(std.mem.asBytes(&pool.record)[Pool.tail_at * 8 ..][0..text.len], &text);
+        const array = try pool.allocWithRoom(bytes, 1, true, s.layout.room_bytes_max);
+        const number = array.index.int();
+        text[0] ^= @truncate(s.generationOf(pool, array.index));
+        try expectEqual(bytes, pool.view.holds[number].lengthBytes());
+        try expect(std.mem.allEqual(u8, try s.bytesOf(pool, array.index), 0));
+        // Whoever attaches it gets the array alone.
+        try pool.share(number);
+        _ = try other.attach(number, s.generationOf(pool, array.index), 0);
+        try expectEqual(bytes, other.view.holds[number].lengthBytes());
+        try expectEqual(null, try pool.check());
+
+        const look = try lookAt(pool);
+        defer look.close();
+        look.take(1);
+        try expectEqual(.sound, std.meta.activeTag(look.check(1)));
+        var read: [256]u8 = undefined;
+        const got = look.readBlock(number, s.generationOf(pool, array.index), bytes, &read).?;
+        try expect(got >= text.len and got < text.len + s.layout.granule_bytes);
+        try expect(std.mem.eql(u8, &text, read[0..text.len]));
+        _ = try other.release(number, true);
+        _ = try pool.release(number, true);
+    }
+}
+
 test "a look tells the dead from the living, and walks what a member that died with the lock has left" {
     const pool = try s.create(1 << 20);
     defer s.end(pool);

@@ -148,6 +148,15 @@ fn allocates(comptime bytes: u64) Run {
     }.f;
 }
 
+/// With something behind it.
+fn allocatesWithRoom(comptime bytes: u64) Run {
+    return struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = try member.?.allocWithRoom(bytes, 1, true, layout.room_bytes_max);
+        }
+    }.f;
+}
+
 /// An array of the survivor with a claim good for `attaches`, which it holds itself no longer.
 fn claimed(comptime attaches: u24) SetUp {
     return struct {
@@ -251,6 +260,8 @@ pub const all = [_]Operation{
             for (0..3) |_| _ = try s.alloc(member.?, 1000, true);
         }
     }.f, .arrays_left = .{ 0, 2 } },
+    .{ .name = "alloc, with something behind it, from the cache", .set_up = row(2, 1000 + layout.room_bytes_max, &.{0}), .run = allocatesWithRoom(1000) },
+    .{ .name = "alloc, with something behind it, with a split", .set_up = row(1, 100, &.{}), .run = allocatesWithRoom(4096) },
     .{ .name = "alloc, from a quick list", .set_up = quick(2, 1000, &.{0}), .run = allocates(1000) },
     .{ .name = "alloc, with a split", .set_up = row(1, 100, &.{}), .run = allocates(4000) },
     .{ .name = "alloc, of a whole run", .set_up = row(3, large, &.{1}), .run = allocates(large) },

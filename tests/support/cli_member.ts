@@ -26,7 +26,7 @@ if (what === "sends") {
   pack({ kept }, { ttlMs: 3_600_000 });
   pool.close();
 }
-if (what === "many") { for (let i = 0; i < 10_000; i++) kept.push(pool.alloc(Uint8Array, 1)); }
+if (what === "many") { for (let i = 0; i < 12_000; i++) kept.push(pool.alloc(Uint8Array, 1)); }
 if (what === "grows") setInterval(load, 5);
 if (what === "churn") {
   setInterval(() => {
