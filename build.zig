@@ -81,7 +81,7 @@ fn moduleOf(b: *std.Build, how: std.Build.Module.CreateOptions, path: []const u8
 fn addLibrary(b: *std.Build, platform: Platform, name: []const u8, root: *std.Build.Module) *std.Build.Step.Compile {
     const library = b.addLibrary(.{ .name = name, .linkage = .dynamic, .root_module = root });
     library.error_limit = 255; // so that an error is a byte
-    library.linker_allow_shlib_undefined = true; // Node-API is the host's
+    if (platform.os == .linux) library.setLinkerScript(b.path("libpool/linux.ld"));
     const install = b.addInstallArtifact(library, .{
         .dest_dir = .{ .override = .{ .custom = b.fmt("lib/{s}", .{platform.name}) } },
     });

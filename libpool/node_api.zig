@@ -30,11 +30,12 @@
 //! For Node. Takes the descriptor of a socket over, and calls `onRing` when datagrams came, which it takes. It does not keep the
 //! event loop alive. Undefined where the loop cannot watch it.
 //!
-//! The functions of Node-API are the host's own. They are weak: other hosts load the library without them.
+//! The functions of Node-API are the host's own (host.zig): other hosts load the library without them.
 
 const builtin = @import("builtin");
 const std = @import("std");
 const exports = @import("exports.zig");
+const host = @import("host.zig");
 const platform = @import("platform.zig");
 const system = platform.system;
 const v8 = @import("v8.zig");
@@ -47,32 +48,68 @@ const Callback = fn (Env, CallbackInfo) callconv(.c) Value;
 const Finalize = *const fn (Env, ?*anyopaque, ?*anyopaque) callconv(.c) void;
 const ok = 0;
 
-/// A function of the host: null where it has none. Each is named once, with its type, in `napi`.
-fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
-    const there = @extern(?*const Function, .{ .name = name, .linkage = .weak });
-    // The compiler would call it by its name, which takes an entry in three more tables.
-    return asm (""
-        : [ret] "=r" (-> ?*const Function),
-        : [there] "0" (there),
-    );
-}
+/// Node-API, as far as it is used.
+var napi: extern struct {
+    add_async_cleanup_hook: *const fn (Env, *const fn (?*anyopaque, *Watch) callconv(.c) void, *Watch, *?*anyopaque) callconv(.c) i32,
+    add_env_cleanup_hook: *const Hook,
+    close_handle_scope: *const fn (Env, ?*anyopaque) callconv(.c) i32,
+    create_double: *const fn (Env, f64, *Value) callconv(.c) i32,
+    create_external_arraybuffer: *const fn (Env, ?*anyopaque, usize, Finalize, ?*anyopaque, *Value) callconv(.c) i32,
+    create_function: *const fn (Env, ?[*]const u8, usize, *const Callback, ?*anyopaque, *Value) callconv(.c) i32,
+    create_int32: *const fn (Env, i32, *Value) callconv(.c) i32,
+    create_reference: *const fn (Env, Value, u32, *?*anyopaque) callconv(.c) i32,
+    create_string_utf8: *const fn (Env, [*]const u8, usize, *Value) callconv(.c) i32,
+    create_threadsafe_function: *const fn (Env, Value, Value, Value, usize, usize, ?*anyopaque, ?Finalize, ?*anyopaque, ?*const CallJs, *Waker) callconv(.c) i32,
+    delete_reference: *const fn (Env, ?*anyopaque) callconv(.c) i32,
+    fatal_exception: *const fn (Env, Value) callconv(.c) i32,
+    get_and_clear_last_exception: *const fn (Env, *Value) callconv(.c) i32,
+    get_cb_info: *const fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32,
+    get_global: *const fn (Env, *Value) callconv(.c) i32,
+    get_reference_value: *const fn (Env, ?*anyopaque, *Value) callconv(.c) i32,
+    get_uv_event_loop: *const fn (Env, *?*Loop) callconv(.c) i32,
+    get_value_bigint_uint64: *const fn (Env, Value, *u64, *bool) callconv(.c) i32,
+    get_value_double: *const fn (Env, Value, *f64) callconv(.c) i32,
+    get_value_uint32: *const fn (Env, Value, *u32) callconv(.c) i32,
+    make_callback: *const fn (Env, ?*anyopaque, Value, Value, usize, ?[*]const Value, ?*Value) callconv(.c) i32,
+    open_handle_scope: *const fn (Env, *?*anyopaque) callconv(.c) i32,
+    release_threadsafe_function: *const fn (Waker, i32) callconv(.c) i32,
+    remove_async_cleanup_hook: *const fn (*anyopaque) callconv(.c) i32,
+    remove_env_cleanup_hook: *const Hook,
+    set_named_property: *const fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32,
+    unref_threadsafe_function: *const fn (Env, Waker) callconv(.c) i32,
+} = undefined;
+
+/// libuv, as far as it is used.
+var uv: extern struct {
+    close: *const fn (*Watch.Handle, *const fn (*Watch.Handle) callconv(.c) void) callconv(.c) void,
+    handle_size: *const fn (c_int) callconv(.c) usize,
+    poll_init: *const fn (*Loop, *Watch.Handle, c_int) callconv(.c) c_int,
+    poll_start: *const fn (*Watch.Handle, c_int, *const fn (*Watch.Handle, c_int, c_int) callconv(.c) void) callconv(.c) c_int,
+    unref: *const fn (*Watch.Handle) callconv(.c) void,
+} = undefined;
 
 pub export fn napi_register_module_v1(env: Env, module: Value) Value {
-    const all = .{
+    if (!host.find(&napi, "napi_")) return null;
+    const everywhere = .{
         .{ "buffer", buffer },
         .{ "wakeAtEnd", wakeAtEnd },
         .{ "ringAtEnd", ringAtEnd },
         .{ "closeAtEnd", closeAtEnd },
         .{ "requests", requests },
-        .{ "watch", watch },
-        .{ "unwatch", unwatch },
         .{ "ap_block_alloc", Call(exports.ap_block_alloc).run },
         .{ "ap_block_attach", Call(exports.ap_block_attach).run },
         .{ "ap_block_release", Call(exports.ap_block_release).run },
         .{ "ap_claim_create", Call(exports.ap_claim_create).run },
     };
-    inline for (all) |one| if (!add(env, module, one[0], one[1])) return null;
-    if (v8.isThere() and !add(env, module, "bufferOfV8", bufferOfV8)) return null;
+    const in_node = .{
+        .{ "bufferOfV8", bufferOfV8 },
+        .{ "watch", watch },
+        .{ "unwatch", unwatch },
+    };
+    inline for (everywhere) |one| if (!add(env, module, one[0], one[1])) return null;
+    if (v8.find() and host.find(&uv, "uv_")) {
+        inline for (in_node) |one| if (!add(env, module, one[0], one[1])) return null;
+    }
     stayLoaded();
     return module;
 }
@@ -80,8 +117,8 @@ pub export fn napi_register_module_v1(env: Env, module: Value) Value {
 /// Node unloads a module with the last Worker that has loaded it, and only then destroys the Worker's buffers; and what a
 /// Worker has transferred outlives it.
 fn stayLoaded() void {
-    const dladdr = host("dladdr", fn (*const anyopaque, *[4]?*anyopaque) callconv(.c) c_int) orelse return;
-    const dlopen = host("dlopen", fn (?*anyopaque, c_int) callconv(.c) ?*anyopaque) orelse return;
+    const dladdr = host.function("dladdr", fn (*const anyopaque, *[4]?*anyopaque) callconv(.c) c_int) orelse return;
+    const dlopen = host.function("dlopen", fn (?*anyopaque, c_int) callconv(.c) ?*anyopaque) orelse return;
     const lazy = 1;
     const only_if_loaded, const for_ever = if (builtin.os.tag == .macos) .{ 0x10, 0x80 } else .{ 0x4, 0x1000 };
     var self: [4]?*anyopaque = undefined; // its path, and three more
@@ -89,21 +126,18 @@ fn stayLoaded() void {
 }
 
 noinline fn add(env: Env, module: Value, name: [:0]const u8, callback: *const Callback) bool {
-    const createFunction = host("napi_create_function", fn (Env, ?[*]const u8, usize, *const Callback, ?*anyopaque, *Value) callconv(.c) i32) orelse return false;
-    const setProperty = host("napi_set_named_property", fn (Env, Value, [*:0]const u8, Value) callconv(.c) i32) orelse return false;
     var function: Value = null;
-    return createFunction(env, name.ptr, name.len, callback, null, &function) == ok and
-        setProperty(env, module, name.ptr, function) == ok;
+    return napi.create_function(env, name.ptr, name.len, callback, null, &function) == ok and
+        napi.set_named_property(env, module, name.ptr, function) == ok;
 }
 
 // ---------------------------------------------------------------- arguments
 
 /// The first `count` of them; null where there are fewer.
 noinline fn argumentsOf(count: usize, env: Env, info: CallbackInfo) ?[arguments_max]Value {
-    const get = host("napi_get_cb_info", fn (Env, CallbackInfo, *usize, [*]Value, ?*Value, ?*?*anyopaque) callconv(.c) i32) orelse return null;
     var values: [arguments_max]Value = @splat(null);
     var given: usize = arguments_max;
-    return if (get(env, info, &given, &values, null, null) == ok and given >= count) values else null;
+    return if (napi.get_cb_info(env, info, &given, &values, null, null) == ok and given >= count) values else null;
 }
 
 const Kind = enum(u8) { pointer, double, uint32 };
@@ -113,17 +147,14 @@ noinline fn argument(kind: Kind, env: Env, value: Value) ?u64 {
     var got: u64 = 0;
     switch (kind) {
         .pointer => {
-            const get = host("napi_get_value_bigint_uint64", fn (Env, Value, *u64, *bool) callconv(.c) i32) orelse return null;
             var is_exact = false;
-            if (get(env, value, &got, &is_exact) != ok or !is_exact or got == 0) return null;
+            if (napi.get_value_bigint_uint64(env, value, &got, &is_exact) != ok or !is_exact or got == 0) return null;
         },
         .double => {
-            const get = host("napi_get_value_double", fn (Env, Value, *f64) callconv(.c) i32) orelse return null;
-            if (get(env, value, @ptrCast(&got)) != ok) return null;
+            if (napi.get_value_double(env, value, @ptrCast(&got)) != ok) return null;
         },
         .uint32 => {
-            const get = host("napi_get_value_uint32", fn (Env, Value, *u32) callconv(.c) i32) orelse return null;
-            if (get(env, value, @ptrCast(&got)) != ok) return null; // the lower half
+            if (napi.get_value_uint32(env, value, @ptrCast(&got)) != ok) return null; // the lower half
         },
     }
     return got;
@@ -173,9 +204,8 @@ noinline fn argumentsInto(into: []u64, kinds: []const Kind, env: Env, info: Call
 }
 
 noinline fn int32(env: Env, number: i32) Value {
-    const create = host("napi_create_int32", fn (Env, i32, *Value) callconv(.c) i32) orelse return null;
     var result: Value = null;
-    return if (create(env, number, &result) == ok) result else null;
+    return if (napi.create_int32(env, number, &result) == ok) result else null;
 }
 
 // ---------------------------------------------------------------- buffers
@@ -197,10 +227,9 @@ const Memory = struct {
 };
 
 fn buffer(env: Env, info: CallbackInfo) callconv(.c) Value {
-    const create = host("napi_create_external_arraybuffer", fn (Env, ?*anyopaque, usize, Finalize, ?*anyopaque, *Value) callconv(.c) i32) orelse return null;
     const memory = Memory.from(env, info) orelse return null;
     var result: Value = null;
-    const made = create(env, memory.bytes, memory.length, gone, memory.context, &result);
+    const made = napi.create_external_arraybuffer(env, memory.bytes, memory.length, gone, memory.context, &result);
     return if (made == ok) result else null;
 }
 
@@ -229,17 +258,15 @@ const Loop = extern struct {
 };
 
 fn loopOf(env: Env) ?*Loop {
-    const getLoop = host("napi_get_uv_event_loop", fn (Env, *?*Loop) callconv(.c) i32) orelse return null;
     var loop: ?*Loop = null;
-    return if (getLoop(env, &loop) == ok) loop else null;
+    return if (napi.get_uv_event_loop(env, &loop) == ok) loop else null;
 }
 
 fn requests(env: Env, _: CallbackInfo) callconv(.c) Value {
-    const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
     const loop = loopOf(env) orelse return null;
     var result: Value = null;
     const address: f64 = @floatFromInt(@intFromPtr(&loop.active_requests.count));
-    return if (create(env, address, &result) == ok) result else null;
+    return if (napi.create_double(env, address, &result) == ok) result else null;
 }
 
 /// A socket that the event loop watches. The loop has to be done with `handle` before any of it goes away, also where the
@@ -257,21 +284,6 @@ const Watch = struct {
     const poll_type = 8; // UV_POLL
     const readable = 1; // UV_READABLE
 
-    const Uv = struct {
-        sizeOf: *const fn (c_int) callconv(.c) usize,
-        init: *const fn (*Loop, *Handle, c_int) callconv(.c) c_int,
-        start: *const fn (*Handle, c_int, *const fn (*Handle, c_int, c_int) callconv(.c) void) callconv(.c) c_int,
-        unref: *const fn (*Handle) callconv(.c) void,
-        close: *const fn (*Handle, *const fn (*Handle) callconv(.c) void) callconv(.c) void,
-    };
-    fn uv() ?Uv {
-        var found: Uv = undefined;
-        inline for (.{ "handle_size", "poll_init", "poll_start", "unref", "close" }, @typeInfo(Uv).@"struct".fields) |name, field| {
-            @field(found, field.name) = host("uv_" ++ name, @typeInfo(field.type).pointer.child) orelse return null;
-        }
-        return found;
-    }
-
     /// Takes the descriptor over. Null where it cannot be watched.
     fn open(env: Env, fd: platform.Fd, callback: Value) ?*Watch {
         const self = make(env, fd) orelse {
@@ -284,30 +296,26 @@ const Watch = struct {
     }
 
     fn make(env: Env, fd: platform.Fd) ?*Watch {
-        const functions = uv() orelse return null;
-        if (functions.sizeOf(poll_type) > @sizeOf(Handle)) return null;
+        if (uv.handle_size(poll_type) > @sizeOf(Handle)) return null;
         const loop = loopOf(env) orelse return null;
         const self: *Watch = @ptrCast(@alignCast(v8.allocate(@sizeOf(Watch)) orelse return null));
         self.* = .{ .env = env, .fd = fd, .on_ring = null, .hook = null, .is_closing = false, .handle = undefined };
-        if (functions.init(loop, &self.handle, fd) == 0) return self;
+        if (uv.poll_init(loop, &self.handle, fd) == 0) return self;
         v8.free(self);
         return null;
     }
 
     fn start(self: *Watch, callback: Value) bool {
-        const createReference = host("napi_create_reference", fn (Env, Value, u32, *?*anyopaque) callconv(.c) i32) orelse return false;
-        const addHook = host("napi_add_async_cleanup_hook", fn (Env, *const fn (?*anyopaque, *Watch) callconv(.c) void, *Watch, *?*anyopaque) callconv(.c) i32) orelse return false;
-        const functions = uv().?;
-        functions.unref(&self.handle);
-        return createReference(self.env, callback, 1, &self.on_ring) == ok and
-            addHook(self.env, atEnd, self, &self.hook) == ok and
-            functions.start(&self.handle, readable, rung) == 0;
+        uv.unref(&self.handle);
+        return napi.create_reference(self.env, callback, 1, &self.on_ring) == ok and
+            napi.add_async_cleanup_hook(self.env, atEnd, self, &self.hook) == ok and
+            uv.poll_start(&self.handle, readable, rung) == 0;
     }
 
     fn close(self: *Watch) void {
         if (self.is_closing) return;
         self.is_closing = true;
-        uv().?.close(&self.handle, closed);
+        uv.close(&self.handle, closed);
     }
 
     fn of(handle: *Handle) *Watch {
@@ -322,7 +330,7 @@ const Watch = struct {
         const self: *Watch = .of(handle);
         system.close(self.fd);
         if (self.hook) |hook| {
-            if (host("napi_remove_async_cleanup_hook", fn (*anyopaque) callconv(.c) i32)) |removeHook| _ = removeHook(hook);
+            _ = napi.remove_async_cleanup_hook(hook);
         }
         v8.free(self);
     }
@@ -335,55 +343,44 @@ const Watch = struct {
 };
 
 fn watch(env: Env, info: CallbackInfo) callconv(.c) Value {
-    const create = host("napi_create_double", fn (Env, f64, *Value) callconv(.c) i32) orelse return null;
     const values = argumentsOf(2, env, info) orelse return null;
     const fd: platform.Fd = @intCast(argument(.uint32, env, values[0]) orelse return null);
     const made = Watch.open(env, fd, values[1]) orelse return null;
     var result: Value = null;
-    return if (create(env, @floatFromInt(@intFromPtr(made)), &result) == ok) result else null;
+    return if (napi.create_double(env, @floatFromInt(@intFromPtr(made)), &result) == ok) result else null;
 }
 
 fn unwatch(env: Env, info: CallbackInfo) callconv(.c) Value {
-    const deleteReference = host("napi_delete_reference", fn (Env, ?*anyopaque) callconv(.c) i32) orelse return null;
     const values = argumentsOf(1, env, info) orelse return null;
     const made: *Watch = @ptrFromInt(addressArgument(env, values[0]) orelse return null);
-    _ = deleteReference(env, made.on_ring);
+    _ = napi.delete_reference(env, made.on_ring);
     made.close();
     return null;
 }
 
 /// Calls a function from the event loop. What it throws is an uncaught exception.
 fn call(env: Env, reference: ?*anyopaque) void {
-    const openScope = host("napi_open_handle_scope", fn (Env, *?*anyopaque) callconv(.c) i32) orelse return;
-    const closeScope = host("napi_close_handle_scope", fn (Env, ?*anyopaque) callconv(.c) i32) orelse return;
-    const valueOf = host("napi_get_reference_value", fn (Env, ?*anyopaque, *Value) callconv(.c) i32) orelse return;
-    const getGlobal = host("napi_get_global", fn (Env, *Value) callconv(.c) i32) orelse return;
-    const makeCallback = host("napi_make_callback", fn (Env, ?*anyopaque, Value, Value, usize, ?[*]const Value, ?*Value) callconv(.c) i32) orelse return;
-    const takeException = host("napi_get_and_clear_last_exception", fn (Env, *Value) callconv(.c) i32) orelse return;
-    const throwFatal = host("napi_fatal_exception", fn (Env, Value) callconv(.c) i32) orelse return;
     var scope: ?*anyopaque = null;
     var function: Value = null;
     var global: Value = null;
-    if (openScope(env, &scope) != ok) return;
-    defer _ = closeScope(env, scope);
-    if (valueOf(env, reference, &function) != ok or getGlobal(env, &global) != ok) return;
+    if (napi.open_handle_scope(env, &scope) != ok) return;
+    defer _ = napi.close_handle_scope(env, scope);
+    if (napi.get_reference_value(env, reference, &function) != ok or napi.get_global(env, &global) != ok) return;
     const pending_exception = 10;
-    if (makeCallback(env, null, global, function, 0, null, null) != pending_exception) return;
+    if (napi.make_callback(env, null, global, function, 0, null, null) != pending_exception) return;
     var exception: Value = null;
-    if (takeException(env, &exception) == ok) _ = throwFatal(env, exception);
+    if (napi.get_and_clear_last_exception(env, &exception) == ok) _ = napi.fatal_exception(env, exception);
 }
 
 /// A Worker that is terminated waits for its native calls: for the one in ap_doorbell_sleep at that address, too.
 fn ringAtEnd(env: Env, info: CallbackInfo) callconv(.c) Value {
-    const addHook = host("napi_add_env_cleanup_hook", Hook) orelse return null;
-    if (doorbellIn(env, info)) |doorbell| _ = addHook(env, ring, doorbell);
+    if (doorbellIn(env, info)) |doorbell| _ = napi.add_env_cleanup_hook(env, ring, doorbell);
     return null;
 }
 
 /// The doorbell is about to go away.
 fn closeAtEnd(env: Env, info: CallbackInfo) callconv(.c) Value {
-    const removeHook = host("napi_remove_env_cleanup_hook", Hook) orelse return null;
-    if (doorbellIn(env, info)) |doorbell| _ = removeHook(env, ring, doorbell);
+    if (doorbellIn(env, info)) |doorbell| _ = napi.remove_env_cleanup_hook(env, ring, doorbell);
     return null;
 }
 
@@ -403,22 +400,17 @@ const CallJs = fn (Env, Value, ?*anyopaque, ?*anyopaque) callconv(.c) void;
 
 /// The function that it makes is never called: it is there to be released, which wakes the loop.
 fn wakeAtEnd(env: Env, _: CallbackInfo) callconv(.c) Value {
-    const createString = host("napi_create_string_utf8", fn (Env, [*]const u8, usize, *Value) callconv(.c) i32) orelse return null;
-    const createWaker = host("napi_create_threadsafe_function", fn (Env, Value, Value, Value, usize, usize, ?*anyopaque, ?Finalize, ?*anyopaque, ?*const CallJs, *Waker) callconv(.c) i32) orelse return null;
-    const unref = host("napi_unref_threadsafe_function", fn (Env, Waker) callconv(.c) i32) orelse return null;
-    const addHook = host("napi_add_env_cleanup_hook", fn (Env, *const fn (Waker) callconv(.c) void, Waker) callconv(.c) i32) orelse return null;
     var name: Value = null;
     var waker: Waker = null;
-    if (createString(env, "arraypool", "arraypool".len, &name) != ok) return null;
+    if (napi.create_string_utf8(env, "arraypool", "arraypool".len, &name) != ok) return null;
     const one_thread = 1;
-    if (createWaker(env, null, null, name, 0, one_thread, null, null, null, callNothing, &waker) != ok) return null;
-    if (unref(env, waker) == ok) _ = addHook(env, wake, waker);
+    if (napi.create_threadsafe_function(env, null, null, name, 0, one_thread, null, null, null, callNothing, &waker) != ok) return null;
+    if (napi.unref_threadsafe_function(env, waker) == ok) _ = napi.add_env_cleanup_hook(env, wake, waker);
     return null;
 }
 
 fn callNothing(_: Env, _: Value, _: ?*anyopaque, _: ?*anyopaque) callconv(.c) void {}
 
 fn wake(waker: Waker) callconv(.c) void {
-    const release = host("napi_release_threadsafe_function", fn (Waker, i32) callconv(.c) i32) orelse return;
-    _ = release(waker, 0);
+    _ = napi.release_threadsafe_function(waker, 0);
 }

@@ -14,7 +14,7 @@
 //! That holds for one major version of Node at a time, whose interface for addons is frozen: node/ffi.ts says for which
 //! ones it was tested, and asks for no other.
 
-const std = @import("std");
+const host = @import("host.zig");
 
 const Isolate = opaque {};
 const BackingStore = opaque {};
@@ -25,88 +25,87 @@ pub const Deleter = *const fn (bytes: ?*anyopaque, length: usize, context: ?*any
 const UniqueStore = extern struct { store: ?*BackingStore, _: [2]usize };
 const SharedStore = extern struct { store: ?*BackingStore, control: ?*Control };
 
-fn host(comptime name: []const u8, comptime Function: type) ?*const Function {
-    return @extern(?*const Function, .{ .name = name, .linkage = .weak });
-}
-
-const Functions = struct {
+var v8: extern struct {
     currentIsolate: *const fn () callconv(.c) ?*Isolate,
     newStore: *const fn (?*anyopaque, usize, Deleter, ?*anyopaque) callconv(.c) UniqueStore,
     newBuffer: *const fn (*Isolate, *SharedStore) callconv(.c) Local,
     destroyStore: *const fn (*BackingStore) callconv(.c) void,
     delete: *const fn (?*anyopaque) callconv(.c) void,
     new: *const fn (usize) callconv(.c) ?*anyopaque,
+} = undefined;
 
-    fn find() ?Functions {
-        return .{
-            .currentIsolate = host("_ZN2v87Isolate10GetCurrentEv", fn () callconv(.c) ?*Isolate) orelse return null,
-            .newStore = host("_ZN2v811ArrayBuffer15NewBackingStoreEPvmPFvS1_mS1_ES1_", fn (?*anyopaque, usize, Deleter, ?*anyopaque) callconv(.c) UniqueStore) orelse return null,
-            .newBuffer = host("_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE", fn (*Isolate, *SharedStore) callconv(.c) Local) orelse return null,
-            .destroyStore = host("_ZN2v812BackingStoreD1Ev", fn (*BackingStore) callconv(.c) void) orelse return null,
-            .delete = host("_ZdlPv", fn (?*anyopaque) callconv(.c) void) orelse return null,
-            .new = host("_Znwm", fn (usize) callconv(.c) ?*anyopaque) orelse return null,
-        };
-    }
-};
+/// To be called before all others: false where the host has not all that is needed.
+pub fn find() bool {
+    return host.findNamed(&v8, &.{
+        "_ZN2v87Isolate10GetCurrentEv",
+        "_ZN2v811ArrayBuffer15NewBackingStoreEPvmPFvS1_mS1_ES1_",
+        "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE",
+        "_ZN2v812BackingStoreD1Ev",
+        "_ZdlPv",
+        "_Znwm",
+    });
+}
 
 /// The control block of a `std::shared_ptr`: what GNU's `std::_Sp_counted_base` consists of, and then what is ours.
 const Control = extern struct {
-    table: *const Table = &Table.ours,
+    table: *const Table,
     uses: c_int = 1,
     weak_uses: c_int = 1,
     store: *BackingStore,
+    /// Here, and filled one by one, since pointers in a constant are more for the dynamic loader to do.
+    own_table: Table,
 
     const Table = extern struct {
-        destructor: *const fn (*Control) callconv(.c) void = nothing,
-        deleting_destructor: *const fn (*Control) callconv(.c) void = nothing,
+        destructor: *const fn (*Control) callconv(.c) void,
+        deleting_destructor: *const fn (*Control) callconv(.c) void,
         /// The last owner is gone.
-        dispose: *const fn (*Control) callconv(.c) void = dispose,
+        dispose: *const fn (*Control) callconv(.c) void,
         /// And the last one who looks.
-        destroy: *const fn (*Control) callconv(.c) void = destroy,
-        deleter: *const fn (*Control, *anyopaque) callconv(.c) ?*anyopaque = noDeleter,
-
-        const ours: Table = .{};
+        destroy: *const fn (*Control) callconv(.c) void,
+        deleter: *const fn (*Control, *anyopaque) callconv(.c) ?*anyopaque,
     };
+
+    fn fill(control: *Control, store: *BackingStore) void {
+        control.* = .{ .table = &control.own_table, .store = store, .own_table = undefined };
+        control.own_table.destructor = nothing;
+        control.own_table.deleting_destructor = nothing;
+        control.own_table.dispose = dispose;
+        control.own_table.destroy = destroy;
+        control.own_table.deleter = noDeleter;
+    }
 
     fn nothing(_: *Control) callconv(.c) void {}
     fn noDeleter(_: *Control, _: *anyopaque) callconv(.c) ?*anyopaque {
         return null;
     }
     fn dispose(control: *Control) callconv(.c) void {
-        const functions = Functions.find().?;
-        functions.destroyStore(control.store);
-        functions.delete(control.store);
+        v8.destroyStore(control.store);
+        v8.delete(control.store);
     }
     fn destroy(control: *Control) callconv(.c) void {
-        Functions.find().?.delete(control);
+        v8.delete(control);
     }
 };
 
-/// Memory of the host's own. Null where it is not known.
+/// Memory of the host's own.
 pub fn allocate(bytes: usize) ?*anyopaque {
-    const functions = Functions.find() orelse return null;
-    return functions.new(bytes);
+    return v8.new(bytes);
 }
 
 pub fn free(memory: *anyopaque) void {
-    Functions.find().?.delete(memory);
-}
-
-pub fn isThere() bool {
-    return Functions.find() != null;
+    v8.delete(memory);
 }
 
 /// An ArrayBuffer on foreign memory. `deleter` is called when nothing sees it through that any more. Null if there is no
 /// memory for it.
 pub fn buffer(bytes: ?*anyopaque, length: usize, deleter: Deleter, context: ?*anyopaque) Local {
-    const functions = Functions.find() orelse return null;
-    const isolate = functions.currentIsolate() orelse return null;
-    const store = functions.newStore(bytes, length, deleter, context).store orelse return null;
+    const isolate = v8.currentIsolate() orelse return null;
+    const store = v8.newStore(bytes, length, deleter, context).store orelse return null;
     // Never null: it aborts when there is no memory, as the rest of V8 does.
-    const control: *Control = @ptrCast(@alignCast(functions.new(@sizeOf(Control))));
-    control.* = .{ .store = store };
+    const control: *Control = @ptrCast(@alignCast(v8.new(@sizeOf(Control))));
+    control.fill(store);
     var shared: SharedStore = .{ .store = store, .control = control };
-    const made = functions.newBuffer(isolate, &shared);
+    const made = v8.newBuffer(isolate, &shared);
     // V8 takes it over. Should it not have done so, it is still ours.
     if (shared.control) |left| {
         left.table.dispose(left);

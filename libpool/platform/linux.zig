@@ -824,31 +824,43 @@ pub fn monotonicMs() u64 {
 /// Another number once a second is over, as fast as it can be had.
 pub const SecondOf = *const fn (?*i64) callconv(.c) i64;
 pub fn secondOf() SecondOf {
-    if (hasHost()) {
-        const of_glibc = @extern(?*const anyopaque, .{ .name = "gnu_get_libc_version", .linkage = .weak }) != null;
-        // There it is the kernel's own, which reads one number; elsewhere the exact clock.
-        if (builtin.cpu.arch == .x86_64 and of_glibc) return @extern(?SecondOf, .{ .name = "time", .linkage = .weak }) orelse coarseSecond;
+    // With glibc it is the kernel's own, which reads one number; elsewhere the exact clock.
+    if (builtin.cpu.arch == .x86_64 and symbol("gnu_get_libc_version") != null) {
+        if (symbol("time")) |time| return @ptrCast(time);
     }
     return coarseSecond;
 }
 /// As of the last tick of the kernel: by the host's libc where there is one, since that makes no system call for it.
 fn coarseSecond(_: ?*i64) callconv(.c) i64 {
     const clock_monotonic_coarse = 6;
-    const Clock = fn (c_int, *linux.timespec) callconv(.c) c_int;
-    const of_host = if (hasHost()) @extern(?*const Clock, .{ .name = "clock_gettime", .linkage = .weak }) else null;
+    const of_host = ofHost("clock_gettime", fn (c_int, *linux.timespec) callconv(.c) c_int);
     var time: linux.timespec = .{ .sec = -1, .nsec = 0 };
     if (of_host) |clock_gettime| {
         _ = clock_gettime(clock_monotonic_coarse, &time);
     } else _ = linux.syscall2(.clock_gettime, clock_monotonic_coarse, @intFromPtr(&time));
     return time.sec;
 }
-/// A static program, such as that of the tests, has none.
-inline fn hasHost() bool {
-    return builtin.output_mode == .Lib;
-}
 /// Since 1970.
 pub fn wallMs() u64 {
     return milliseconds(.REALTIME);
+}
+
+/// A function of the host's libc, which may be any or none: null.
+inline fn ofHost(comptime name: []const u8, comptime Function: type) ?*const Function {
+    // A static program, such as that of the tests, has no host.
+    if (builtin.output_mode != .Lib) return null;
+    const there = @extern(?*const Function, .{ .name = name, .linkage = .weak });
+    // The compiler would call it by its name, which takes an entry in three more tables.
+    return asm (""
+        : [ret] "=r" (-> ?*const Function),
+        : [there] "0" (there),
+    );
+}
+
+/// What the host, or a library of it, has under that name.
+pub fn symbol(name: [*:0]const u8) ?*anyopaque {
+    const dlsym = ofHost("dlsym", fn (?*anyopaque, [*:0]const u8) callconv(.c) ?*anyopaque) orelse return null;
+    return dlsym(null, name); // RTLD_DEFAULT
 }
 
 pub fn random(into: []u8) void {

@@ -8,6 +8,7 @@ const std = @import("std");
 const c = std.c;
 const platform = @import("../platform.zig");
 const crash = @import("../crash.zig");
+const text_file = @import("../text.zig");
 const Error = platform.Error;
 const Fd = platform.Fd;
 
@@ -41,7 +42,7 @@ const Directory = struct {
 
     fn of(user: u32) Directory {
         var directory: Directory = .{ .bytes = @splat(0) };
-        _ = std.fmt.bufPrintZ(&directory.bytes, "/tmp/arraypool-{d}", .{user}) catch unreachable;
+        _ = text_file.fill(&directory.bytes, "/tmp/arraypool-#", &.{user});
         return directory;
     }
     fn z(directory: *const Directory) [*:0]const u8 {
@@ -64,8 +65,8 @@ const Path = struct {
 
     fn of(name: []const u8) Path {
         var path: Path = .{ .bytes = @splat(0) };
-        const directory: Directory = .of(c.geteuid());
-        _ = std.fmt.bufPrintZ(&path.bytes, "{s}/{s}", .{ std.mem.span(directory.z()), name }) catch unreachable;
+        const directory = text_file.fill(&path.bytes, "/tmp/arraypool-#/", &.{c.geteuid()});
+        @memcpy(path.bytes[directory.len..][0..name.len], name); // 64 bytes at most
         return path;
     }
     fn z(path: *const Path) [*:0]const u8 {
@@ -96,9 +97,9 @@ fn removeAbandoned() void {
     while (c.readdir(names)) |entry| {
         const name = entry.name[0..entry.namlen];
         if (name.len < 2 or name.len > 64 or name[0] != '.') continue;
-        var parts = std.mem.splitScalar(u8, name[1..], '.');
-        const pid = std.fmt.parseInt(u32, parts.first(), 10) catch continue; // not ours, or ".."
-        if (!processIsGone(pid)) continue;
+        const digits = name[1..text_file.find(name, 1, '.')];
+        const pid = text_file.number(digits, 10, std.math.maxInt(u32)) orelse continue; // not ours, or ".."
+        if (!processIsGone(@intCast(pid))) continue;
         const path: Path = .of(name);
         _ = c.unlink(path.z());
     }
@@ -119,7 +120,7 @@ fn temporary() Path {
     var id: u64 = 0;
     _ = c.pthread_threadid_np(null, &id);
     var buffer: [64]u8 = undefined;
-    return .of(std.fmt.bufPrint(&buffer, ".{d}.{d}", .{ c.getpid(), id }) catch unreachable);
+    return .of(text_file.fill(&buffer, ".#.#", &.{ @intCast(c.getpid()), id }));
 }
 
 pub fn publish(fd: Fd, name: []const u8, failure: *Failure) Error!void {
@@ -569,6 +570,12 @@ fn second(_: ?*i64) callconv(.c) i64 {
 }
 pub fn wallMs() u64 {
     return milliseconds(.REALTIME);
+}
+
+/// What the host, or a library of it, has under that name.
+pub fn symbol(name: [*:0]const u8) ?*anyopaque {
+    const everywhere: *anyopaque = @ptrFromInt(std.math.maxInt(usize) - 1); // RTLD_DEFAULT
+    return c.dlsym(everywhere, name);
 }
 
 pub fn random(into: []u8) void {

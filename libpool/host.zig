@@ -1,0 +1,45 @@
+//! Functions of the host (Node-API, libuv, V8), which are looked up by name when it takes the library for its module. As weak
+//! symbols they would be there without that, but each would take an entry in four tables of the file, 60 bytes.
+
+const std = @import("std");
+const system = @import("platform.zig").system;
+
+/// Null where the host has none of that name.
+pub fn function(name: [*:0]const u8, comptime Function: type) ?*const Function {
+    return @ptrCast(@alignCast(system.symbol(name)));
+}
+
+/// Looks up all that a table has, whose fields have the functions' names after `prefix`. False if the host lacks one.
+pub fn find(table: anytype, comptime prefix: []const u8) bool {
+    const names = comptime blk: {
+        var all: []const []const u8 = &.{};
+        for (@typeInfo(@TypeOf(table.*)).@"struct".fields) |field| all = all ++ .{prefix ++ field.name};
+        break :blk all;
+    };
+    return findNamed(table, names);
+}
+
+/// The same with the functions' names in full, in the order of the fields.
+pub fn findNamed(table: anytype, comptime names: []const []const u8) bool {
+    const joined = comptime blk: {
+        var all: []const u8 = "";
+        for (names) |name| all = all ++ name ++ "\x00";
+        const final = all[0..all.len].* ++ .{0};
+        break :blk final;
+    };
+    comptime std.debug.assert(@sizeOf(@TypeOf(table.*)) == names.len * @sizeOf(usize));
+    return findAll(@ptrCast(table), @ptrCast(&joined));
+}
+
+/// The names end with an empty one. Several threads may find the same at the same time.
+noinline fn findAll(table: [*]?*const anyopaque, names: [*:0]const u8) bool {
+    var name = names;
+    var place = table;
+    while (name[0] != 0) : (place += 1) {
+        const there = system.symbol(name) orelse return false;
+        @atomicStore(?*const anyopaque, &place[0], there, .monotonic);
+        while (name[0] != 0) name += 1;
+        name += 1;
+    }
+    return true;
+}
