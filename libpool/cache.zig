@@ -17,7 +17,7 @@
 //! more at most, and no more than 4 KiB: so the cache serves arrays of any size, and not only those of a few.
 //!
 //! The lists are private: a member that is killed leaves cached blocks with its bit, found like all that it held. What the
-//! owner knows of a cached block (where it is, its word) stands in its own `Hold`, not in the segment.
+//! owner knows of a cached block (where it is, its word when it was last in use) stands in its own `Hold`, not in the segment.
 
 const std = @import("std");
 const layout = @import("layout.zig");
@@ -36,14 +36,13 @@ const count_max = 64;
 /// a granule and the room that was asked for.
 const lists_max = (layout.tail_bytes_max - layout.granule_bytes - layout.room_bytes_max) / layout.granule_bytes;
 
-/// Of one size, last in first out.
-const List = extern struct { first: BlockIndex, count: u32 };
-
 pub const Cache = extern struct {
     /// What it keeps altogether, and may keep.
     granules: u32,
     granules_limit: u32,
-    lists: [granules_max + 1]List,
+    /// How many of each size, and which: last in first out. Somewhat longer, for who looks at several counts at once.
+    counts: [granules_max + 8]u8,
+    kept: [granules_max + 1][count_max]BlockIndex,
 
     /// A 256th of the heap, and 4 MiB at most: others have to come and get it.
     pub fn limitOf(geometry: layout.Geometry) u32 {
@@ -65,25 +64,20 @@ pub const Cache = extern struct {
     }
 
     pub inline fn hasRoom(cache: *const Cache, granules: u32) bool {
-        return cache.granules + granules <= cache.granules_limit and cache.lists[granules].count < count_max;
+        return cache.granules + granules <= cache.granules_limit and cache.counts[granules] < count_max;
     }
 
-    /// Keeps one that was never shared, where there is room. What its word says is not looked at, since with many live blocks
-    /// that would be a cache miss to wait for: nobody but this member may change it, and what somebody has written there who
-    /// must not is put right.
+    /// Keeps one that was never shared, where there is room. Nothing is read of the block or its Hold, since with many live
+    /// blocks that would be a cache miss to wait for: nobody but this member may change its word, of which just the state
+    /// changes; and if somebody has written there who must not, the next one to take it finds out.
     pub inline fn keep(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
-        const hold = &view.holds[index.int()];
-        const list = &cache.lists[granules];
-        var cached = hold.word;
-        cached.state = .cached;
         view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .listed };
-        hold.word = cached;
-        hold.next = list.first;
-        list.first = index;
-        list.count += 1;
+        cache.kept[granules][cache.counts[granules]] = index;
+        cache.counts[granules] += 1;
         cache.granules += granules;
+        @prefetch(&view.holds[index.int()], .{ .rw = .write }); // for who takes it
         // Pairs with the compareAndSwap in takeBack: this member is done with the memory.
-        view.blocks[index.int()].word.commit(cached);
+        view.blocks[index.int()].word.commitLowest(.{ .state = .cached, .backed = true });
     }
 
     pub const Taken = struct { index: BlockIndex, hold: *Hold, block: *Block };
@@ -92,26 +86,29 @@ pub const Cache = extern struct {
     pub fn take(cache: *Cache, view: *const View, granules: u32) ?Taken {
         if (cache.granules < granules) return null;
         const most = @min(granules + @min(granules / 4, lists_max), granules_max);
-        for (cache.lists[granules .. most + 1], granules..) |*list, size| {
-            if (list.count == 0) continue;
-            if (cache.takeOf(view, @intCast(size))) |taken| return taken;
+        var size = granules;
+        while (size <= most) {
+            // Eight of them at once: nearly all are 0.
+            const counts = std.mem.readInt(u64, cache.counts[size..][0..8], .little);
+            size += @ctz(counts) / 8;
+            if (counts == 0) continue;
+            if (size > most) return null;
+            if (cache.takeOf(view, size)) |taken| return taken;
         }
         return null;
     }
 
     /// One of just that size.
     pub inline fn takeOf(cache: *Cache, view: *const View, granules: u32) ?Taken {
-        const list = &cache.lists[granules];
-        while (list.count != 0) {
-            const index = list.first;
+        while (cache.counts[granules] != 0) {
+            const last = cache.counts[granules] - 1;
+            const index = cache.kept[granules][last];
             const hold = &view.holds[index.int()];
             const block = &view.blocks[index.int()];
-            const cached = hold.word;
-            list.first = hold.next;
-            list.count -= 1;
+            cache.counts[granules] = last;
             cache.granules -= granules;
-            var used = cached;
-            used.state = .used;
+            const cached = cachedWord(hold.word);
+            var used = hold.word;
             used.generation +%= 1;
             if (block.word.compareAndSwap(cached, used)) {
                 hold.word = used;
@@ -126,51 +123,55 @@ pub const Cache = extern struct {
     /// else all there is, which may be of sizes that nobody asks for any more.
     pub fn makeRoom(cache: *Cache, view: *const View, granules: u32) Corrupt!void {
         if (granules > cache.granules_limit) return;
-        if (cache.lists[granules].count == count_max) return cache.free(view, granules, count_max / 2);
+        if (cache.counts[granules] == count_max) return cache.free(view, granules, count_max / 2);
         return cache.freeAll(view);
     }
 
     pub fn freeAll(cache: *Cache, view: *const View) Corrupt!void {
         if (cache.granules == 0) return;
-        for (1..granules_max + 1) |size| if (cache.lists[size].count > 0) try cache.free(view, @intCast(size), 0);
+        for (1..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), cache.counts[size]);
     }
 
-    /// Frees all but the first `kept` of a size.
-    fn free(cache: *Cache, view: *const View, granules: u32, kept: u32) Corrupt!void {
-        const list = &cache.lists[granules];
-        var at = &list.first;
-        for (0..kept) |_| at = &view.holds[at.int()].next;
-        for (kept..list.count) |_| {
-            const index = at.*;
-            const hold = &view.holds[index.int()];
-            at.* = hold.next;
+    /// Frees the coldest of a size: half of them, or all.
+    fn free(cache: *Cache, view: *const View, granules: u32, count: u8) Corrupt!void {
+        var coldest: [count_max]BlockIndex = undefined;
+        const all = cache.kept[granules][0..cache.counts[granules]];
+        @memcpy(coldest[0..count], all[0..count]);
+        const rest = all[count..];
+        @memcpy(all[0..rest.len], rest);
+        cache.counts[granules] -= count;
+        cache.granules -= granules * count;
+        for (coldest[0..count]) |index| {
             view.briefs[index.int()] = .{};
-            list.count -= 1;
-            cache.granules -= granules;
+            const word = cachedWord(view.holds[index.int()].word);
             const block = try view.block(index);
             // Or else it was taken away. Under the lock nobody but the owner, who is here, changes it.
-            if (block.word.get() != hold.word) continue;
-            block.word.commit(freed(hold.word));
+            if (block.word.get() != word) continue;
+            block.word.commit(freed(word));
             try free_lists.put(view, index);
         }
     }
 
     /// Forgets a block that was taken away and has come back to this member in another way; before its Hold says so.
     pub noinline fn forget(cache: *Cache, view: *const View, index: BlockIndex) void {
-        const gone = &view.holds[index.int()];
         const granules = view.briefs[index.int()].granules;
-        const list = &cache.lists[granules];
-        var at = &list.first;
-        for (0..list.count) |_| {
-            if (at.* == index) break;
-            at = &view.holds[at.int()].next;
+        for (cache.kept[granules][0..cache.counts[granules]], 0..) |kept, place| {
+            if (kept != index) continue;
+            cache.counts[granules] -= 1;
+            cache.granules -= granules;
+            cache.kept[granules][place] = cache.kept[granules][cache.counts[granules]];
+            break;
         }
-        at.* = gone.next;
-        list.count -= 1;
-        cache.granules -= granules;
         view.briefs[index.int()] = .{};
     }
 };
+
+/// What the word of a block says while it is in a cache, by what it said when it was in use.
+pub inline fn cachedWord(used: layout.BlockWord) layout.BlockWord {
+    var word = used;
+    word.state = .cached;
+    return word;
+}
 
 /// Under the lock: whether a cached block is free now, because its owner has not taken it in the meantime.
 pub fn takeBack(block: *Block, cached: layout.BlockWord) bool {

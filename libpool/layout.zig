@@ -91,8 +91,8 @@ pub const NameIndex = enum(u32) {
 ///
 ///     the lock          its commit and swap release, its compareAndSwap acquires: everything below, and what an array holds,
 ///                       is written and read with `set` and `get`, or plainly, on the inner side of that pair
-///     a cached block    its word's commit releases (Cache.put), the compareAndSwap of whoever takes it acquires (Cache.take,
-///                       cache.takeBackAll): the next owner of that memory comes after its last one
+///     a cached block    its word's commit releases (Cache.keep), the compareAndSwap of whoever takes it acquires (Cache.takeOf,
+///                       cache.takeBack): the next owner of that memory comes after its last one
 ///     a member's word   its commit releases the fields before it (endJoin), its acquire() is before the fields (isDead)
 ///     a dead process    released nothing: but all its stores are there once the kernel has told of its death, since they
 ///                       came before the kernel's own locks on the way to it (fcntl, signals, /proc)
@@ -151,6 +151,13 @@ pub fn Cell(comptime T: type) type {
         pub inline fn commit(cell: *Self, value: T) void {
             fence();
             @atomicStore(Raw, &cell.raw, toRaw(value), .release);
+            fence();
+            crash.step();
+        }
+        /// The same of the lowest eight bits alone, which is the first byte: what the others say stays, and need not be known.
+        pub inline fn commitLowest(cell: *Self, value: T) void {
+            fence();
+            @atomicStore(u8, @as(*u8, @ptrCast(&cell.raw)), @truncate(toRaw(value)), .release);
             fence();
             crash.step();
         }
@@ -378,6 +385,7 @@ pub const BlockWord = packed struct(u64) {
     zero: bool = false,
     /// Of a block in use: others may have been told of it. One that is not shared is its only holder's business.
     shared: bool = false,
+    /// Up to here a byte holds it (Cell.commitLowest).
     _pad: u5 = 0,
     /// Goes up whenever the entry is allocated, and survives splits, merges and recovery: it never repeats.
     generation: u53 = 0,
@@ -708,6 +716,7 @@ pub fn claimNumber(pin: PinIndex, serial: u32) u64 {
 
 comptime {
     assert(builtin.cpu.arch.endian() == .little);
+    assert(@bitOffsetOf(BlockWord, "_pad") <= 8 and @bitOffsetOf(BlockWord, "generation") >= 8);
 
     assert(@sizeOf(Header) == 4096);
     assert(@offsetOf(Header, "magic") == 0);

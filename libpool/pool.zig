@@ -112,11 +112,10 @@ pub const Pool = struct {
     /// entries of the tables, nor the lists of common sizes.
     const pool_start = 2048;
     const cache_start = 4096 + 2544;
-    const holds_start = 6 * 4096;
+    const holds_start = layout.alignUp(cache_start + @sizeOf(cache.Cache), 4096);
     comptime {
         assert(pool_start + @sizeOf(Pool) <= members.Stamp.at);
         assert(members.Stamp.at + @sizeOf(members.Stamp) <= cache_start);
-        assert(cache_start + @sizeOf(cache.Cache) <= holds_start);
         assert(@sizeOf(Hold) == 32); // two in a cache line, none in two
         assert(@sizeOf(Buffers) == 16);
         assert(cache.granules_max <= std.math.maxInt(@FieldType(Brief, "granules")));
@@ -407,7 +406,7 @@ pub const Pool = struct {
     pub inline fn allocPlain(pool: *Pool, length_bytes: u32, dtype: u8) ?cache.Cache.Taken {
         if (!pool.isTrusted()) return null;
         const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
-        if (pool.cache.lists[granules].count == 0) return null;
+        if (pool.cache.counts[granules] == 0) return null;
         const born = pool.clock.now(); // before the rest, which then needs few registers
         const briefs = pool.view.briefs.ptr;
         const taken = pool.cache.takeOf(&pool.view, granules) orelse return null;

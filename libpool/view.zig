@@ -8,6 +8,7 @@
 const std = @import("std");
 const layout = @import("layout.zig");
 const platform = @import("platform.zig");
+const cachedWord = @import("cache.zig").cachedWord;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 
@@ -16,18 +17,16 @@ pub const Corrupt = error{Corrupt};
 /// How often this member holds a block, where it is, and what its word is. Private to the member's thread. After the last
 /// release `start` and `granules` stay: where the member saw the entry last.
 pub const Hold = extern struct {
-    /// As this member wrote or read it, while it holds or caches the block.
+    /// As this member wrote or read it, while it holds the block; and what it was then, while it caches it.
     word: layout.BlockWord,
     /// 0 of a block that is held plainly, too.
     holds: u32,
     start: u32,
     granules: u32,
     tail_bytes: u32,
-    /// In the cache: the next block of the same size.
-    next: layout.BlockIndex,
     /// Released, but a buffer still shows it.
     lent: bool,
-    _pad: [3]u8,
+    _pad: [7]u8,
 
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;
@@ -308,7 +307,7 @@ pub const View = struct {
     pub fn isCached(view: *const View, index: BlockIndex) bool {
         if (index.int() >= view.blocks_known or index.int() >= view.holds.len) return false;
         if (view.briefs[index.int()].is != .listed or view.isHeld(index)) return false;
-        return view.blocks[index.int()].word.get() == view.holds[index.int()].word;
+        return view.blocks[index.int()].word.get() == cachedWord(view.holds[index.int()].word);
     }
 
     /// Others may hear of a block that this member holds. Under the lock, and before they do: from then on it is let go of
