@@ -6,39 +6,61 @@
  * let go of without it. How much it lets pass between two collections grows with what is alive. So while arrays churn there
  * is a ballast: one ArrayBuffer that nobody touches, so it takes addresses and no memory. A program is then collected as if
  * its heap were that much larger, and no longer than the churn lasts.
+ *
+ * It is as large as what is made within `BALLAST_MS`. So what waits to be collected is never more than a program makes in
+ * about that time, however much of it is real.
  */
 
-/** With twice as much, hardly faster; and no more than this may real garbage wait. */
-const BALLAST_BYTES = 32 << 20;
+const BALLAST_MS = 10;
+const BALLAST_MIN_BYTES = 32 << 20;
+/** With twice as much, hardly faster. */
+const BALLAST_MAX_BYTES = 128 << 20;
 /** A churn: so much within that time. At this rate there would be more than a hundred collections a second. */
 const STEP_BYTES = 128 << 20;
 const STEP_MS = 100;
+/** By less than that it is not worth another one: what was there before waits to be collected, too. */
+const FIT = 2;
 /** Looked at that often whether it goes on. */
 const LOOK_MS = 500;
 
-/** What counts the buffers made, by their bytes. `later`: see `Native`. */
-export function ballastFor(later: (callback: () => void, delayMs: number) => void): (byteLength: number) => void {
+/** What counts the buffers made, by their bytes. `later`, `now`: see `Native`, and `performance`. */
+export function ballastFor(
+  later: (callback: () => void, delayMs: number) => void,
+  now: () => number = () => performance.now(),
+  make: (byteLength: number) => ArrayBuffer = (byteLength) => new ArrayBuffer(byteLength),
+): (byteLength: number) => void {
   let ballast: ArrayBuffer | undefined;
   let bytes = 0;
   let since = -Infinity;
+  let wanted = 0;
 
   function step(): void {
+    const at = now();
+    const tookMs = at - since;
+    since = at;
+    wanted = Math.round(bytes * BALLAST_MS / tookMs);
+    wanted = Math.min(BALLAST_MAX_BYTES, Math.max(BALLAST_MIN_BYTES, wanted));
     bytes = 0;
-    const now = performance.now();
-    const churns = now - since <= STEP_MS;
-    since = now;
-    if (!churns || ballast !== undefined) return;
+    if (tookMs > STEP_MS) return;
+    if (ballast === undefined) {
+      fit();
+      if (ballast !== undefined) later(look, LOOK_MS);
+    } else if (wanted >= FIT * ballast.byteLength) fit();
+  }
+
+  function fit(): void {
     try {
-      ballast = new ArrayBuffer(BALLAST_BYTES);
-    } catch {
-      return; // without the addresses for it (ulimit -v), it is as it was
-    }
-    later(look, LOOK_MS);
+      ballast = make(wanted);
+    } catch { /* without the addresses for it (ulimit -v), it is as it was */ }
   }
 
   function look(): void {
-    if (performance.now() - since <= LOOK_MS) later(look, LOOK_MS);
-    else ballast = undefined;
+    if (now() - since > LOOK_MS) {
+      ballast = undefined;
+      return;
+    }
+    if (FIT * wanted <= ballast!.byteLength) fit();
+    later(look, LOOK_MS);
   }
 
   return (byteLength) => {

@@ -10,7 +10,7 @@ import { type DType, type ElementType, elementTypeNamed, elementTypeOf } from ".
 import { quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { AXES_MAX, shapeLength } from "./shape.ts";
-import { ownData } from "./walk.ts";
+import { isData, ownData } from "./walk.ts";
 
 /** Plain JSON. `claim` names its claim (record and serial), 0 for none. */
 export interface Descriptor {
@@ -111,16 +111,21 @@ export function checkMilliseconds(value: unknown, what: string): number {
 }
 
 function checkInteger(value: unknown, what: string, max: number): number {
+  if (isCount(value, max)) return value + 0; // -0 is 0
   if (typeof value !== "number") throw new TypeError(`${what} must be a number, not ${quote(value)}`);
-  if (!Number.isInteger(value) || value < 0 || value > max) {
-    throw new RangeError(`${what} must be an integer from 0 to ${max}, not ${value}`);
-  }
-  return value + 0; // -0 is 0
+  throw new RangeError(`${what} must be an integer from 0 to ${max}, not ${value}`);
 }
+
+function isCount(value: unknown, max: number): value is number {
+  return typeof value === "number" && value >= 0 && value <= max && Number.isInteger(value);
+}
+
+/** What may be in a descriptor: each is to be read once, and only if it `isData()`. */
+type Untrusted = { readonly [Key in keyof Descriptor | "kind"]?: unknown };
 
 /** Whether `value` claims to be ours: a descriptor, or the reference of a pool. */
 export function isMarked(value: object): boolean {
-  return ownData(value, "$arraypool") !== undefined;
+  return isData(value, "$arraypool");
 }
 
 /** Whether a marked value names a pool only. */
@@ -129,68 +134,73 @@ export function isPoolReference(value: object): boolean {
 }
 
 /** Whether a marked value names a channel. */
-export function isChannelDescriptor(value: object): boolean {
-  return ownData(value, "kind") === "channel";
+export function isChannelDescriptor(value: Untrusted): boolean {
+  return isData(value, "kind") && value.kind === "channel";
 }
 
 /** Checks the descriptor of a channel. @throws {TypeError | RangeError} */
-export function parseChannelDescriptor(value: object): ChannelDescriptor {
+export function parseChannelDescriptor(value: Untrusted): ChannelDescriptor {
   const { pool, nonce } = parsePoolReference(value);
-  const integer = (key: string, max: number) => checkInteger(ownData(value, key), `${key} in a descriptor`, max);
-  return {
-    $arraypool: 1,
-    kind: "channel",
-    pool,
-    nonce,
-    block: integer("block", UINT32_MAX),
-    generation: integer("generation", Number.MAX_SAFE_INTEGER),
-    claim: integer("claim", Number.MAX_SAFE_INTEGER),
-  };
+  const block = parseBlock(value);
+  const generation = parseGeneration(value);
+  return { $arraypool: 1, kind: "channel", pool, nonce, block, generation, claim: parseClaim(value) };
 }
 
+// The names and nonces of what is open here come again and again.
+let lastName: string | undefined;
+let lastNonce: string | undefined;
+
 /** Checks the reference of a pool. @throws {TypeError | RangeError} */
-export function parsePoolReference(value: object): PoolReference {
-  const version = ownData(value, "$arraypool");
+export function parsePoolReference(value: Untrusted): PoolReference {
+  const version = isData(value, "$arraypool") ? value.$arraypool : undefined;
   if (version !== 1) {
     throw new TypeError(
       `a descriptor has $arraypool: 1, not ${quote(version)}: use the same version of arraypool on both sides`,
     );
   }
-  const nonce = ownData(value, "nonce");
+  const nonce = isData(value, "nonce") ? value.nonce : undefined;
   if (typeof nonce !== "string") throw new TypeError(`nonce in a descriptor must be a string, not ${quote(nonce)}`);
-  if (!NONCE.test(nonce)) {
+  if (nonce !== lastNonce && !NONCE.test(nonce)) {
     throw new RangeError(`nonce in a descriptor must be 16 hexadecimal digits, not ${quote(nonce)}`);
   }
-  return { $arraypool: 1, pool: checkName(ownData(value, "pool")), nonce };
+  lastNonce = nonce;
+  const pool = isData(value, "pool") ? value.pool : undefined;
+  if (pool !== lastName || pool === undefined) lastName = checkName(pool);
+  return { $arraypool: 1, pool: lastName!, nonce };
+}
+
+function parseBlock(value: Untrusted): number {
+  return checkField(isData(value, "block") ? value.block : undefined, "block", UINT32_MAX);
+}
+
+function parseGeneration(value: Untrusted): number {
+  return checkField(isData(value, "generation") ? value.generation : undefined, "generation", Number.MAX_SAFE_INTEGER);
+}
+
+function parseClaim(value: Untrusted): number {
+  return checkField(isData(value, "claim") ? value.claim : undefined, "claim", Number.MAX_SAFE_INTEGER);
+}
+
+function checkField(value: unknown, key: keyof Descriptor, max: number): number {
+  return isCount(value, max) ? value + 0 : checkInteger(value, `${key} in a descriptor`, max);
 }
 
 /** Checks a descriptor. @throws {TypeError | RangeError} */
 export function parseDescriptor(value: unknown): Parsed {
-  const array = elementTypeOf(value);
-  if (array !== undefined) {
-    throw new TypeError(
-      `this is a ${array.className} and no descriptor, perhaps a copy of an array that was sent: pack() what you send, and unpack() what you get`,
-    );
-  }
-  if (typeof value !== "object" || value === null || !isMarked(value)) {
-    throw new TypeError(
-      `expected a descriptor, as array.share() makes it, instead of ${quote(value)}; what pack() made is for unpack()`,
-    );
-  }
-  const { pool, nonce } = parsePoolReference(value);
-  if (isPoolReference(value)) {
+  const given = assertMarked(value);
+  const { pool, nonce } = parsePoolReference(given);
+  if (isPoolReference(given)) {
     throw new TypeError(`this names pool "${pool}" and no array: use unpack() or Pool.open()`);
   }
-  if (isChannelDescriptor(value)) {
+  if (isChannelDescriptor(given)) {
     throw new TypeError("this names a channel and no array: use unpack(), or attach() without a type");
   }
-  const integer = (key: string, max: number) => checkInteger(ownData(value, key), `${key} in a descriptor`, max);
-  const dtype = ownData(value, "dtype");
+  const dtype = isData(given, "dtype") ? given.dtype : undefined;
   if (typeof dtype !== "string") throw new TypeError(`dtype in a descriptor must be a string, not ${quote(dtype)}`);
   const type = elementTypeNamed(dtype);
   if (type === undefined) throw new RangeError(`dtype in a descriptor must be an element type, not ${quote(dtype)}`);
-  const offset = integer("offset", Number.MAX_SAFE_INTEGER);
-  const length = integer("length", Number.MAX_SAFE_INTEGER);
+  const offset = checkField(isData(given, "offset") ? given.offset : undefined, "offset", Number.MAX_SAFE_INTEGER);
+  const length = checkField(isData(given, "length") ? given.length : undefined, "length", Number.MAX_SAFE_INTEGER);
   if (offset % type.bytes !== 0) {
     throw new RangeError(`offset in a descriptor must be a multiple of ${type.bytes}, not ${offset}`);
   }
@@ -201,19 +211,31 @@ export function parseDescriptor(value: unknown): Parsed {
     $arraypool: 1,
     pool,
     nonce,
-    block: integer("block", UINT32_MAX),
-    generation: integer("generation", Number.MAX_SAFE_INTEGER),
-    claim: integer("claim", Number.MAX_SAFE_INTEGER),
+    block: parseBlock(given),
+    generation: parseGeneration(given),
+    claim: parseClaim(given),
     dtype: type.dtype,
     type,
     offset,
     length,
-    shape: parseShape(value, length),
+    shape: parseShape(isData(given, "shape") ? given.shape : undefined, length),
   };
 }
 
-function parseShape(descriptor: object, length: number): readonly number[] | undefined {
-  const given = ownData(descriptor, "shape");
+/** @throws {TypeError} for what does not claim to be a descriptor. */
+function assertMarked(value: unknown): Untrusted {
+  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && isMarked(value)) return value;
+  const array = elementTypeOf(value);
+  throw new TypeError(
+    array !== undefined
+      ? `this is a ${array.className} and no descriptor, perhaps a copy of an array that was sent: pack() what you send, and unpack() what you get`
+      : `expected a descriptor, as array.share() makes it, instead of ${
+        quote(value)
+      }; what pack() made is for unpack()`,
+  );
+}
+
+function parseShape(given: unknown, length: number): readonly number[] | undefined {
   if (given === undefined) return undefined;
   if (!Array.isArray(given)) throw new TypeError(`shape in a descriptor must be an array, not ${quote(given)}`);
   const shape: unknown[] = [];

@@ -246,6 +246,17 @@ test("a getter or a prototype has no say in a descriptor", () =>
       const { [key as "block"]: value, ...rest } = good;
       assert.throws(() => attach(Object.assign(Object.create({ [key]: value }), rest)), TypeError, key);
     }
+    for (const key of Object.keys(good)) {
+      const fail = () => assert.fail(`code of ${key} ran`);
+      for (const accessor of [{ get: fail }, { set: fail }, { get: fail, set: fail }]) {
+        const bad = Object.defineProperty({ ...good }, key, { ...accessor, enumerable: true });
+        assert.throws(() => attach(bad), TypeError, key);
+      }
+      // What a prototype says is not even looked at.
+      const { [key as "block"]: _, ...rest } = good;
+      const over = new Proxy({}, { get: fail, getOwnPropertyDescriptor: fail, getPrototypeOf: fail });
+      assert.throws(() => attach(Object.assign(Object.create(over), rest)), TypeError, key);
+    }
     assert.equal(attach(Object.freeze({ ...good, extra: 1 })).length, 6);
     release(pool.blocks());
     pool.close();

@@ -1,32 +1,78 @@
-/** bun/ballast.ts: when there is a ballast, and when not. What it is good for is measured by `npm run bench`. */
+/** bun/ballast.ts: when there is a ballast, and how large. What it is good for is measured by `npm run bench`. */
 
 import { ballastFor } from "../bun/ballast.ts";
-import { assert, sleep, test } from "./support/harness.ts";
+import { assert, test } from "./support/harness.ts";
 
 const MIB = 1 << 20;
 
-test("arrays that are made in a large number at once make a ballast, which is looked at until they are no more", async () => {
+/** A ballast over a clock of its own. */
+function trial() {
   const looks: (() => void)[] = [];
-  const count = ballastFor((callback) => looks.push(callback));
-  for (let i = 0; i < 100; i++) count(MIB);
+  const made: number[] = [];
+  let nowMs = 0;
+  const later = (callback: () => void) => looks.push(callback);
+  const make = (byteLength: number) => {
+    made.push(byteLength / MIB);
+    return new ArrayBuffer(byteLength);
+  };
+  const count = ballastFor(later, () => nowMs, make);
+  /** Makes buffers of 1 MiB at that rate. */
+  const churn = (bytes: number, bytesPerMs: number) => {
+    for (let done = 0; done < bytes; done += MIB) {
+      nowMs += MIB / bytesPerMs;
+      count(MIB);
+    }
+  };
+  return { looks, made, count, churn, sleep: (ms: number) => nowMs += ms };
+}
+
+test("arrays that are made in a large number at once make a ballast, which is looked at until they are no more", () => {
+  const { looks, made, churn, sleep } = trial();
+  churn(100 * MIB, 2 * MIB);
   assert.equal(looks.length, 0);
-  for (let i = 0; i < 500; i++) count(MIB);
-  assert.equal(looks.length, 1, "one ballast, however long it goes on");
+  churn(500 * MIB, 2 * MIB);
+  assert.deepEqual([looks.length, made.length], [1, 1], "one ballast, however long it goes on");
   looks.pop()!();
   assert.equal(looks.length, 1, "the churn may go on: it is looked at once more");
-  await sleep(600);
+  sleep(600);
   looks.pop()!();
   assert.equal(looks.length, 0, "it is over");
-  for (let i = 0; i < 500; i++) count(MIB);
-  assert.equal(looks.length, 1, "and the next one begins anew");
+  churn(500 * MIB, 2 * MIB);
+  assert.deepEqual([looks.length, made.length], [1, 2], "and the next one begins anew");
 });
 
-test("a few large arrays now and then are no churn", async () => {
-  const looks: unknown[] = [];
-  const count = ballastFor((callback) => looks.push(callback));
+test("a ballast is what is made in 10 ms, from 32 to 128 MiB, and grows with the churn", () => {
+  const { looks, made, churn } = trial();
+  churn(512 * MIB, 2 * MIB);
+  assert.deepEqual(made, [32]);
+  churn(512 * MIB, 6.4 * MIB);
+  assert.deepEqual(made, [32, 64]);
+  churn(512 * MIB, 8 * MIB);
+  assert.deepEqual(made, [32, 64], "a little faster is not worth another one");
+  churn(1024 * MIB, 1000 * MIB);
+  assert.deepEqual(made, [32, 64, 128]);
+  assert.equal(looks.length, 1);
+  churn(512 * MIB, 4 * MIB);
+  assert.deepEqual(made, [32, 64, 128]);
+  looks.pop()!();
+  assert.deepEqual(made, [32, 64, 128, 40], "it shrinks with the churn, too");
+  assert.equal(looks.length, 1);
+});
+
+test("a few large arrays now and then are no churn", () => {
+  const { looks, count, sleep } = trial();
   for (let i = 0; i < 4; i++) {
     count(200 * MIB);
-    await sleep(150);
+    sleep(150);
   }
+  assert.equal(looks.length, 0);
+});
+
+test("without the addresses for a ballast there is none", () => {
+  const looks: unknown[] = [];
+  const count = ballastFor((look) => looks.push(look), () => 0, () => {
+    throw new RangeError("no addresses");
+  });
+  for (let i = 0; i < 1000; i++) count(MIB);
   assert.equal(looks.length, 0);
 });
