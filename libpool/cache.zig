@@ -7,11 +7,11 @@
 //!                                   └──▶ free: the owner under the lock, or whoever runs short, under the lock and by a
 //!                                        compare-and-swap; a dead owner's, by whoever reaps it
 //!
-//! Only blocks that were not `shared` since they were allocated come in here: nobody else has a descriptor of them, so
-//! nobody else may hold them or make a pin on them, and what their word says is changed by their holder alone. As a cached
-//! block it is changed by two: the owner that takes it, and, under the lock, one that takes it away. Both compare the whole
-//! word, in which the generation goes up with every allocation and whenever a block comes in here: so what was taken away
-//! is never mistaken for what is here.
+//! Only blocks that are not `shared` come in here: those that never were since they were allocated, without the lock; and, under
+//! the lock, what its last holder has allocated himself. Nobody else has a descriptor by which such a block could be attached, so
+//! nobody else may hold it or make a pin on it, and what its word says is changed by its holder alone. As a cached block it is
+//! changed by two: the owner that takes it, and, under the lock, one that takes it away. Both compare the whole word, in which
+//! the generation goes up with every allocation: so what was taken away is never mistaken for what is here.
 //!
 //! What is asked for comes from the list of just that size; or, where that is empty, out of the next larger ones, with a quarter
 //! more at most, and no more than 4 KiB: so the cache serves arrays of any size, and not only those of a few.
@@ -67,7 +67,7 @@ pub const Cache = extern struct {
         return cache.granules + granules <= cache.granules_limit and cache.counts[granules] < count_max;
     }
 
-    /// Keeps one that was never shared, where there is room. Nothing is read of the block or its Hold, since with many live
+    /// Keeps one that is not shared, where there is room. Nothing is read of the block or its Hold, since with many live
     /// blocks that would be a cache miss to wait for: nobody but this member may change its word, of which just the state
     /// changes; and if somebody has written there who must not, the next one to take it finds out.
     pub inline fn keep(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {

@@ -4,8 +4,9 @@
 //!     alloc     out of the own cache, without the lock (cache.zig); or else
 //!               take a free block ── split off the rest ── holder bit ── one store: used
 //!     attach    shared, and generation right? ── holder bit ── one off the claim
-//!     release   never shared: into the own cache, without the lock; or else
-//!               one store: free ── merge          (the last holder; others clear their bit)
+//!     release   never shared: into the own cache, without the lock; or else under it
+//!               the last holder: into the own cache what it has allocated; or else one store: free ── merge
+//!               others clear their bit
 //!
 //! Memory is backed, zeroed and punched outside the lock, on blocks that are `reserved` or used by this member: should it
 //! die there, the block is reaped like any other it held.
@@ -517,6 +518,7 @@ pub const Pool = struct {
         hold.tail_bytes = tail_bytes;
         hold.start = extent.start;
         hold.granules = extent.granules;
+        hold.is_allocated = true;
         pool.holdNew(index, extent.granules);
         return .{ .index = index, .is_zero = word.zero };
     }
@@ -826,7 +828,7 @@ pub const Pool = struct {
     fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached {
         const view = &pool.view;
         const block = try view.blockHot(index);
-        const word = block.word.get();
+        const word = block.word.acquire(); // pairs with the exchangeIf in share()
         if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
         const newly = !view.isHeld(index);
         const hold = view.holdOf(index);
@@ -839,6 +841,7 @@ pub const Pool = struct {
             hold.tail_bytes = @truncate(extent.bytes() - length_bytes);
             hold.start = extent.start;
             hold.granules = extent.granules;
+            hold.is_allocated = false;
             const cell = &block.of.holders[pool.self.slot / 64];
             cell.commit(cell.get() | Holders.bit(pool.self.slot));
         } else try view.expectAsHeld(index);
@@ -1060,6 +1063,13 @@ pub const Pool = struct {
         const start = block.start.get();
         const granules = table[next.int()].start.get() -% start;
         if (word != hold.word or start != hold.start or granules != hold.granules) return false;
+        // Nobody else has it now, and nobody can attach it any more: as good as never shared. Whoever only attached it leaves it to
+        // those who allocate.
+        if (hold.is_allocated and granules <= cache.granules_max and pool.cache.hasRoom(granules)) {
+            hold.word.shared = false;
+            pool.cache.keep(&pool.view, .of(number), granules);
+            return true;
+        }
         if (granules > layout.quick_granules_max) return false;
         const quick_granules = lists.quick_granules.get() +| granules;
         if (quick_granules > free_lists.quickLimit(&pool.view)) return false;
@@ -1197,7 +1207,17 @@ pub const Pool = struct {
 
     /// Others may attach the block as long as anybody holds it.
     pub fn share(pool: *Pool, number: u32) Error!void {
-        _ = try pool.held(number);
+        const hold = try pool.held(number);
+        if (pool.isTrusted()) {
+            if (hold.word.shared) return;
+            var shared = hold.word;
+            shared.shared = true;
+            // Pairs with the acquire in takeHold(): who attaches sees what was written before.
+            if (pool.view.blocks[number].word.exchangeIf(hold.word, shared)) {
+                hold.word = shared;
+                return;
+            }
+        }
         try pool.acquire();
         defer pool.unlock();
         try pool.view.markShared(.of(number));

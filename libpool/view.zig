@@ -26,7 +26,9 @@ pub const Hold = extern struct {
     tail_bytes: u32,
     /// Released, but a buffer still shows it.
     lent: bool,
-    _pad: [7]u8,
+    /// By this member, and not attached.
+    is_allocated: bool,
+    _pad: [6]u8,
 
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;

@@ -92,6 +92,11 @@ inline took(g)
 #else
 #define IS_PRIVATE (!IS_SHARED(known[me]))
 #endif
+#ifdef CACHE_THOUGH_HELD
+#define IS_LAST true
+#else
+#define IS_LAST ((holders & ~BIT) == 0)
+#endif
 #ifdef ATTACH_UNSHARED
 #define ATTACHABLE (STATE(word) == USED)
 #else
@@ -143,23 +148,27 @@ proctype Member(byte me)
         fi;
         seen = 0
 
-    /* Pool.dropBit */
+    /* Pool.dropBit: the last one to let go frees it, or keeps it in his cache */
     :: holding[me] != 0 && IS_SHARED(known[me]) ->
         acquire();
         atomic {
             holding[me] = 0;
             if
             :: (holders & ~BIT) == 0 -> free_block()
-            :: else -> holders = holders & ~BIT
+            :: IS_LAST -> word = WORD(GENERATION(word), CACHED); known[me] = word; listed[me] = true
+            :: (holders & ~BIT) != 0 -> holders = holders & ~BIT
             fi
         };
         release_lock()
 
-    /* Pool.share */
+    /* Pool.share: without the lock */
     :: holding[me] != 0 && !IS_SHARED(known[me]) ->
-        acquire();
-        atomic { word = WORD(GENERATION(word), USED + SHARED); known[me] = word; sent = GENERATION(word) };
-        release_lock()
+        atomic {
+            assert(word == known[me]);
+            word = WORD(GENERATION(word), USED + SHARED);
+            known[me] = word;
+            sent = GENERATION(word)
+        }
 
     /* Pool.attach, by a descriptor that was sent, or forged */
     :: holding[me] == 0 ->

@@ -96,6 +96,7 @@ const mutants = [
   { file: "cache", mutant: "TAKE_AWAY_BY_STORE", what: "who runs short takes a cached block away without comparing" },
   { file: "cache", mutant: "SAME_GENERATION", what: "the generation does not go up" },
   { file: "cache", mutant: "PRIVATE_THOUGH_SHARED", what: "what was shared is let go of without the lock" },
+  { file: "cache", mutant: "CACHE_THOUGH_HELD", what: "what others still hold goes into the cache of one who lets go of it" },
   { file: "cache", mutant: "ATTACH_UNSHARED", what: "a block can be attached that was not shared" },
   { file: "gate", mutant: "GIVE_UP_AT_THE_GATE", what: "a leaver who finds the gate taken goes away" },
   { file: "gate", mutant: "OPEN_WITHOUT_GATE", what: "openers do not hold the gate" },

@@ -57,8 +57,37 @@ test "what was not shared cannot be attached, and what was shared is let go of u
         try s.expectEqual(index, try s.alloc(pool, 5000, true));
         try s.expectError(error.Stale, other.attach(index.int(), s.generationOf(pool, index), 0));
         try s.expectSound(pool);
-        try pool.share(index.int()); // not into the cache: the next turn begins in the quick list, too
         try release(pool, index);
+    }
+}
+
+test "what was shared goes into the cache of its maker, if he is the last to let go of it" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const index = try s.alloc(pool, 5000, true);
+    for ([_]enum { alone, after_another, before_another, claimed }{ .alone, .after_another, .before_another, .claimed }) |how| {
+        const generation = s.generationOf(pool, index);
+        try pool.share(index.int());
+        try pool.share(index.int()); // which changes nothing
+        if (how == .after_another or how == .before_another) try s.expectEqual(.newly, try other.attach(index.int(), generation, 0));
+        if (how == .after_another) try release(other, index);
+        if (how == .claimed) _ = try pool.createClaim(index.int(), 1, 1);
+        try release(pool, index);
+        const is_last = how == .alone or how == .after_another;
+        try s.expectEqual(if (is_last) layout.BlockState.cached else .used, stateOf(pool, index));
+        try s.expectSound(pool);
+        if (how == .before_another) try release(other, index);
+        if (how == .claimed) while (stateOf(pool, index) == .used) {
+            s.system.sleep(2);
+            _ = try pool.reap();
+        };
+        // Nobody gets at it, and its next array is not shared.
+        try s.expectError(error.Stale, other.attach(index.int(), generation, 0));
+        try s.expectEqual(index, try s.alloc(pool, 5000, true));
+        try s.expectError(error.Stale, other.attach(index.int(), s.generationOf(pool, index), 0));
+        try s.expectSound(pool);
     }
 }
 
@@ -91,7 +120,7 @@ test "what was held more than once, or shared, counts its holds from the first o
         try s.expectEqual(.held, try pool.release(index.int(), true));
         if (again) try pool.share(index.int());
         try release(pool, index);
-        try s.expectEqual(if (again) layout.BlockState.free else .cached, stateOf(pool, index));
+        try s.expectEqual(.cached, stateOf(pool, index));
         try s.expectError(error.NotHeld, pool.release(index.int(), true));
         try s.expectError(error.NotHeld, pool.retain(index.int()));
         try s.expectSound(pool);
