@@ -186,7 +186,7 @@ static void takeover(ap_pool *pool) {
     usleep(200 + rand() % 500);
     kill(child, SIGKILL);
     double begun = now_ns();
-    int32_t block = ap_block_alloc(pool, 100000, AP_UINT8, AP_UNINITIALIZED); /* of no size that a cache has */
+    int32_t block = ap_block_alloc(pool, 200000, AP_UINT8, AP_UNINITIALIZED); /* of no size that a cache has */
     double ms = (now_ns() - begun) / 1e6;
     waitpid(child, NULL, 0);
     if (block < 0) exit(3);
