@@ -7,7 +7,10 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { assert, programOf, runtime, test, until, withFolder } from "../tests/support/harness.ts";
+import { Pool } from "../mod.ts";
+import { overChannel, overPlainIpc, overPool } from "./flights/teams.ts";
 import { steepness } from "./frames-draw.ts";
+import { otherRuntime } from "./runtime.ts";
 
 interface Example {
   file: string;
@@ -167,6 +170,35 @@ for (const { file, args = [], check, bun, deno, node, prints } of examples) {
       await check?.(folder);
     }));
 }
+
+test("a process of the demo that dies is an error of its run, whatever it was doing", async () => {
+  using pool = Pool.create({ capacity: "64M" });
+  const flights = { delays: pool.alloc(Float64Array, 2_000_000), starts: pool.from(Uint32Array.of(0, 2_000_000)) };
+  const arrays = { ...flights, means: pool.alloc(Float64Array, [8, 1]) };
+  const teams = [
+    () => overPool(arrays, 1),
+    () => overPool(arrays, 0, [otherRuntime]),
+    () => overChannel(pool, arrays, 1),
+    () => overPlainIpc(flights, arrays.means, 1),
+  ];
+  const turns = () => new Promise((resolve) => setTimeout(resolve, 50));
+  for (const isIdle of [true, false]) {
+    for (const makeTeam of teams) {
+      await using team = makeTeam();
+      await team.started;
+      const pid = team.pids()[1]!;
+      // Of large messages, a part is on its way when it dies.
+      process.kill(pid, isIdle ? "SIGKILL" : "SIGSTOP");
+      if (isIdle) await turns();
+      const asked = team.seats[0]!({ first: 0, last: 8 });
+      const refused = assert.rejects(asked, /exit|closed|EPIPE|pipe/i, String(makeTeam));
+      if (!isIdle) await turns();
+      if (!isIdle) process.kill(pid, "SIGKILL");
+      await refused;
+      await turns(); // an error that nobody catches would fail the test
+    }
+  }
+});
 
 // In Node it is what it is in Bun, and takes longer.
 if (runtime !== "node") {

@@ -46,6 +46,9 @@ export function overPool(arrays: Arrays, size: number, guests: Runtime[] = []): 
   const tinypool = size > 0
     ? new Tinypool({ filename: file.href, runtime: "child_process", minThreads: size, maxThreads: size })
     : undefined;
+  // Of a process that has no task: the others' errors are those of their tasks.
+  const failed = new Promise<never>((_, reject) => tinypool?.on("error", reject));
+  failed.catch(() => {});
   const children = guests.map((guest) => {
     const [runtime, ...args] = command(guest);
     return spawn(runtime, [...args, file.pathname], {
@@ -60,7 +63,7 @@ export function overPool(arrays: Arrays, size: number, guests: Runtime[] = []): 
   const seat = (send: (task: Task) => Promise<unknown>): Seat => async (batch) => {
     const task = { arrays: packed, ...batch };
     sentBytes += JSON.stringify(task).length;
-    await send(task);
+    await Promise.race([send(task), failed]);
   };
   const seats = [
     ...Array.from({ length: size }, () => seat((task) => tinypool!.run(task))),
@@ -161,9 +164,12 @@ export function overPlainIpc(flights: Flights, means: Float64Array, size: number
 }
 
 /** Sends a message and resolves with the answer. */
-export function ask<T = unknown>(child: ChildProcess, message: object): Promise<T> {
-  const answer = receive<T>(child);
-  child.send(message);
+export async function ask<T = unknown>(child: ChildProcess, message: object): Promise<T> {
+  // With a callback, a child that has just died is an error here, and no event of its own.
+  const sent = new Promise<void>((resolve, reject) => {
+    child.send(message, (error) => error ? reject(error) : resolve());
+  });
+  const [answer] = await Promise.all([receive<T>(child), sent]);
   return answer;
 }
 
