@@ -1,25 +1,22 @@
 // npm test: builds the library, runs every suite, and ends with one line, `N passed, N failed`, summed over all of them.
-// A suite that does not run to its end, or whose count cannot be read, counts as a failure.
+// A suite that does not run to its end, or whose count cannot be read, counts as a failure; one that hangs is ended.
 //
 //     npm test                 all suites
 //     npm test -- bun deno     only these
 //
 // Two suites run at a time, each with a /dev/shm of its own, since some of them look at all that is in it; one after the
 // other where this user may not mount. What they print comes suite by suite all the same.
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { suites } from "./suites.mjs";
+import { apart, endAll, lastLine, run as runCommand } from "./support/command.mjs";
+
+/** Many times what any of them takes on a machine that is not busy. */
+const LIMIT_MS = 20 * 60_000;
 
 // Deno takes any FORCE_COLOR, also "0", for a yes.
 const plain = { ...process.env, NO_COLOR: "1" };
 delete plain.FORCE_COLOR;
-
-/** What runs a command with an empty /dev/shm, and lists on descriptor 3 what is left in it. */
-const apart = [
-  ...["unshare", "--mount", "sh", "-c"],
-  'mount -t tmpfs -o mode=1777 none /dev/shm && "$@" 3>&-; code=$?; ls /dev/shm >&3; exit $code',
-  "sh",
-];
 
 /** What a suite prints: shown at once when it is the first of those that have not ended, and else when it is its turn. */
 class Page {
@@ -45,6 +42,14 @@ class Page {
       if (!first.#ended) return;
     }
   }
+}
+
+const run = (command, write, env = {}) => runCommand(command, write, { ...plain, ...env }, LIMIT_MS);
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.on(signal, () => {
+    endAll();
+    process.exit(1);
+  });
 }
 
 const wanted = process.argv.slice(2);
@@ -82,9 +87,13 @@ async function runSuite(name, suite, page) {
   if (suite.prepare && (await run(suite.prepare, write)).code !== 0) return end(0, 1);
   const result = await run(mayMount ? [...apart, ...suite.command] : suite.command, write, suite.env);
   left.push(...result.left);
+  if (result.ranOut) {
+    if (!mayMount) spawnSync("bun", ["cli/main.ts", "gc"]); // what it had in the /dev/shm of all
+    write(`the suite hung, and was ended at ${result.code}; it printed last: ${lastLine(result.output)}\n`);
+  }
   const { passed, failed } = suite.count(result.output);
   const broken = (result.code !== 0 || passed === 0) && failed === 0;
-  if (broken) write(`the suite ended with code ${result.code}, and no failure was counted\n`);
+  if (broken && !result.ranOut) write(`the suite ended with code ${result.code}, and no failure was counted\n`);
   end(passed, broken ? 1 : failed);
 }
 
@@ -97,24 +106,4 @@ function add(name, passed, failed) {
 
 function segments() {
   return readdirSync("/dev/shm").filter((name) => name.startsWith("arraypool."));
-}
-
-/** Runs a command, hands what it prints to `write`, and returns that, its exit code, and what `apart` has listed. */
-function run([command, ...args], write, env = {}) {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, {
-      stdio: ["ignore", "pipe", "pipe", "pipe"],
-      env: { ...plain, ...env },
-    });
-    const [output, listed] = [[], []];
-    const collect = (stream, into) => stream.setEncoding("utf8").on("data", (text) => into.push(text));
-    for (const stream of [child.stdout, child.stderr]) collect(stream, output).on("data", write);
-    collect(child.stdio[3], listed);
-    const end = (code) => {
-      const left = listed.join("").split("\n").filter((name) => name.startsWith("arraypool."));
-      resolve({ code, output: output.join(""), left });
-    };
-    child.on("error", (error) => end(error.message));
-    child.on("close", (code, signal) => end(code ?? signal));
-  });
 }
