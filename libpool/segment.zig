@@ -127,9 +127,15 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
         if (system.enterGate(fd)) break;
         system.sleep(1);
     } else return error.Busy;
+    var is_pool = false;
+    // Who left meanwhile may have found us at the gate, and given up.
+    errdefer if (is_pool) {
+        _ = removeIfUnused(fd, name);
+    };
     defer system.leaveGate(fd);
     var header: layout.Header = undefined;
     try readHeader(fd, &header, report);
+    is_pool = true;
     if (nonce) |expected| if (header.nonce.get() != expected) return error.Nonce;
     const geometry = layout.Geometry.of(header.capacity_bytes.get()).?;
     // Its maker has done that; a file that only looks like it may have holes, and a hole can be a SIGBUS.
@@ -185,22 +191,27 @@ pub noinline fn geometryOf(header: *const layout.Header) ?layout.Geometry {
 }
 
 /// Somebody who joins, or looks whether he may unlink, is at the gate for a moment only, and may go away without doing either:
-/// then it is for us to unlink. If he is stopped there, it is for the next who creates a pool.
+/// then it is for us to unlink. If he takes longer, he sees that nobody is left: whoever leaves drops his slot before he tries
+/// the gate, and whoever was at the gate looks at the slots after that.
 const gate_tries = 100;
 
 /// Unlinks the segment unless somebody is in it, somebody joins, or a claim waits. The caller's own slot must be dropped.
 pub noinline fn removeIfUnused(fd: Fd, name: []const u8) bool {
     for (0..gate_tries) |_| {
         if (system.anySlotTaken(fd)) return false; // the usual case, without the gate
-        if (system.closeGate(fd)) break;
-        system.sleep(1);
-    } else return false;
-    defer system.leaveGate(fd);
-    if (system.anySlotTaken(fd) or !system.hasName(fd, name)) return false;
-    var header: layout.Header = undefined;
-    if (system.read(fd, std.mem.asBytes(&header)) and header.claims_until_ms.get() > system.monotonicMs()) return false;
-    system.unlink(name);
-    return true;
+        if (!system.closeGate(fd)) {
+            system.sleep(1);
+            continue;
+        }
+        defer system.leaveGate(fd);
+        if (system.anySlotTaken(fd)) continue;
+        if (!system.hasName(fd, name)) return false;
+        var header: layout.Header = undefined;
+        if (system.read(fd, std.mem.asBytes(&header)) and header.claims_until_ms.get() > system.monotonicMs()) return false;
+        system.unlink(name);
+        return true;
+    }
+    return false;
 }
 
 /// As removeIfUnused, for a process that ends: its own members, such as Workers that still run, do not count.
@@ -211,12 +222,17 @@ pub fn removeAtExit(name: []const u8) bool {
     var start: [layout.free_lists_start]u8 align(@alignOf(layout.Header)) = undefined;
     const header: *layout.Header = @ptrCast(&start);
     readHeader(fd, header, &report) catch return false;
+    return removeIfOnlyOurs(fd, name, &start) or removeIfUnused(fd, name);
+}
+
+fn removeIfOnlyOurs(fd: Fd, name: []const u8, start: *align(@alignOf(layout.Header)) [layout.free_lists_start]u8) bool {
+    const header: *layout.Header = @ptrCast(start);
     for (0..gate_tries) |_| {
         if (system.closeGate(fd)) break;
         system.sleep(1);
     } else return false;
     defer system.leaveGate(fd);
-    if (!system.hasName(fd, name) or !system.read(fd, &start)) return false;
+    if (!system.hasName(fd, name) or !system.read(fd, start)) return false;
     const members: *const [layout.members_max]layout.Member = @ptrCast(@alignCast(start[layout.members_start..]));
     if (header.claims_until_ms.get() > system.monotonicMs()) return false;
     const self: system.Thread = .current();

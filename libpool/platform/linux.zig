@@ -443,6 +443,7 @@ noinline fn setLock(fd: Fd, kind: i16, start: i64) bool {
 noinline fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
     var lock = flock(linux.F.WRLCK, start, length);
     const result = linux.fcntl(fd, linux.F.OFD_GETLK, @intFromPtr(&lock));
+    crash.load();
     return !isDone(result) or lock.type != linux.F.UNLCK;
 }
 
@@ -644,7 +645,10 @@ pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: us
     // Its own lock does not hinder a description: the byte is locked for us, and free for its owner only.
     if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
     if (!isMappingOf(mapping +% private_bytes, my_file.inode)) return;
-    if (retire(@ptrFromInt(mapping))) close(fd);
+    if (!retire(@ptrFromInt(mapping))) return;
+    // To close it is not enough: a process that is being started may have a copy until it runs its program.
+    dropSlot(fd, slot);
+    close(fd);
 }
 
 /// Reads this process's memory at an address that may be anything. False if there is nothing to read.

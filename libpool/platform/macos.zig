@@ -491,7 +491,9 @@ pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: us
     if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
     if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
     if (mapping == 0 or mapping % 4096 != 0) return;
-    if (retire(@ptrFromInt(mapping))) close(fd);
+    if (!retire(@ptrFromInt(mapping))) return;
+    dropSlot(fd, slot); // a process that is being started may have a copy
+    close(fd);
 }
 
 // ---------------------------------------------------------------- doorbells

@@ -456,6 +456,21 @@ test "a thousand threads that end without leaving use up no slot, descriptor or 
     for (1..256) |slot| try s.expect(!s.system.slotTaken(pool.self.fd, @intCast(slot)));
 }
 
+test "the slot of a thread that has ended is free though a process that is being started has copies of all descriptors" {
+    const pool = try s.create(capacity);
+    var name_buffer = pool.name_buffer;
+    const name = name_buffer[0..pool.name_bytes];
+    const shared = try Shared.start(pool);
+    var brief: Brief = .{ .shared = shared };
+    try brief.end();
+    // As between fork and exec, when nothing is closed yet.
+    const copy = linux.dup(brief.member.?.self.fd);
+    try s.expect(linux.errno(copy) == .SUCCESS);
+    defer _ = linux.close(@intCast(copy));
+    try s.expect(pool.close(false));
+    try s.expect(!s.exists(name));
+}
+
 test "slots that were all taken by threads that have ended are free for the next one to join" {
     const pool = try s.create(capacity);
     defer s.end(pool);

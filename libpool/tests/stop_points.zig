@@ -289,3 +289,54 @@ test "a buffer that is destroyed while its member leaves is never counted for th
     _ = newcomer.close(false);
     s.system.unmap(mapping, bytes);
 }
+
+/// Leaves at the n-th look at a lock or load of who is at the gate.
+const Leaver = struct {
+    var member: ?*Pool = null;
+    var at: u32 = 0;
+
+    fn arm(pool: *Pool, n: u32) void {
+        member = pool;
+        at = n;
+        crash.reader = come;
+    }
+    fn come() void {
+        at -= 1;
+        if (at > 0) return;
+        crash.reader = null;
+        _ = member.?.close(false);
+        member = null;
+    }
+    /// Whether it has left.
+    fn disarm() bool {
+        crash.reader = null;
+        return member == null;
+    }
+};
+
+test "the last one that leaves while somebody else is at the gate leaves no name behind, however long that one takes" {
+    const At = enum { opens_another, sweeps, exits };
+    for ([_]At{ .opens_another, .sweeps, .exits }) |what| {
+        var meetings: u32 = 0;
+        for (1..100) |n| {
+            const pool = try s.create(1 << 20);
+            var name_buffer = pool.name_buffer;
+            const name = name_buffer[0..pool.name_bytes];
+            const nonce = pool.nonce;
+            Leaver.arm(pool, @intCast(n));
+            var report: s.segment.Report = .{};
+            switch (what) {
+                .opens_another => try s.expectError(error.Nonce, Pool.open(name, nonce +% 1, .{}, &report)),
+                .sweeps => _ = s.segment.sweep(),
+                .exits => _ = s.segment.removeAtExit(name),
+            }
+            if (!Leaver.disarm()) {
+                _ = Leaver.member.?.close(false);
+                break;
+            }
+            meetings += 1;
+            try s.expect(!s.exists(name));
+        }
+        try s.expect(meetings > 0);
+    }
+}

@@ -1,7 +1,6 @@
 /** What people do with a package: several copies and versions at once, Workers first, reloading, read-only machines, others. */
 
-import { spawnSync } from "node:child_process";
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { assert, test, until } from "../support/harness.ts";
@@ -451,7 +450,7 @@ test("where there can be no file in memory, the library is loaded from one that 
 });
 
 test("musl: the same library, loaded by musl's dynamic loader", async () => {
-  if (process.arch !== "x64" || spawnSync("ls", ["/lib/ld-musl-x86_64.so.1"]).status !== 0) {
+  if (process.arch !== "x64" || !existsSync("/lib/ld-musl-x86_64.so.1")) {
     return console.log("skipped: there is no musl here (apt-get install musl)");
   }
   await withInstalled({}, async (folder) => {
@@ -460,7 +459,7 @@ test("musl: the same library, loaded by musl's dynamic loader", async () => {
     const include = join(folder, "node_modules/arraypool/include");
     const compile = ["zig", "cc", "-target", "x86_64-linux-musl", "-dynamic", "-O2"];
     await succeed([...compile, "-I", include, "-o", program, source]);
-    assert.match(await succeed(["readelf", "-l", program]), /ld-musl-x86_64/);
+    assert.ok(readFileSync(program).includes("/lib/ld-musl-x86_64.so.1"), "it names its loader");
     const file = join(folder, "node_modules/arraypool/lib/linux-x64/libarraypool.so");
     assert.match(await succeed([program, file]), /^musl: alloc, fill, share, attach, release, check: ok$/m);
   });
