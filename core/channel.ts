@@ -550,10 +550,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #sendEncoded(image: Uint8Array, bytes: number, arrays: number, timeoutMs: number): number {
     // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
     this.#live();
-    const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
-    let result = this.#sendSlice(image, bytes, arrays, Math.ceil(sliceMs));
+    const sliceMs = sliceOf(timeoutMs);
+    let result = this.#sendSlice(image, bytes, arrays, sliceMs);
     if (result === AP_ERR_FULL && this.#member.tidy()) result = this.#sendSlice(image, bytes, arrays, 0);
-    if (timeoutMs === 0) return result;
+    if (sliceMs === 0) return result;
     this.#stir(SENDERS);
     if (result !== AP_ERR_WAIT) return result;
     for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
@@ -574,9 +574,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #receive(how: number, timeoutMs: number): number {
     this.#live();
     this.#count();
-    const sliceMs = Math.min(timeoutMs, AP_CHANNEL_SLICE_MS);
-    let result = this.#receiveSlice(how, Math.ceil(sliceMs));
-    if (timeoutMs === 0) return result;
+    const sliceMs = sliceOf(timeoutMs);
+    let result = this.#receiveSlice(how, sliceMs);
+    if (sliceMs === 0) return result;
     this.#stir(RECEIVERS);
     if (result !== AP_ERR_WAIT) return result;
     for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
@@ -774,6 +774,11 @@ function borrow(): Codec {
   const codec = buffer ?? new Codec(BUFFER_BYTES);
   buffer = undefined;
   return codec;
+}
+
+/** Milliseconds of the first slice. */
+function sliceOf(timeoutMs: number): number {
+  return timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
 }
 
 /** Milliseconds of the next slice, 0 when the time is over. */

@@ -237,7 +237,12 @@ export class Codec {
     const head = at++;
     let count = 0;
     for (const key in value) {
-      at = this.put(value[key], this.putString(key, at), depth);
+      const item = value[key];
+      at = this.putString(key, at);
+      // What most values are, without another look at what they are.
+      if (typeof item === "string") at = this.putString(item, at);
+      else if (typeof item === "number" && at + SLACK <= this.bytes.length) at = this.putNumber(item, at);
+      else at = this.put(item, at, depth);
       count++;
     }
     if (count > SHORT_MAX) return this.putKeys(Object.keys(value), value, head, depth);
@@ -386,12 +391,42 @@ export class Codec {
 
   private getProperties(object: Record<string, unknown>, length: number, depth: number): object {
     this.deeper(depth);
+    const { bytes, view, end } = this;
+    // Up to there, whatever is looked at together is in the buffer.
+    const last = Math.min(end, bytes.length - 8);
+    let at = this.at;
     for (let i = 0; i < length; i++) {
-      const key = this.getKey();
-      const value = this.get(depth + 1);
+      let key: string;
+      const keyBytes = bytes[at]! - SHORT_STRING;
+      if (keyBytes > 0 && keyBytes < 8 && at + keyBytes < last) {
+        key = shortString(bytes, view, at, keyBytes, keys);
+        at += keyBytes + 1;
+      } else {
+        this.at = at;
+        key = this.getKey();
+        at = this.at;
+      }
+      // What most values are, here and now; all else, and what is not all there, as anywhere.
+      let value: unknown;
+      const kind = bytes[at]!;
+      if (kind < 0x80 && at < last) {
+        value = kind;
+        at++;
+      } else if (kind === KIND.int32 && at + 4 < last) {
+        value = view.getInt32(at + 1, true);
+        at += 5;
+      } else if (kind > SHORT_STRING && kind < SHORT_STRING + 8 && at + kind - SHORT_STRING < last) {
+        value = shortString(bytes, view, at, kind - SHORT_STRING, values);
+        at += kind - SHORT_STRING + 1;
+      } else {
+        this.at = at;
+        value = this.get(depth + 1);
+        at = this.at;
+      }
       if (key !== "__proto__") object[key] = value;
       else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
     }
+    this.at = at;
     return object;
   }
 
@@ -415,18 +450,7 @@ export class Codec {
     const at = this.skip(length);
     const { bytes } = this;
     if (length > 7 || at + 7 > bytes.length) return this.getLongerString(at, length, known);
-    // With its length, in two words.
-    let first = this.view.getInt32(at - 1, true);
-    let second = 0;
-    if (length < 3) first &= (1 << (8 * length + 8)) - 1;
-    else if (length > 3) second = this.view.getInt32(at + 3, true) << (56 - 8 * length);
-    const place = (Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b)) >>> (32 - KNOWN_BITS);
-    const { words } = known;
-    if (words[2 * place] === first && words[2 * place + 1] === second) return known.short[place]!;
-    const text = makeShortString(bytes, at, length);
-    words[2 * place] = first;
-    words[2 * place + 1] = second;
-    return known.short[place] = text;
+    return shortString(bytes, this.view, at - 1, length, known);
   }
 
   private getLongerString(at: number, length: number, known: Known): string {
@@ -471,6 +495,22 @@ class Known {
 }
 const keys = new Known();
 const values = new Known();
+
+/** Of 1 to 7 characters; its length at `at`. */
+function shortString(bytes: Uint8Array, view: DataView, at: number, length: number, known: Known): string {
+  // With its length, in two words.
+  let first = view.getInt32(at, true);
+  let second = 0;
+  if (length < 3) first &= (1 << (8 * length + 8)) - 1;
+  else if (length > 3) second = view.getInt32(at + 4, true) << (56 - 8 * length);
+  const place = (Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b)) >>> (32 - KNOWN_BITS);
+  const { words } = known;
+  if (words[2 * place] === first && words[2 * place + 1] === second) return known.short[place]!;
+  const text = makeShortString(bytes, at + 1, length);
+  words[2 * place] = first;
+  words[2 * place + 1] = second;
+  return known.short[place] = text;
+}
 
 function makeShortString(bytes: Uint8Array, at: number, length: number): string {
   let text = "";

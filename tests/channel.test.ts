@@ -1,7 +1,8 @@
 /** Channels: what is sent is received, once and in order, by whoever receives; what a message holds; who waits, and who dies. */
 
-import { attach, type Channel, isSharedArray, pack, Pool, type SharedArray, unpack } from "arraypool";
+import { attach, type Channel, isSharedArray, pack, Pool, type PoolError, type SharedArray, unpack } from "arraypool";
 import { AP_RECORD_LENGTH, AP_STATS_ARRAYS } from "../core/abi.ts";
+import { Codec } from "../core/codec.ts";
 import {
   assert,
   type Child,
@@ -124,6 +125,52 @@ test("what is sent is received as it was, first in first out", () =>
     }
     assertLeavesNothing(pool);
   }));
+
+testOnce(
+  "a message is read as it was sent wherever it ends in the buffer, and what was cut off or changed is none",
+  () => {
+    const bare = { encode: () => undefined, shared: () => null, reference: (value: object) => value };
+    const codec = new Codec(512);
+    const sent = (length: number) => ({
+      text: "x".repeat(length),
+      id: 1000,
+      a: 0,
+      longer_than_seven: "and more than 7",
+      "": -0.5,
+      ["__proto__"]: [true, null],
+      kind: "job",
+      n: 5,
+    });
+    for (let length = 380; length < 480; length++) {
+      const message = sent(length);
+      const bytes = codec.encode(message, 1 << 20, bare);
+      const buffer = new Codec(bytes);
+      buffer.bytes.set(codec.bytes.subarray(0, bytes));
+      for (const reader of [codec, buffer]) {
+        const read = reader.decode(bytes, bare) as typeof message;
+        assert.deepEqual(Object.entries(read), Object.entries(message));
+      }
+      const cut = bytes - 1 - (length % 60);
+      for (const reader of [codec, buffer]) throwsPoolError(() => reader.decode(cut, bare), "ERR_CORRUPT_SEGMENT");
+    }
+    const bytes = codec.encode(sent(3), 1 << 20, bare);
+    const image = codec.bytes.slice(0, bytes);
+    let read = 0;
+    for (let at = 0; at < bytes; at++) {
+      for (let value = 0; value < 256; value++) {
+        codec.bytes.set(image);
+        codec.bytes[at] = value;
+        try {
+          codec.decode(bytes, bare);
+          read++;
+        } catch (error) {
+          assert.equal((error as PoolError).code, "ERR_CORRUPT_SEGMENT", `${error}`);
+        }
+      }
+    }
+    assert.ok(read > bytes);
+  },
+);
 
 test("a received object is like any other, and can be disposed of, sent on and packed", () =>
   withPool((pool) => {
