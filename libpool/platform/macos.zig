@@ -519,7 +519,7 @@ extern "c" fn __ulock_wait(operation: u32, address: *const anyopaque, value: u64
 extern "c" fn __ulock_wake(operation: u32, address: *const anyopaque, value: u64) c_int;
 
 pub fn wait(word: *const u32, expected: u32, timeout_ms: u64) void {
-    _ = __ulock_wait(compare_and_wait_shared, word, expected, @intCast(timeout_ms * 1000));
+    waitNs(word, expected, timeout_ms *| 1_000_000);
 }
 
 pub fn waitNs(word: *const u32, expected: u32, timeout_ns: ?u64) void {
