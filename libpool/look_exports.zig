@@ -216,6 +216,7 @@ pub export fn ap_look_claims(look: *Look, from: u32, claims: [*]LookClaim, max: 
 
 pub const LookName = extern struct {
     block: u32,
+    /// Or `no_shape`: it is just the length.
     axes: u32,
     generation: f64,
     offset: f64,
@@ -224,6 +225,8 @@ pub const LookName = extern struct {
     maker_pid: u32,
     shape: [layout.axes_max]f64,
     key: [layout.key_bytes_max]u8,
+
+    pub const no_shape = std.math.maxInt(u32);
 };
 
 pub export fn ap_look_names(look: *Look, from: u32, infos: [*]LookName, max: u32, next: *f64) i32 {
@@ -243,7 +246,7 @@ fn describeName(view: *const View, name: *const layout.Name, info: *LookName) bo
     if (state != .set and state != .making) return false;
     info.* = std.mem.zeroes(LookName);
     info.key_bytes = names.keyOf(name, &info.key) catch return false;
-    info.axes = layout.NameWord.no_shape;
+    info.axes = LookName.no_shape;
     if (state == .making) {
         info.maker_pid = view.members[name.maker.get().slot].pid.get();
         return true;

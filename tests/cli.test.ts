@@ -274,14 +274,21 @@ test("names are shown, with the shapes that they say, and what nobody but they h
     pool.set("frame \u001b[31m", frame);
     pool.set("a row", frame.slab(1));
     frame.release();
+    using flat = pool.alloc(Uint8Array, 10);
+    pool.set("flat", flat);
     const { arrays, names } = await json(0, "inspect", pool.name);
     assert.deepEqual(
       arrays.map(({ shape, names, holders }: Json) => [shape, names, holders.length]),
-      [[[20, 50], ["prices"], 1], [[4, 6], ["a row", "frame \u001b[31m"], 0]],
+      [[[20, 50], ["prices"], 1], [[4, 6], ["a row", "frame \u001b[31m"], 0], [[10], ["flat"], 1]],
     );
     assert.deepEqual(
-      names.map(({ name, offset, bytes }: Json) => [name, offset, bytes]),
-      [["a row", 6, 6], ["frame \u001b[31m", 0, 24], ["prices", 0, 8000]],
+      names.map(({ name, offset, bytes, shape }: Json) => [name, offset, bytes, shape]),
+      [
+        ["a row", 6, 6, null],
+        ["flat", 0, 10, null],
+        ["frame \u001b[31m", 0, 24, [4, 6]],
+        ["prices", 0, 8000, [20, 50]],
+      ],
     );
     await says(
       0,

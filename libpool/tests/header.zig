@@ -51,6 +51,7 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(pool_file.Pool.tail_at, c.AP_RECORD_TAIL);
     try expectEqual(layout.axes_max, c.AP_AXES_MAX);
     try expectEqual(exports.NameValue.no_shape, c.AP_NO_SHAPE);
+    try expectEqual(look_exports.LookName.no_shape, c.AP_NO_SHAPE);
     inline for (@typeInfo(pool_file.Pool.Once).@"enum".fields) |field| {
         try expectEqual(@field(c, "AP_ONCE_" ++ blk: {
             var text: [field.name.len]u8 = undefined;
