@@ -4,6 +4,7 @@
  */
 
 import { parseArgs } from "node:util";
+import { AP_ABI_VERSION } from "../core/abi.ts";
 import { checkName } from "../core/descriptor.ts";
 import { PoolError, type PoolErrorCode } from "../mod.ts";
 import { type Command, type Context, EXIT, UsageError } from "./command.ts";
@@ -14,6 +15,9 @@ import { leaks } from "./leaks.ts";
 import { ls } from "./ls.ts";
 import { top } from "./top.ts";
 import { Paint } from "./format.ts";
+
+/** Of the package. */
+const VERSION = "0.1.0";
 
 const commands: readonly Command[] = [ls, inspect, top, leaks, check, reap, trim, rm, gc];
 
@@ -44,6 +48,11 @@ export async function run(argv: readonly string[], { out, err, color, columns }:
       const about = word === "help" && rest.length > 0 ? named(rest[0]!) : undefined;
       print(about === undefined ? overview() : helpOf(about));
       return word === undefined ? EXIT.usage : EXIT.done;
+    }
+    if (word === "--version") {
+      if (json) printJson({ version: VERSION, interface: AP_ABI_VERSION });
+      else print(`arraypool ${VERSION}, interface ${AP_ABI_VERSION}`);
+      return EXIT.done;
     }
     const command = named(word);
     const { values, positionals } = parse(command, rest);
@@ -131,8 +140,9 @@ function overview(): string {
     "",
     ...commands.map((command) => `  ${usageOf(command).padEnd(widest)}  ${command.summary}`),
     "",
-    "  --json   print JSON",
-    "  --help   help, also of one command: arraypool inspect --help",
+    "  --json     print JSON",
+    "  --help     help, also of one command: arraypool inspect --help",
+    "  --version  the package's, and that of its interface",
     "",
     "Nothing is changed but by reap, trim, rm and gc. Colours appear on terminals; NO_COLOR and FORCE_COLOR decide.",
     "Exit codes: 0 done; 1 the answer is no (damaged, refused); 2 wrong usage; 3 no such pool; 4 not ours to read",

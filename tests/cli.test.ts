@@ -15,6 +15,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { pack, Pool, release, type SharedArray } from "arraypool";
 import { run } from "../cli/run.ts";
+import { AP_ABI_VERSION } from "../core/abi.ts";
 import { readNote, writeNote } from "../core/shape_note.ts";
 import { readTraceLog } from "../core/trace_log.ts";
 import {
@@ -193,6 +194,12 @@ function makeOlder<A extends SharedArray>(array: A, hours: number): A {
   writeU32(array.pool.name, at, (((born - Math.floor((hours * HOUR_MS) / 1024)) << 8) | bytes) >>> 0);
   return array;
 }
+
+test("--version says the package's, and that of its interface", async () => {
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  await says(0, ["--version"], new RegExp(`^arraypool ${version}, interface ${AP_ABI_VERSION}\n$`));
+  assert.deepEqual(await json(0, "--version"), { version, interface: AP_ABI_VERSION });
+});
 
 test("inspect shows the shape with which an array was made, whoever holds it", () =>
   withPool(async (pool) => {
