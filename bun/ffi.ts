@@ -2,7 +2,7 @@
 
 import { ballastFor } from "./ballast.ts";
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
-import { FUNCTIONS } from "../core/functions.ts";
+import { openLazily } from "../core/lazily.ts";
 import {
   type AsyncContext,
   type CType,
@@ -75,8 +75,8 @@ function builtin(): { process: BunProcess; ffi: BunFfi } {
 
 function open(path: string): Native {
   const { process, ffi } = builtin();
-  const library = ffi.dlopen(path, symbolsOf(FUNCTIONS)).symbols;
-  const bufferGone = library["ap_buffer_gone"]!.ptr;
+  const library = openLazily((signatures) => functions(path, signatures));
+  const bufferGone = (library["ap_buffer_gone"] as { ptr: number }).ptr;
   const later = (callback: () => void, delayMs: number) => setTimeout(callback, delayMs).unref();
   const count = ballastFor(later);
 

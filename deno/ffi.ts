@@ -1,7 +1,7 @@
 /** Deno: the interface of `core/native.ts` over `Deno.dlopen`. */
 
 import { AP_RUNTIME_DENO } from "../core/abi.ts";
-import { FUNCTIONS } from "../core/functions.ts";
+import { openLazily } from "../core/lazily.ts";
 import type { AsyncContext, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
@@ -11,7 +11,7 @@ interface DenoFfi {
   readonly env: { get(name: string): string | undefined };
   readonly permissions: { querySync(descriptor: { name: "env"; variable: string }): { readonly state: string } };
   readonly UnsafePointer: { value(pointer: Pointer): bigint; create(address: bigint): Pointer };
-  /** Deno's own way into itself. */
+  /** Deno's own way into itself: see `Core`. */
   readonly internal: symbol;
   dlopen(
     path: string,
@@ -23,6 +23,11 @@ interface DenoSymbol {
   readonly parameters: readonly string[];
   readonly result: string;
   readonly nonblocking?: boolean;
+}
+/** What is used of Deno's inside. None of it is promised: each use has another way, or does without. */
+interface Core {
+  readonly ops?: { op_napi_open?(path: string, global: unknown, ...functions: (() => void)[]): object };
+  unrefOpPromise?(promise: unknown): void;
 }
 interface DenoProcess {
   getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
@@ -52,7 +57,10 @@ export const deno: Runtime = { name: "Deno", isHere: () => "Deno" in globalThis,
 /** The types have the same names here. */
 function symbolsOf(signatures: Signatures): Record<string, DenoSymbol> {
   return Object.fromEntries(
-    Object.entries(signatures).map(([name, { args, returns }]) => [name, { parameters: args, result: returns }]),
+    Object.entries(signatures).map(([name, { args, returns }]) => [
+      name,
+      { parameters: args, result: returns, nonblocking: name === "ap_doorbell_sleep" },
+    ]),
   );
 }
 
@@ -64,16 +72,38 @@ function ffi(): DenoFfi {
   return (globalThis as unknown as { Deno: DenoFfi }).Deno;
 }
 
+function core(): Core | undefined {
+  const Deno = ffi();
+  return (Deno as unknown as Record<symbol, { readonly core?: Core } | undefined>)[Deno.internal]?.core;
+}
+
+/** Of Deno's part of Node, which the mere sight of it loads: that takes 12 ms and more. */
+function process(): DenoProcess {
+  return (globalThis as unknown as { process: DenoProcess }).process;
+}
+
+/**
+ * The library as a Node-API module. `process.dlopen` is the way to it; what that calls is called here, and takes a hundredth
+ * of the time. Where Deno has it in another form, it is by `process` after all.
+ */
+function openModule(path: string): Module {
+  // For modules that make Buffers, throw outside of calls, and count their asynchronous work: this one does not.
+  const unused = () => {};
+  try {
+    const module = core()?.ops?.op_napi_open?.(path, globalThis, ...Array(6).fill(unused));
+    if (module !== undefined && "wakeAtEnd" in module) return module as Module;
+  } catch { /* process.dlopen says what is wrong, if it is not the form */ }
+  const module = { exports: {} };
+  process().dlopen(module, path);
+  return module.exports as Module;
+}
+
 function open(path: string): Native {
   const Deno = ffi();
-  const symbols = symbolsOf(FUNCTIONS);
-  symbols["ap_doorbell_sleep"] = { ...symbols["ap_doorbell_sleep"]!, nonblocking: true };
-  const library = Deno.dlopen(path, symbols).symbols;
+  const library = openLazily((signatures) => functions(path, signatures));
   // Not Deno.UnsafePointerView: it does not tell when its buffers are gone, and Node-API does.
-  const module = { exports: {} };
-  const { process } = globalThis as unknown as { process: DenoProcess };
-  process.dlopen(module, path);
-  const { buffer, wakeAtEnd } = module.exports as Module;
+  const module = openModule(path);
+  const { buffer, wakeAtEnd } = module;
   wakeAtEnd(); // or two descriptors would stay open for each Worker that has ended
 
   return {
@@ -93,15 +123,16 @@ function open(path: string): Native {
     },
     later: (callback, delayMs) => Deno.unrefTimer(setTimeout(callback, delayMs)),
     // Fires at every end but an uncaught error: the program's own, `Deno.exit` and `process.exit`.
-    nextTurn: setImmediate,
+    // The sight of it, too, loads Deno's part of Node: that is for those who need it.
+    nextTurn: (callback) => setImmediate(callback),
     keepAlive: () => {
       const timer = setInterval(() => {}, 2 ** 31 - 1);
       return () => clearInterval(timer);
     },
     openDoorbell: (pool, address, onRing) =>
-      openDoorbell(Deno, library as unknown as Sleeper, module.exports as Module, pool, address, onRing),
+      openDoorbell(core()?.unrefOpPromise, library as unknown as Sleeper, module, pool, address, onRing),
     atExit: (callback) => addEventListener("unload", callback),
-    asyncContext: <T>() => new (process.getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
+    asyncContext: <T>() => new (process().getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) =>
       Deno.permissions.querySync({ name: "env", variable: name }).state === "granted" ? Deno.env.get(name) : undefined,
   };
@@ -112,18 +143,15 @@ function open(path: string): Native {
  * terminated, the library ends it (node_api.zig), since the Worker's thread would wait for it.
  */
 function openDoorbell(
-  Deno: DenoFfi,
+  unrefOpPromise: Core["unrefOpPromise"],
   library: Sleeper,
   module: Module,
   pool: Pointer,
   address: number,
   onRing: () => void,
 ): Doorbell | undefined {
-  const { core } = (Deno as unknown as Record<symbol, { core?: { unrefOpPromise?(promise: unknown): void } }>)[
-    Deno.internal
-  ] ?? {};
-  if (core?.unrefOpPromise === undefined) return undefined;
-  const word = Deno.UnsafePointer.create(BigInt(address));
+  if (unrefOpPromise === undefined) return undefined;
+  const word = ffi().UnsafePointer.create(BigInt(address));
   module.ringAtEnd(address);
   let sleeps = false;
   const woken = () => {
@@ -136,7 +164,7 @@ function openDoorbell(
       if (sleeps) return; // since before, and not woken
       sleeps = true;
       const call = library.ap_doorbell_sleep(word);
-      core.unrefOpPromise!(call);
+      unrefOpPromise(call);
       void call.then(woken);
     },
     close: () => {

@@ -146,6 +146,12 @@ function fromModule<L>(
   tried: string[],
 ): L | undefined {
   if (library === undefined || libc === undefined) return undefined;
+  try {
+    libc.openForWriting();
+  } catch (error) {
+    tried.push((error as Error).message);
+    return undefined;
+  }
   let content: Uint8Array | undefined;
   const unpacked = () => content ??= decompress(library);
 

@@ -7,7 +7,7 @@
  */
 
 import { AP_RUNTIME_NODE } from "../core/abi.ts";
-import { FUNCTIONS } from "../core/functions.ts";
+import { openLazily } from "../core/lazily.ts";
 import {
   type AsyncContext,
   type CType,
@@ -103,13 +103,20 @@ function ffi(): NodeFfi {
   );
 }
 
-/** The functions that return a pointer: `node:ffi` has 0n for none. */
-function withNull(functions: NodeFunctions): NodeFunctions {
-  const names = Object.entries(FUNCTIONS).filter(([, { returns }]) => returns === "pointer").map(([name]) => name);
-  return Object.fromEntries(names.map((name) => {
-    const call = functions[name]!;
-    return [name, (...values: unknown[]) => call(...values) || null];
-  }));
+/** What was opened: a function alone does not keep its library open. */
+const opened: object[] = [];
+
+/** Those of the library. What returns a pointer has 0n for none in `node:ffi`. */
+function functionsOf(path: string, signatures: Signatures): NodeFunctions {
+  const library = ffi().dlopen(path, symbolsOf(signatures));
+  opened.push(library);
+  const { functions } = library;
+  return Object.fromEntries(
+    Object.entries(signatures).map(([name, { returns }]) => {
+      const call = functions[name]!;
+      return [name, returns === "pointer" ? (...values: unknown[]) => call(...values) || null : call];
+    }),
+  );
 }
 
 /** Whether libpool/v8.zig is made for this Node. */
@@ -125,7 +132,7 @@ function assertTested(): void {
 }
 
 function open(path: string): Native {
-  const { functions } = ffi().dlopen(path, symbolsOf(FUNCTIONS));
+  const functions = openLazily((signatures) => functionsOf(path, signatures));
   assertTested();
   const module = { exports: {} };
   process().dlopen(module, path);
@@ -135,9 +142,10 @@ function open(path: string): Native {
   if (inFlight === undefined) {
     throw new Error("this build of Node lacks the functions of V8 that addons use: use the one of nodejs.org");
   }
-  const fast = Object.fromEntries(hot.map((name) => [name, calls[name]]));
-
-  const library = { ...functions, ...fast, ...withNull(functions) } as unknown as Library;
+  const library = Object.assign(
+    functions,
+    Object.fromEntries(hot.map((name) => [name, calls[name]])),
+  ) as unknown as Library;
 
   return {
     library,

@@ -1,6 +1,6 @@
 /** How the native library is found, and what is said where it cannot be. */
 
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bun } from "../bun/ffi.ts";
@@ -44,6 +44,18 @@ const refuses = (why: RegExp) => ({ name: "PoolError", code: "ERR_LIBRARY", mess
 
 test("the library is found beside the package, whatever the folder's name", () =>
   loadPrepared((file) => copyFileSync(built, file)));
+
+test("a function that is looked up at its first use is one of the library that was opened, whatever its path names by then", async () => {
+  for (const replace of [(file: string) => rmSync(file), (file: string) => renameSync(`${file}.new`, file)]) {
+    await withPrepared(inFolder, (file) => copyFileSync(built, file), (libraries) => {
+      const { library } = loadLibrary(here, libraries);
+      const file = fileURLToPath(new URL(inFolder, libraries));
+      writeFileSync(`${file}.new`, "no library");
+      replace(file);
+      assert.ok(library.ap_sweep() >= 0);
+    });
+  }
+});
 
 test("ERR_LIBRARY: the library was not built", () =>
   assert.rejects(

@@ -5,10 +5,14 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { assert, fileOf, programOf, testOnce } from "./support/harness.ts";
 
-function run(script: string, ...permissions: string[]): { status: number | null; output: string } {
+function run(
+  script: string,
+  permissions: string[] = [],
+  args: string[] = [],
+): { status: number | null; output: string } {
   const path = fileURLToPath(new URL(script, import.meta.url));
   // By way of a shell: Deno adds -A where it sees that a program starts Deno.
-  const command = [programOf("deno"), "run", "--no-check", "--no-prompt", ...permissions, path];
+  const command = [programOf("deno"), "run", "--no-check", "--no-prompt", ...permissions, path, ...args];
   const { status, stdout, stderr } = spawnSync("sh", ["-c", `exec ${command.map((word) => `'${word}'`).join(" ")}`], {
     encoding: "utf8",
     cwd: fileURLToPath(new URL("../", import.meta.url)),
@@ -18,7 +22,7 @@ function run(script: string, ...permissions: string[]): { status: number | null;
 }
 
 testOnce("deno run --allow-ffi is enough for everything", () => {
-  const { status, output } = run("./support/only_ffi.ts", "--allow-ffi");
+  const { status, output } = run("./support/only_ffi.ts", ["--allow-ffi"]);
   assert.equal(status, 0, output);
   assert.match(output, /all done true/);
   // Without the permission to read the environment there is no tracing, and no question.
@@ -28,7 +32,7 @@ testOnce("deno run --allow-ffi is enough for everything", () => {
 });
 
 testOnce("tracing is on where the permission to read its variable was granted", () => {
-  const { status, output } = run("./support/only_ffi.ts", "--allow-ffi", "--allow-env=ARRAYPOOL_TRACE");
+  const { status, output } = run("./support/only_ffi.ts", ["--allow-ffi", "--allow-env=ARRAYPOOL_TRACE"]);
   // A structured clone of packed data is no clone of an array.
   assert.equal(status, 0, output);
   assert.match(output, /, made .*only_ffi\.ts:\d+/);
@@ -38,4 +42,18 @@ testOnce("without --allow-ffi the error says which permission is missing", () =>
   const { status, output } = run("./support/only_ffi.ts");
   assert.equal(status, 1);
   assert.match(output, /NotCapable.*--allow-ffi/);
+});
+
+testOnce("the first pool does not load Deno's part of Node", () => {
+  const { status, output } = run("./support/first_pool.ts", ["--allow-ffi"]);
+  assert.equal(status, 0, output);
+  assert.match(output, /^seen: ; arrays: 0$/m);
+});
+
+testOnce("without Deno's own way to load a Node-API module, process.dlopen is the way", () => {
+  for (const how of ["none", "throws", "other"]) {
+    const { status, output } = run("./support/first_pool.ts", ["--allow-ffi"], [how]);
+    assert.equal(status, 0, output);
+    assert.match(output, /^seen: process; arrays: 0$/m);
+  }
 });
