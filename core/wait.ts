@@ -119,11 +119,15 @@ export function waitBlocking(
 
 /** Wakes. @throws {TypeError | RangeError | PoolError} */
 export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
-  let place = wordPlaceOf(array);
+  const most = count === undefined ? AP_NOTIFY_ALL : checkCount(count);
+  const place = wordPlaceOf(array);
   // The usual case by as few looks as possible: a call of the library takes no longer than what is checked here.
-  const usual = place !== undefined && place.hold.member === member && !place.hold.released && index >>> 0 === index &&
-    index < array.length;
-  if (!usual) place = checkWord(member, array, index);
-  const { hold } = place!;
-  return member.notify(hold, offsetOf(hold, array, index), count === undefined ? AP_NOTIFY_ALL : checkCount(count));
+  if (place !== undefined && index >>> 0 === index && index < array.length) {
+    const { hold } = place;
+    if (hold.member === member && !hold.released) {
+      return member.notify(hold, hold.offset + array.byteOffset + 4 * index, most);
+    }
+  }
+  const { hold } = checkWord(member, array, index);
+  return member.notify(hold, offsetOf(hold, array, index), most);
 }

@@ -649,11 +649,18 @@ const Run = struct {
 
     fn makeChannel(run: *Run) !void {
         const member = run.some() orelse return;
-        if (member.held_count == held_max) return;
-        run.beat();
         const bytes_max: u32 = if (run.in.byte() & 1 == 0) 5000 else 40;
-        const block = exports.ap_channel_create(member.pool, 1 + run.in.byte() % 9, bytes_max);
-        if (block < 0) return run.expectCode(block, "making a channel");
+        _ = try run.makeChannelOf(member, 1 + run.in.byte() % 9, bytes_max);
+    }
+
+    fn makeChannelOf(run: *Run, member: *Member, capacity: u32, bytes_max: u32) !?u32 {
+        if (member.held_count == held_max) return null;
+        run.beat();
+        const block = exports.ap_channel_create(member.pool, capacity, bytes_max);
+        if (block < 0) {
+            try run.expectCode(block, "making a channel");
+            return null;
+        }
         const number: u32 = @bitCast(block);
         const hold = &member.pool.view.holds[number];
         if (member.find(number) != null) return run.fail("block {d} was handed out twice", .{number});
@@ -664,7 +671,70 @@ const Run = struct {
             run.channels[run.channels_count] = number;
             run.channels_count += 1;
         }
+        return number;
     }
+
+    /// What a run with channels may begin with, so that one wild field leads far: a channel that two members hold, in a state that
+    /// a byte says, and an array that messages pin.
+    fn furnish(run: *Run) !void {
+        const first = if (run.members[0]) |*member| member else return;
+        const second = if (run.members[1]) |*member| member else return;
+        const state: Furnished = @bitCast(run.in.byte());
+        const block = try run.makeChannelOf(first, 4, 5000) orelse return;
+        run.beat();
+        const array = exports.ap_block_alloc(first.pool, @floatFromInt(200 + 64 * @as(u32, run.in.byte() % 4)), 1, 0);
+        if (array < 0) return run.expectCode(array, "alloc");
+        try run.take(first, @bitCast(array));
+        const record: queue.Record = .{ .block = @bitCast(array), .generation = @intFromFloat(first.find(@bitCast(array)).?.generation) };
+        for ([_]u32{ block, record.block }) |shared| {
+            run.beat();
+            if (exports.ap_block_share(first.pool, shared) != 0) return run.fail("a new block cannot be shared", .{});
+            const result = exports.ap_block_attach(second.pool, shared, first.find(shared).?.generation, 0);
+            if (result < 0) return run.fail("a new block cannot be attached: {d}", .{result});
+            try run.take(second, shared);
+        }
+        if (exports.ap_channel_enter(second.pool, block) < 0) return run.fail("a new channel cannot be entered", .{});
+        // Round the ring, so that cells and entries have been others' before.
+        if (state.has_gone_round) for (0..6) |i| {
+            try run.sendOf(first, block, &.{record}, 100);
+            try run.receiveOf(second, block, Image.into.len, @intCast(i & 1), 0);
+            if (i & 1 == 1) _ = exports.ap_channel_acknowledge(second.pool, block, run.delivery.entry, run.delivery.number, 0);
+        };
+        if (state.has_taken or state.has_returned) {
+            for (0..2) |_| try run.sendOf(first, block, &.{record}, if (state.has_body) 3000 else 30);
+            try run.receiveOf(second, block, Image.into.len, 1, 0);
+            if (state.has_returned) _ = exports.ap_channel_acknowledge(second.pool, block, run.delivery.entry, run.delivery.number, 1);
+            if (state.has_taken) try run.receiveOf(second, block, Image.into.len, 1, 0);
+        }
+        if (state.has_text) try run.sendOf(first, block, &.{}, 40);
+        if (state.has_arrays) try run.sendOf(first, block, &.{ record, .{ .block = record.block, .generation = record.generation } }, 20);
+        if (state.has_body) try run.sendOf(first, block, if (state.has_arrays) &.{record} else &.{}, 3000);
+        if (state.is_waited_for) for (0..3) |side| {
+            run.beat();
+            try run.expectChannel(exports.ap_channel_start_waiting(second.pool, block, @intCast(side)), true, "waiting for a channel");
+        };
+        if (state.is_closed) try run.expectChannel(exports.ap_channel_close(first.pool, block), true, "closing a channel");
+        // Nothing is wild yet.
+        const in_ring = [_]bool{ state.has_text, state.has_arrays, state.has_body, state.has_returned };
+        const depth = @as(u32, @intFromBool(state.has_returned and !state.has_taken)) + std.mem.count(bool, &in_ring, &.{true});
+        const unacknowledged: u32 = if (!state.has_taken) 0 else if (state.has_returned) 1 else 2;
+        if (exports.ap_channel_stats(first.pool, block) < 0) return run.fail("a new channel has no stats", .{});
+        const record_of = exports.ap_pool_record(first.pool);
+        if (record_of[0] != @as(f64, @floatFromInt(depth)) or record_of[5] != @as(f64, @floatFromInt(unacknowledged)))
+            return run.fail("{d} messages instead of {d}, {d} taken instead of {d}", .{ record_of[0], depth, record_of[5], unacknowledged });
+    }
+
+    const Furnished = packed struct(u8) {
+        has_text: bool,
+        has_body: bool,
+        has_arrays: bool,
+        /// Received with ack, and not acknowledged; and given back.
+        has_taken: bool,
+        has_returned: bool,
+        is_waited_for: bool,
+        has_gone_round: bool,
+        is_closed: bool,
+    };
 
     fn channel(run: *Run) !void {
         const what = run.in.byte() % 16;
@@ -715,10 +785,22 @@ const Run = struct {
         try run.expectChannel(exports.ap_channel_send(member.pool, block, &Image.bytes, text_bytes, arrays, run.in.byte() & 1), is_held, "send through a channel");
     }
 
+    fn sendOf(run: *Run, member: *Member, block: u32, records: []const queue.Record, text_bytes: u32) !void {
+        @memset(Image.bytes[0..text_bytes], 7);
+        const into = Image.bytes[layout.alignUp(text_bytes, 8)..][0 .. records.len * @sizeOf(queue.Record)];
+        @memcpy(into, std.mem.sliceAsBytes(records));
+        run.beat();
+        try run.expectChannel(exports.ap_channel_send(member.pool, block, &Image.bytes, text_bytes, @intCast(records.len), 0), true, "send through a channel");
+    }
+
     fn receive(run: *Run, member: *Member, block: u32) !void {
-        const is_held = if (member.find(block)) |held| held.holds > 0 else false;
         const acks: u32 = run.in.byte() & 1;
-        var result = exports.ap_channel_receive(member.pool, block, &Image.into, 64 * @as(u32, run.in.byte() % 8), acks, run.in.byte() & 1);
+        return run.receiveOf(member, block, 64 * @as(u32, run.in.byte() % 8), acks, run.in.byte() & 1);
+    }
+
+    fn receiveOf(run: *Run, member: *Member, block: u32, into_bytes: u32, acks: u32, timeout_ms: u32) !void {
+        const is_held = if (member.find(block)) |held| held.holds > 0 else false;
+        var result = exports.ap_channel_receive(member.pool, block, &Image.into, into_bytes, acks, timeout_ms);
         const record = exports.ap_pool_record(member.pool);
         if (result == -18) {
             if (!(record[3] <= 3 * @as(f64, @floatFromInt(run.geometry.capacity_bytes)))) return run.fail("a message needs {d} bytes", .{record[3]});
@@ -1043,9 +1125,12 @@ pub const waiting: u8 = 0xfe;
 /// The same for channels. Never in a full /dev/shm: who holds a channel uses its memory as one uses an array.
 pub const channeled: u8 = 0xfd;
 
+/// The same, and it begins with a channel that is not empty (furnish).
+pub const furnished: u8 = 0xfc;
+
 /// Where the byte with these bits is.
 pub fn howAt(input: []const u8) usize {
-    return if (input.len > 1 and input[0] >= channeled) 1 else 0;
+    return if (input.len > 1 and input[0] >= furnished) 1 else 0;
 }
 
 /// Whether that byte asks for a writer at the same time.
@@ -1062,7 +1147,7 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
         .in = .{ .bytes = input, .at = at + 1 },
         .named = at == 1 and input[0] == named,
         .waits = at == 1 and input[0] == waiting,
-        .channeled = at == 1 and input[0] == channeled,
+        .channeled = at == 1 and (input[0] == channeled or input[0] == furnished),
         .around = around,
         .single = how & single != 0,
         .alone = how & alone != 0,
@@ -1080,6 +1165,7 @@ pub fn execute(input: []const u8, around: Surroundings) error{Violation}!void {
         system.unlink(std.mem.sliceTo(&it.name, 0));
     }
     try it.join(1, false);
+    if (at == 1 and input[0] == furnished) try it.furnish();
     for (0..@min(how >> 4, 8)) |_| try it.alloc();
     if (it.full) fill(around.filler.?);
     if (it.scribbled) around.scribbler.?.begin(it.members[0].?.pool);
@@ -1135,6 +1221,30 @@ test "what hostile bytes once brought about stays mended" {
         errdefer std.debug.print("input {d}\n", .{i});
         try s.expectEqual(0, try child.wait());
     }
+}
+
+test "a run begins with a channel in any of its states, and no wild field makes it fail" {
+    const child = try s.Child.start(struct {
+        fn body(_: void) !void {
+            var heartbeat: u64 = 0;
+            var message: [256]u8 = @splat(0);
+            var totals: Totals = .{};
+            for (0..256) |state| {
+                // Two members that count buffers, no more arrays; the state; and channel calls: take, give back, close, look.
+                var input: [64]u8 = undefined;
+                var prng = std.Random.DefaultPrng.init(state);
+                prng.random().bytes(&input);
+                input[0..5].* = .{ furnished, single, 1, 1, 0 };
+                input[5] = @intCast(state);
+                execute(&input, .{ .heartbeat = &heartbeat, .message = &message, .totals = &totals }) catch |err| {
+                    std.debug.print("state {d}: {s}\n", .{ state, std.mem.sliceTo(&message, 0) });
+                    return err;
+                };
+            }
+            if (totals.calls < 256 * 20) return error.TestUnexpectedResult;
+        }
+    }.body, {});
+    try s.expectEqual(0, try child.wait());
 }
 
 test "a lock word that says that its reader has the lock is taken over from" {
