@@ -40,6 +40,8 @@ pub const Cache = extern struct {
     /// What it keeps altogether, and may keep.
     granules: u32,
     granules_limit: u32,
+    /// The size of the block that came last.
+    last: u32,
     /// How many of each size, and which: last in first out. Somewhat longer, for who looks at several counts at once.
     counts: [granules_max + 8]u8,
     kept: [granules_max + 1][count_max]BlockIndex,
@@ -75,6 +77,7 @@ pub const Cache = extern struct {
         cache.kept[granules][cache.counts[granules]] = index;
         cache.counts[granules] += 1;
         cache.granules += granules;
+        cache.last = granules;
         @prefetch(&view.holds[index.int()], .{ .rw = .write }); // for who takes it
         // Pairs with the compareAndSwap in takeBack: this member is done with the memory.
         view.blocks[index.int()].word.commitLowest(.{ .state = .cached, .backed = true });
@@ -84,18 +87,30 @@ pub const Cache = extern struct {
 
     /// A block of about that size, in use by this member with the next generation; null when there is none.
     pub fn take(cache: *Cache, view: *const View, granules: u32) ?Taken {
-        if (cache.granules < granules) return null;
+        if (granules > granules_max) return null;
+        while (cache.sizeFor(granules)) |size| if (cache.takeOf(view, size)) |taken| return taken;
+        return null;
+    }
+
+    /// A size that will do, and of which there is a block.
+    pub inline fn sizeFor(cache: *const Cache, granules: u32) ?u32 {
+        if (cache.counts[granules] != 0) return granules;
+        const size = cache.sizeAbove(granules);
+        return if (size == 0) null else size;
+    }
+    noinline fn sizeAbove(cache: *const Cache, granules: u32) u32 {
         const most = @min(granules + @min(granules / 4, lists_max), granules_max);
+        // The one that came last, which is warm. To look for it among the counts would have to wait until its own is stored.
+        if (cache.last >= granules and cache.last <= most and cache.counts[cache.last] != 0) return cache.last;
         var size = granules;
-        while (size <= most) {
+        while (size <= most) : (size += 8) {
             // Eight of them at once: nearly all are 0.
             const counts = std.mem.readInt(u64, cache.counts[size..][0..8], .little);
-            size += @ctz(counts) / 8;
             if (counts == 0) continue;
-            if (size > most) return null;
-            if (cache.takeOf(view, size)) |taken| return taken;
+            size += @ctz(counts) / 8;
+            return if (size <= most) size else 0;
         }
-        return null;
+        return 0;
     }
 
     /// One of just that size.

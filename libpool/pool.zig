@@ -403,22 +403,22 @@ pub const Pool = struct {
         return try pool.takeBacked(request) orelse try pool.allocSlowly(request);
     }
 
-    /// The way most allocations go: a block of just that size was let go of a moment ago. Null where that is not so.
+    /// The way most allocations go: a block of about that size was let go of a moment ago. Null where that is not so.
     pub inline fn allocPlain(pool: *Pool, length_bytes: u32, dtype: u8) ?cache.Cache.Taken {
         if (!pool.isTrusted()) return null;
         const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
-        if (pool.cache.counts[granules] == 0) return null;
+        const size = pool.cache.sizeFor(granules) orelse return null;
         const born = pool.clock.now(); // before the rest, which then needs few registers
         const briefs = pool.view.briefs.ptr;
-        const taken = pool.cache.takeOf(&pool.view, granules) orelse return null;
-        setLength(taken, granules, length_bytes, dtype, born);
-        briefs[taken.index.int()] = .{ .granules = @intCast(granules), .is = .plain };
+        const taken = pool.cache.takeOf(&pool.view, size) orelse return null;
+        setLength(taken, size, length_bytes, dtype, born);
+        briefs[taken.index.int()] = .{ .granules = @intCast(size), .is = .plain };
         return taken;
     }
 
-    /// The same of about that size, and for all.
+    /// The same for all.
     fn takeCached(pool: *Pool, request: Request) ?Array {
-        if (request.granules > cache.granules_max or !pool.isTrusted()) return null;
+        if (!pool.isTrusted()) return null;
         const taken = pool.cache.take(&pool.view, request.granules) orelse return null;
         setLength(taken, taken.hold.granules, @intCast(request.length_bytes), request.dtype, pool.clock.now());
         pool.holdNew(taken.index, taken.hold.granules);
