@@ -324,7 +324,7 @@ fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received 
 }
 
 fn more(pool: *Pool, bytes: u64) error{More} {
-    pool.record[3] = @floatFromInt(bytes);
+    pool.record[3] = layout.double(bytes);
     return error.More;
 }
 
@@ -430,9 +430,9 @@ fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, text_bytes: u3
         }
         const attached: Attached = .{
             .block = @floatFromInt(record.block),
-            .generation = @floatFromInt(record.generation),
-            .offset = @floatFromInt(hold.offsetBytes()),
-            .bytes = @floatFromInt(hold.lengthBytes()),
+            .generation = layout.double(record.generation),
+            .offset = layout.double(hold.offsetBytes()),
+            .bytes = layout.double(hold.lengthBytes()),
             .dtype = @floatFromInt(pool.view.blocks[record.block].content.get().dtype),
             .kind = @floatFromInt(pool.view.blocks[record.block].content.get().kind),
         };

@@ -149,14 +149,14 @@ pub export fn ap_exit(name: ?[*:0]const u8) i32 {
     return @intFromBool(segment.nameIsValid(given) and segment.removeAtExit(given));
 }
 
-fn failed(pool: *Pool, err: channel.Error) i32 {
+noinline fn failed(pool: *Pool, err: channel.Error) i32 {
     @branchHint(.cold);
     pool.record[errno_at] = @floatFromInt(pool.errno);
     if (err == error.Busy) pool.record[pid_at] = @floatFromInt(pool.patience.owner_pid);
     return @intFromEnum(codeOf(err));
 }
 
-fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
+noinline fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
     @branchHint(.cold);
     if (err == error.Full) {
         const short = pool.shortage(asked_bytes);
@@ -171,7 +171,7 @@ fn failedShort(pool: *Pool, err: channel.Error, asked_bytes: u64) i32 {
             @intFromEnum(short.cause),
         });
         pool.record[short_at + 4] /= 1000; // in seconds
-        pool.record[short_named_at] = @floatFromInt(short.named_bytes);
+        pool.record[short_named_at] = layout.double(short.named_bytes);
     }
     return failed(pool, err);
 }
@@ -233,9 +233,9 @@ fn describe(pool: *Pool, number: u32) void {
     const hold = &pool.view.holds[number];
     pool.record[0..5].* = .{
         @floatFromInt(hold.word.generation),
-        @floatFromInt(hold.offsetBytes()),
-        @floatFromInt(@as(i64, @intCast(@intFromPtr(pool.view.heap) + hold.offsetBytes()))),
-        @floatFromInt(@as(i64, @intCast(hold.lengthBytes()))),
+        layout.double(hold.offsetBytes()),
+        layout.double(@intFromPtr(pool.view.heap) + hold.offsetBytes()),
+        layout.double(hold.lengthBytes()),
         @floatFromInt(pool.view.blocks[number].content.get().dtype),
     };
 }
@@ -281,7 +281,7 @@ pub export fn ap_claim_create(pool: *Pool, block: u32, attaches: u32, ttl_ms: f6
     const times = std.math.cast(u24, attaches) orelse return failed(pool, error.Argument);
     const number = pool.createClaim(block, times, ttl) catch |err| return failedShort(pool, err, @sizeOf(layout.Pin));
     pool.record[generation_at] = @floatFromInt(pool.view.holds[block].word.generation);
-    pool.record[claim_at] = @floatFromInt(number);
+    pool.record[claim_at] = layout.double(number);
     return 0;
 }
 
@@ -416,8 +416,8 @@ pub export fn ap_name_get(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value:
     value.* = .{
         .block = block,
         .axes = NameValue.no_shape,
-        .offset = @floatFromInt(found.value.offset),
-        .length_bytes = @floatFromInt(found.value.length_bytes),
+        .offset = layout.double(found.value.offset),
+        .length_bytes = layout.double(found.value.length_bytes),
         .shape = undefined,
     };
     const bytes = pool.view.holds[block].lengthBytes();
@@ -500,7 +500,7 @@ pub inline fn ap_channel_receive(pool: *Pool, block: u32, into: [*]u8, into_byte
     pool.record[0] = @floatFromInt(received.arrays);
     if (how == 1) {
         pool.record[1] = @floatFromInt(received.entry);
-        pool.record[2] = @floatFromInt(received.position);
+        pool.record[2] = layout.double(received.position);
     }
     return @intCast(received.text_bytes);
 }
@@ -514,7 +514,7 @@ pub export fn ap_channel_acknowledge(pool: *Pool, block: u32, entry: u32, messag
 pub export fn ap_channel_start_waiting(pool: *Pool, block: u32, side: u32) i32 {
     const of = std.enums.fromInt(channel.Side, side) orelse return failed(pool, error.Argument);
     const armed = (channel.startWaiting(pool, block, of) catch |err| return failed(pool, err)) orelse return 1;
-    pool.record[0] = @floatFromInt(armed.offset);
+    pool.record[0] = layout.double(armed.offset);
     pool.record[1] = @floatFromInt(armed.value);
     return 0;
 }
@@ -549,13 +549,13 @@ pub export fn ap_channel_stats(pool: *Pool, block: u32) i32 {
 pub export fn ap_pool_reap(pool: *Pool) i32 {
     const reaped = pool.reap() catch |err| return failed(pool, err);
     pool.record[0] = @floatFromInt(reaped.freed.blocks);
-    pool.record[1] = @floatFromInt(reaped.freed.bytes);
+    pool.record[1] = layout.double(reaped.freed.bytes);
     return @intCast(reaped.members);
 }
 
 pub export fn ap_pool_trim(pool: *Pool) i32 {
     const bytes = pool.trim() catch |err| return failed(pool, err);
-    pool.record[0] = @floatFromInt(bytes);
+    pool.record[0] = layout.double(bytes);
     return 0;
 }
 
@@ -611,7 +611,7 @@ pub export fn ap_member_list(pool: *Pool, infos: [*]MemberInfo, max: u32) i32 {
             .pid = member.pid.get(),
             .tid = member.tid.get(),
             .runtime = member.runtime.get(),
-            .joined_at_ms = @floatFromInt(member.joined_at_ms.get()),
+            .joined_at_ms = layout.double(member.joined_at_ms.get()),
             .self = @intFromBool(slot == pool.self.slot),
             .alive = @intFromBool(!members.isDead(&pool.view, &pool.self, @intCast(slot), word)),
         };

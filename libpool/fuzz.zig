@@ -234,7 +234,7 @@ fn found(io: std.Io, shared: *Shared, what: []const u8) void {
 pub fn main(init: std.process.Init) !u8 {
     var seconds: u64 = 10;
     var seed: u64 = system.wallMs();
-    var workers_count: usize = @min(system.processors(), 8);
+    var workers_count: usize = @min(std.Thread.getCpuCount() catch 1, 8);
     const args = try init.minimal.args.toSlice(init.arena.allocator());
     var files: std.ArrayList([]const u8) = .empty;
     var i: usize = 1;

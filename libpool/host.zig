@@ -24,22 +24,23 @@ pub fn findNamed(table: anytype, comptime names: []const []const u8) bool {
     const joined = comptime blk: {
         var all: []const u8 = "";
         for (names) |name| all = all ++ name ++ "\x00";
-        const final = all[0..all.len].* ++ .{0};
+        const final = all[0..all.len].*;
         break :blk final;
     };
     comptime std.debug.assert(@sizeOf(@TypeOf(table.*)) == names.len * @sizeOf(usize));
-    return findAll(@ptrCast(table), @ptrCast(&joined));
+    return findAll(@ptrCast(table), &joined);
 }
 
-/// The names end with an empty one. Several threads may find the same at the same time.
-noinline fn findAll(table: [*]?*const anyopaque, names: [*:0]const u8) bool {
-    var name = names;
+/// Each name ends with a nul. Several threads may find the same at the same time.
+noinline fn findAll(table: [*]?*const anyopaque, names: []const u8) bool {
     var place = table;
-    while (name[0] != 0) : (place += 1) {
-        const there = system.symbol(name) orelse return false;
+    var start: usize = 0;
+    for (names, 0..) |c, i| {
+        if (c != 0) continue;
+        const there = system.symbol(@ptrCast(names[start..])) orelse return false;
         @atomicStore(?*const anyopaque, &place[0], there, .monotonic);
-        while (name[0] != 0) name += 1;
-        name += 1;
+        place += 1;
+        start = i + 1;
     }
     return true;
 }

@@ -71,7 +71,7 @@ pub fn spanOf(z: [*:0]const u8) []const u8 {
 /// Not negative, not NaN, and exact.
 pub inline fn wholeNumber(value: f64) error{Argument}!u64 {
     const whole = wholeOrMore(value);
-    return if (whole > 1 << 53) error.Argument else whole;
+    return if (whole == std.math.maxInt(u64)) error.Argument else whole;
 }
 noinline fn wholeOrMore(value: f64) u64 {
     return wholeNumberHot(value) catch std.math.maxInt(u64);
@@ -84,7 +84,7 @@ pub inline fn wholeNumberHot(value: f64) error{Argument}!u64 {
 
 /// The caller has doubles. With many numbers at once, to turn each into one in place is much code.
 pub noinline fn tell(into: []f64, numbers: []const u64) void {
-    for (into[0..numbers.len], numbers) |*double, number| double.* = @floatFromInt(number);
+    for (into[0..numbers.len], numbers) |*place, number| place.* = layout.double(number);
 }
 
 pub noinline fn describeBroken(found: Broken, into: *[256]u8) void {

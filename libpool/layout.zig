@@ -705,6 +705,11 @@ pub const Geometry = struct {
     }
 };
 
+/// Of numbers below 2^63: from those to doubles there is an instruction, and from all a dozen.
+pub inline fn double(number: u64) f64 {
+    return @floatFromInt(@as(i64, @bitCast(number)));
+}
+
 pub fn alignUp(value: u64, alignment: u64) u64 {
     return (value + alignment - 1) & ~(alignment - 1);
 }

@@ -187,7 +187,7 @@ pub const Pool = struct {
         defer system.close(visited.fd);
         const base = system.map(visited.fd, 0, layout.blocks_start, &report.failure) catch |err| return segment.translated(err, report);
         defer system.unmap(base, layout.blocks_start);
-        const view: View = .of(visited.geometry, base, visited.fd, .{}); // of which only the members are there
+        const view: View = .of(&visited.geometry, base, visited.fd, .{}); // of which only the members are there
         members.closeLeftovers(&view, visited.fd, null, .current(), privateBytes(visited.geometry), retire);
     }
 
@@ -219,10 +219,10 @@ pub const Pool = struct {
         const own: View.Own = .{ .holds = holds[0..blocks_max], .buffers = buffers[0..blocks_max], .briefs = briefs[0..blocks_max] };
         pool.* = .{
             .record = @splat(0),
-            .view = .of(entered.geometry, @alignCast(base + private_bytes), entered.fd, own),
+            .view = .of(&entered.geometry, @alignCast(base + private_bytes), entered.fd, own),
             .cache = @ptrCast(@alignCast(base + cache_start)),
             .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
-            .patience = .{ .spins = if (system.processors() > 1) 200 else 0, .timeout_ms = 2000 },
+            .patience = .{ .spins = if (system.hasProcessors()) 200 else 0, .timeout_ms = 2000 },
             .options = options,
             .own_word = undefined,
             .plain_bytes_max = if (options.counts_buffers) -1 else cache.bytes_max,
@@ -473,7 +473,7 @@ pub const Pool = struct {
         const start = block.start.get();
         if (table[next.int()].start.get() -% start != request.granules) return null;
         const hold = &pool.view.holds[index.int()];
-        if (pool.view.isHeld(index) or hold.start != start or hold.granules != request.granules) return null;
+        if (pool.view.isHeldHot(index) or hold.start != start or hold.granules != request.granules) return null;
         if (block.of.links.list.get() != .quick) return null;
 
         const following = block.of.links.next.get();
@@ -830,7 +830,7 @@ pub const Pool = struct {
         const block = try view.blockHot(index);
         const word = block.word.acquire(); // pairs with the exchangeIf in share()
         if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
-        const newly = !view.isHeld(index);
+        const newly = !view.isHeldHot(index);
         const hold = view.holdOf(index);
         if (newly) {
             const extent = try view.extentHot(block);
@@ -916,15 +916,15 @@ pub const Pool = struct {
         return true;
     }
 
-    pub noinline fn releaseAny(pool: *Pool, number: u32, shown: bool) Error!Released {
-        return pool.releaseBy(letGo, number, shown);
+    pub fn releaseAny(pool: *Pool, number: u32, shown: bool) Error!Released {
+        return pool.releaseBy(number, shown, true);
     }
     /// For what allocInner() gave, or others know of: never into the cache.
-    pub noinline fn releaseInner(pool: *Pool, number: u32, shown: bool) Error!Released {
-        return pool.releaseBy(letGoShared, number, shown);
+    pub fn releaseInner(pool: *Pool, number: u32, shown: bool) Error!Released {
+        return pool.releaseBy(number, shown, false);
     }
 
-    inline fn releaseBy(pool: *Pool, comptime letGoBy: fn (*Pool, u32, *Hold) callconv(.@"inline") Error!Released, number: u32, shown: bool) Error!Released {
+    noinline fn releaseBy(pool: *Pool, number: u32, shown: bool, may_be_cached: bool) Error!Released {
         const hold = try pool.held(number);
         const counts_buffers = pool.options.counts_buffers;
         const buffers = &pool.view.buffers[number];
@@ -939,7 +939,7 @@ pub const Pool = struct {
             if (!shown) pool.unshow(buffers);
             return .lent;
         }
-        const released = try letGoBy(pool, number, hold);
+        const released = try if (may_be_cached) pool.letGo(number, hold) else pool.letGoShared(number, hold);
         if (counts_buffers) {
             if (!shown) pool.unshow(buffers);
             buffers.end();
@@ -1160,18 +1160,20 @@ pub const Pool = struct {
     }
 
     fn endMessages(pool: *Pool, queue: *const queue_file.Queue) Error!void {
-        const At = struct {
+        const Unpinner = struct {
+            visitor: queue_file.Visitor = .{ .visit = visit },
             pool: *Pool,
             ends_channel: bool = false,
 
-            fn unpinned(at: *@This(), record: queue_file.Record) void {
-                if (at.pool.unpinOne(record)) at.ends_channel = true;
+            fn visit(visitor: *queue_file.Visitor, record: queue_file.Record) void {
+                const unpinner: *@This() = @fieldParentPtr("visitor", visitor);
+                if (unpinner.pool.unpinOne(record)) unpinner.ends_channel = true;
             }
         };
-        var at: At = .{ .pool = pool };
+        var unpinner: Unpinner = .{ .pool = pool };
         var budget = queue_file.pinBudget(&pool.view);
-        queue_file.forEachPin(&pool.view, queue, &budget, &at, At.unpinned);
-        if (at.ends_channel) try pool.endChannels();
+        queue_file.forEachPin(&pool.view, queue, &budget, &unpinner.visitor);
+        if (unpinner.ends_channel) try pool.endChannels();
     }
 
     /// Frees the channels that only messages held which are gone. A channel in a channel in a channel: one after the other,
@@ -1425,7 +1427,7 @@ pub const Pool = struct {
             into[count] = .{
                 .block = name.block.get().int(),
                 .key_bytes = undefined,
-                .generation = @floatFromInt(name.generation.get()),
+                .generation = layout.double(name.generation.get()),
                 .key = undefined,
             };
             into[count].key_bytes = try names.keyOf(name, &into[count].key);

@@ -184,7 +184,7 @@ pub const Queue = struct {
     shape: Shape,
 
     /// The channel in these bytes, if there is one.
-    pub inline fn of(bytes: []u8) Corrupt!Queue {
+    pub noinline fn of(bytes: []u8) Corrupt!Queue {
         if (bytes.len < @sizeOf(Header)) return error.Corrupt;
         const header: *Header = @ptrCast(@alignCast(bytes.ptr));
         const shape: Shape = .{
@@ -440,16 +440,21 @@ pub fn queueIn(view: *const View, block: *const layout.Block) ?Queue {
     return Queue.of(contentOf(view, block) orelse return null) catch null;
 }
 
-/// Calls `visit(context, record)` for all that is pinned by the messages of a channel. What is there in good order is no more
-/// than what fits into the heap, so `budget` (of records, for all channels together) bounds what wild fields can ask for.
-pub fn forEachPin(view: *const View, queue: *const Queue, budget: *u64, context: anytype, comptime visit: fn (@TypeOf(context), Record) void) void {
+/// What is to be done with each record of messages that pin.
+pub const Visitor = struct {
+    visit: *const fn (visitor: *Visitor, record: Record) void,
+};
+
+/// Visits all that is pinned by the messages of a channel. What is there in good order is no more than what fits into the heap, so
+/// `budget` (of records, for all channels together) bounds what wild fields can ask for.
+pub noinline fn forEachPin(view: *const View, queue: *const Queue, budget: *u64, visitor: *Visitor) void {
     var messages = queue.messages();
     while (messages.next()) |message| {
         var records = queue.records(view, message);
         while (records.next()) |record| {
             if (budget.* == 0) return;
             budget.* -= 1;
-            visit(context, record);
+            visitor.visit(visitor, record);
         }
     }
 }

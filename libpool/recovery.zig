@@ -110,12 +110,14 @@ fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
 
 /// What messages in channels pin; channels that nobody holds end here, and with them their messages.
 fn recountMessages(view: *const View) Corrupt!void {
+    var counter: PinCounter = .{ .view = view, .visitor = .{ .visit = PinCounter.count } };
+    var discounter: PinCounter = .{ .view = view, .visitor = .{ .visit = PinCounter.discount } };
     var budget = queue.pinBudget(view);
     var channels: u32 = 0;
     for (0..view.blocksUsed()) |i| {
         const found = channelAt(view, i) orelse continue;
         channels += 1;
-        queue.forEachPin(view, &found, &budget, view, countPin);
+        queue.forEachPin(view, &found, &budget, &counter.visitor);
     }
     // One that ends may have held the next.
     budget = queue.pinBudget(view);
@@ -128,7 +130,7 @@ fn recountMessages(view: *const View) Corrupt!void {
             var word = block.word.get();
             word.state = .free;
             block.word.commit(word);
-            queue.forEachPin(view, &found, &budget, view, discountPin);
+            queue.forEachPin(view, &found, &budget, &discounter.visitor);
             ended = true;
         }
         if (!ended) return;
@@ -140,15 +142,23 @@ fn channelAt(view: *const View, i: usize) ?queue.Queue {
     return if (block.word.get().state == .used) queue.queueIn(view, block) else null;
 }
 
-fn countPin(view: *const View, record: queue.Record) void {
-    const block = queue.pinnedBy(view, record) orelse return;
-    block.pins.set(block.pins.get() +| 1);
-}
+const PinCounter = struct {
+    visitor: queue.Visitor,
+    view: *const View,
 
-fn discountPin(view: *const View, record: queue.Record) void {
-    const block = queue.pinnedBy(view, record) orelse return;
-    block.pins.set(block.pins.get() -| 1);
-}
+    fn blockOf(visitor: *queue.Visitor, record: queue.Record) ?*Block {
+        const counter: *PinCounter = @fieldParentPtr("visitor", visitor);
+        return queue.pinnedBy(counter.view, record);
+    }
+    fn count(visitor: *queue.Visitor, record: queue.Record) void {
+        const block = blockOf(visitor, record) orelse return;
+        block.pins.set(block.pins.get() +| 1);
+    }
+    fn discount(visitor: *queue.Visitor, record: queue.Record) void {
+        const block = blockOf(visitor, record) orelse return;
+        block.pins.set(block.pins.get() -| 1);
+    }
+};
 
 fn pinnedBlock(view: *const View, pin: *const layout.Pin) ?*Block {
     const index = pin.block.get();
@@ -276,25 +286,28 @@ fn brokenPins(view: *const View, census: *Census) What {
 }
 
 fn brokenChannels(view: *const View, census: *Census) What {
-    const At = struct {
+    const Taker = struct {
+        visitor: queue.Visitor = .{ .visit = visit },
         view: *const View,
         census: *Census,
 
-        fn count(at: @This(), record: queue.Record) void {
-            if (queue.pinnedBy(at.view, record) == null) {
-                at.census.stale += 1;
+        fn visit(visitor: *queue.Visitor, record: queue.Record) void {
+            const taker: *@This() = @fieldParentPtr("visitor", visitor);
+            if (queue.pinnedBy(taker.view, record) == null) {
+                taker.census.stale += 1;
                 return;
             }
-            at.census.messages += 1;
-            at.census.weight +%= pins.weight(.of(record.block));
+            taker.census.messages += 1;
+            taker.census.weight +%= pins.weight(.of(record.block));
         }
     };
+    var taker: Taker = .{ .view = view, .census = census };
     var budget = queue.pinBudget(view);
     for (0..view.blocksUsed()) |i| {
         const block = &view.blocks[i];
         if (block.word.get().state != .used or block.content.get().kind != layout.Kind.channel) continue;
         const found = queue.queueIn(view, block) orelse return census.at(.@"a channel is none", i);
-        queue.forEachPin(view, &found, &budget, At{ .view = view, .census = census }, At.count);
+        queue.forEachPin(view, &found, &budget, &taker.visitor);
         if (census.stale > 0) return census.at(.@"a message has an array that is not there", i);
         const what = found.brokenAtRest();
         if (what != .nothing) return census.at(what, i);
@@ -317,7 +330,7 @@ fn brokenBlocks(view: *const View, census: *Census) What {
             .cached => {
                 if (word.zero or !word.backed or word.shared) return census.at(.@"a cached block is not one that was in use and never shared", i);
                 if (block.pins.get() != 0) return census.at(.@"a cached block has pins", i);
-                if (Holders.of(block).count() != 1) return census.at(.@"a cached block has not one owner", i);
+                if (!Holders.of(block).isOne()) return census.at(.@"a cached block has not one owner", i);
             },
             .used => {
                 if (word.zero) return census.at(.@"a block in use says that it is zero", i);

@@ -97,7 +97,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Repor
     header.unused_blocks.set(.none);
     header.unused_pins.set(.none);
 
-    const view = @import("view.zig").View.of(geometry, base, fd, .{});
+    const view = @import("view.zig").View.of(&geometry, base, fd, .{});
     view.blocks[0].next.set(.of(1));
     view.blocks[0].prev.set(.none);
     view.blocks[0].word.set(.{ .state = .free, .zero = true });

@@ -110,9 +110,9 @@ pub const View = struct {
     /// What a member knows by itself; an onlooker has none of it.
     pub const Own = struct { holds: []Hold = &.{}, buffers: []Buffers = &.{}, briefs: []Brief = &.{} };
 
-    pub fn of(geometry: layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, own: Own) View {
+    pub noinline fn of(geometry: *const layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, own: Own) View {
         return .{
-            .geometry = geometry,
+            .geometry = geometry.*,
             .header = @ptrCast(segment),
             .members = @ptrCast(@alignCast(segment + layout.members_start)),
             .lists = @ptrCast(@alignCast(segment + layout.free_lists_start)),
@@ -271,9 +271,9 @@ pub const View = struct {
             .block = number,
             .dtype = content.dtype,
             .generation = @floatFromInt(word.generation),
-            .length_bytes = @floatFromInt(try lengthIn(of_block, at)),
-            .offset = @floatFromInt(at.offsetBytes()),
-            .age_ms = @floatFromInt(of_block.tail.get().ageMs(now_ms)),
+            .length_bytes = layout.double(try lengthIn(of_block, at)),
+            .offset = layout.double(at.offsetBytes()),
+            .age_ms = layout.double(of_block.tail.get().ageMs(now_ms)),
             .claims = of_block.pins.get() -| of_block.names.get(),
             .kind = content.kind,
             .holders = Holders.of(of_block).words,
@@ -284,7 +284,11 @@ pub const View = struct {
     // ------------------------------------------------------------ what the member knows by itself
 
     /// Held, or lent: the member's bit is set.
-    pub inline fn isHeld(view: *const View, index: BlockIndex) bool {
+    pub noinline fn isHeld(view: *const View, index: BlockIndex) bool {
+        return view.isHeldHot(index);
+    }
+    /// In place, where it is worth its size.
+    pub inline fn isHeldHot(view: *const View, index: BlockIndex) bool {
         if (index.int() >= view.holds.len) return false;
         const hold = &view.holds[index.int()];
         return hold.holds != 0 or hold.lent or view.briefs[index.int()].is == .plain;
@@ -361,7 +365,7 @@ pub const Holders = struct {
 
     pub const nobody: Holders = .{ .words = @splat(0) };
 
-    pub inline fn of(block: *const Block) Holders {
+    pub noinline fn of(block: *const Block) Holders {
         var holders: Holders = undefined;
         for (&holders.words, &block.of.holders) |*word, *cell| word.* = cell.get();
         return holders;
@@ -380,10 +384,9 @@ pub const Holders = struct {
     pub inline fn isEmpty(holders: Holders) bool {
         return (holders.words[0] | holders.words[1] | holders.words[2] | holders.words[3]) == 0;
     }
-    pub fn count(holders: Holders) u32 {
-        var bits: u32 = 0;
-        for (holders.words) |word| bits += @popCount(word);
-        return bits;
+    pub fn isOne(holders: Holders) bool {
+        var slots = holders.iterate();
+        return slots.next() != null and slots.next() == null;
     }
     pub inline fn only(slot: u8) Holders {
         var holders = nobody;

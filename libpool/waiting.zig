@@ -59,7 +59,11 @@ pub const Place = enum(u64) {
     inline fn word(place: Place, view: *const View) *const u32 {
         return @ptrFromInt(@intFromPtr(view.header) + @intFromEnum(place));
     }
-    inline fn bucket(place: Place, view: *const View) *layout.Bucket {
+    noinline fn bucket(place: Place, view: *const View) *layout.Bucket {
+        return place.bucketHot(view);
+    }
+    /// In place, where it is worth its size.
+    inline fn bucketHot(place: Place, view: *const View) *layout.Bucket {
         const hash = (@intFromEnum(place) >> 2) *% 0x9e37_79b9_7f4a_7c15;
         return &view.waiting.buckets[hash >> (64 - comptime std.math.log2(layout.buckets_max))];
     }
@@ -203,7 +207,7 @@ pub noinline fn notify(caller: Caller, place: Place, count: u32) lock.Error!u32 
 pub inline fn notifyHot(caller: Caller, place: Place, count: u32) lock.Error!u32 {
     // Between the store of whoever notifies and this look: pairs with the fence in enlist().
     fullFence();
-    if (place.bucket(caller.view).waiters.get() == 0) return 0;
+    if (place.bucketHot(caller.view).waiters.get() == 0) return 0;
     return notifySlowly(caller, place, count);
 }
 

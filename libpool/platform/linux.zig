@@ -862,7 +862,7 @@ inline fn ofHost(comptime name: []const u8, comptime Function: type) ?*const Fun
 }
 
 /// What the host, or a library of it, has under that name.
-pub fn symbol(name: [*:0]const u8) ?*anyopaque {
+pub noinline fn symbol(name: [*:0]const u8) ?*anyopaque {
     const dlsym = ofHost("dlsym", fn (?*anyopaque, [*:0]const u8) callconv(.c) ?*anyopaque) orelse return null;
     return dlsym(null, name); // RTLD_DEFAULT
 }
@@ -875,12 +875,16 @@ pub fn random(into: []u8) void {
     }
 }
 
-/// How many processors this process may run on.
-pub fn processors() u32 {
-    var set: linux.cpu_set_t = undefined;
-    const result = linux.sched_getaffinity(0, @sizeOf(linux.cpu_set_t), &set);
-    if (!isDone(result)) return 1;
-    var count: u32 = 0;
-    for (set) |word| count += @popCount(word);
-    return @max(1, count);
+/// Whether this process may run on more than one processor.
+pub fn hasProcessors() bool {
+    var set: [16]usize = undefined;
+    const bytes = linux.syscall3(.sched_getaffinity, 0, @sizeOf(@TypeOf(set)), @intFromPtr(&set));
+    if (!isDone(bytes)) return false;
+    var found: usize = 0;
+    for (set[0 .. bytes / @sizeOf(usize)]) |word| {
+        // A second bit in this word, or one in a word before.
+        if (word & (word -% 1) != 0 or (word != 0 and found != 0)) return true;
+        found |= word;
+    }
+    return false;
 }

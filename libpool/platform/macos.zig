@@ -584,9 +584,9 @@ pub fn random(into: []u8) void {
     c.arc4random_buf(into.ptr, into.len);
 }
 
-pub fn processors() u32 {
+pub fn hasProcessors() bool {
     var count: u32 = 1;
     var length: usize = @sizeOf(u32);
     _ = c.sysctlbyname("hw.activecpu", &count, &length, null, 0);
-    return @max(1, count);
+    return count > 1;
 }

@@ -58,7 +58,7 @@ const Worker = struct {
         const member = try s.join(shared.pool);
         const own = member.view;
         // The same segment, where the first member has mapped it.
-        member.view = .of(own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs });
+        member.view = .of(&own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs });
         defer {
             member.view = own;
             _ = member.close(false);
