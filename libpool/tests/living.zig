@@ -457,6 +457,7 @@ test "a thousand threads that end without leaving use up no slot, descriptor or 
 }
 
 test "the slot of a thread that has ended is free though a process that is being started has copies of all descriptors" {
+    if (s.brief) return error.SkipZigTest; // an emulator's addresses are its own
     const pool = try s.create(capacity);
     var name_buffer = pool.name_buffer;
     const name = name_buffer[0..pool.name_bytes];
