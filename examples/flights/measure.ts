@@ -27,7 +27,7 @@ export async function measure(
   const beganAt = performance.now();
   const progress = new Progress(label, resamples);
   const memory = new PeakMemory(team.pids);
-  const queue = batches(resamples);
+  const queue = batches(resamples, team.seats.length);
   await Promise.all(team.seats.map(async (seat) => {
     for (const batch of queue) { // one queue for all: each takes the next batch when it is free
       signal.throwIfAborted();
@@ -45,10 +45,14 @@ export async function measure(
   };
 }
 
-/** Small enough that the processes end at the same time, large enough that a message per batch is nothing. */
-function* batches(resamples: number): Generator<Batch> {
-  const length = Math.min(8, Math.ceil(resamples / 8));
-  for (let first = 0; first < resamples; first += length) {
-    yield { first, last: Math.min(first + length, resamples) };
+/**
+ * Large enough that a message per batch is nothing, and smaller towards the end, so that the processes end at the same time.
+ */
+function* batches(resamples: number, seats: number): Generator<Batch> {
+  for (let first = 0; first < resamples;) {
+    const share = Math.ceil((resamples - first) / (2 * seats));
+    const last = first + Math.min(8, share, Math.ceil(resamples / 8));
+    yield { first, last };
+    first = last;
   }
 }
