@@ -106,15 +106,25 @@ function ffi(): NodeFfi {
 /** What was opened: a function alone does not keep its library open. */
 const opened: object[] = [];
 
-/** Those of the library. What returns a pointer has 0n for none in `node:ffi`. */
+/**
+ * Those of the library. What returns a pointer has 0n for none in `node:ffi`.
+ *
+ * Each is called through a cell, all of them from one place in the code: so V8 does not know which one it is, and compiles no
+ * way of its own to it. For that it reads, in a thread of its own, what Node frees as soon as a program or a Worker ends; up to
+ * Node 26.10 one in twenty programs that ended right after many calls crashed there.
+ */
 function functionsOf(path: string, signatures: Signatures): NodeFunctions {
   const library = ffi().dlopen(path, symbolsOf(signatures));
   opened.push(library);
-  const { functions } = library;
   return Object.fromEntries(
     Object.entries(signatures).map(([name, { returns }]) => {
-      const call = functions[name]!;
-      return [name, returns === "pointer" ? (...values: unknown[]) => call(...values) || null : call];
+      const cell = [library.functions[name]!];
+      const isPointer = returns === "pointer";
+      const call = (...values: unknown[]) => {
+        const result = cell[0]!(...values);
+        return isPointer && result === 0n ? null : result;
+      };
+      return [name, call];
     }),
   );
 }
