@@ -79,7 +79,7 @@ function symbolsOf(signatures: Signatures): Record<string, { arguments: string[]
 }
 
 function functions(path: string, signatures: Signatures): Functions {
-  const { functions } = ffi().dlopen(path, symbolsOf(signatures));
+  const { functions } = opening(path, signatures);
   const called = Object.entries(signatures).map(([name, { args }]) => {
     // Up to Node 26.10 an integer of 64 bits must be a bigint.
     const isWide = args.map((arg) => arg === "i64" || arg === "usize");
@@ -106,6 +106,12 @@ function ffi(): NodeFfi {
 /** What was opened: a function alone does not keep its library open. */
 const opened: object[] = [];
 
+function opening(path: string, signatures: Signatures): { functions: NodeFunctions } {
+  const library = ffi().dlopen(path, symbolsOf(signatures));
+  opened.push(library);
+  return library;
+}
+
 /**
  * Those of the library. What returns a pointer has 0n for none in `node:ffi`.
  *
@@ -114,11 +120,10 @@ const opened: object[] = [];
  * Node 26.10 one in twenty programs that ended right after many calls crashed there.
  */
 function functionsOf(path: string, signatures: Signatures): NodeFunctions {
-  const library = ffi().dlopen(path, symbolsOf(signatures));
-  opened.push(library);
+  const { functions } = opening(path, signatures);
   return Object.fromEntries(
     Object.entries(signatures).map(([name, { returns }]) => {
-      const cell = [library.functions[name]!];
+      const cell = [functions[name]!];
       const isPointer = returns === "pointer";
       const call = (...values: unknown[]) => {
         const result = cell[0]!(...values);
