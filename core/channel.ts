@@ -120,7 +120,6 @@ const BUFFER_BYTES_LATER = 512;
 
 // A loop of calls that never has to wait is to give lent memory back all the same.
 const CALLS_BETWEEN = 1024;
-let calls = 0;
 
 // One for all channels of a realm: what a call puts there is done with when it returns.
 let buffer: Codec | undefined;
@@ -160,6 +159,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   readonly #member: Member;
   readonly #lines: Lines = [undefined, undefined];
   readonly #ends: Ends;
+  // By itself: calls that alternate between channels of two pools would leave one of these out.
+  #calls = 0;
   // For the next message, as long as nothing went along.
   #parcel: Parcel | undefined = undefined;
   #unloading: Unloading | undefined = undefined;
@@ -678,8 +679,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #count(): void {
-    calls = (calls + 1) % CALLS_BETWEEN;
-    if (calls === 0) this.#member.tidy();
+    this.#calls = (this.#calls + 1) % CALLS_BETWEEN;
+    if (this.#calls === 0) this.#member.tidy();
   }
 
   #live(): void {
