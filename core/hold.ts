@@ -16,6 +16,7 @@
  * happen for long, the collector says that nothing has the array's own buffer any more.
  */
 
+import type { ElementType } from "./dtype.ts";
 import type { Member } from "./member.ts";
 import { native } from "./native.ts";
 
@@ -41,6 +42,8 @@ export function bufferOf(view: object): ArrayBuffer {
 export class Hold implements Place {
   readonly hold: Hold = this;
   readonly base: undefined = undefined;
+  /** Undefined where there is no array: a channel's. */
+  type: ElementType | undefined = undefined;
   length = 0;
   shape: readonly number[] | undefined = undefined;
 

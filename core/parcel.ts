@@ -47,11 +47,11 @@ export class Parcel implements Outgoing {
     if (place !== undefined) {
       const view = value as SharedView;
       assertNotReleased(view);
-      const { hold, length, shape } = place.place;
+      const { hold, length, shape } = place;
       if (hold.member !== this.#member) return this.#refer(view);
       if (this.#places === NO_PLACES) this.#places = [];
-      this.#places.push(place.place);
-      return this.#add(value, hold, [place.type.code, hold.offset + view.byteOffset, length, shape ?? null]);
+      this.#places.push(place);
+      return this.#add(value, hold, [hold.type!.code, hold.offset + view.byteOffset, length, shape ?? null]);
     }
     if (value instanceof Channel) {
       if (value === this.#channel) throw new TypeError("a channel cannot be sent through itself: nobody would free it");

@@ -6,7 +6,8 @@
  *
  *     Float64Array ← View (slices) ← Owner (alloc, from, attach, unpack, retain)
  *
- * What is ours stands in one private field, the Place: elements are reached exactly as in the base class.
+ * What is ours stands in one private field, the Place: elements are reached exactly as in the base class. It is a field of a
+ * class of its own, `Placed`, which no array is an instance of.
  */
 
 import { AP_INT32, AP_UINT32, AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
@@ -16,7 +17,6 @@ import {
   ELEMENT_TYPES,
   type ElementType,
   elementTypeCoded,
-  elementTypeOf,
   type OnArrayBuffer,
   type TypedArray,
 } from "./dtype.ts";
@@ -217,50 +217,85 @@ class Slice implements Place {
   }
 }
 
-interface SharedClass {
-  owner: new (buffer: ArrayBuffer, byteOffset: number, place: Place) => SharedArray;
-  placeOf(value: object): Place | undefined;
+/** A class whose `new` gives back the object that it is given: what extends it adds its fields to that. */
+class Given {
+  constructor(object: object) {
+    return object;
+  }
 }
+
+/**
+ * The Places of arrays and slices: `new Placed(view, place)` puts one into `view`. There is one such class for all element
+ * types, and it stands at the top of the module: so to the engines its private name is a constant, and asking for the Place
+ * takes them less than a nanosecond.
+ */
+class Placed extends Given {
+  readonly #place: Place;
+
+  constructor(view: object, place: Place) {
+    super(view);
+    this.#place = place;
+  }
+
+  /** Undefined for what has none. */
+  static find(value: object): Place | undefined {
+    return #place in value ? value.#place : undefined;
+  }
+
+  /** As `find`, for those who ask for words only: the engines keep in mind, for each place in the code, what came by there. */
+  static findOfWord(value: object): Place | undefined {
+    return #place in value ? value.#place : undefined;
+  }
+
+  /** @throws {TypeError} for what has none. */
+  static of(view: object): Place {
+    return (view as Placed).#place;
+  }
+}
+
+type SharedClass = new (buffer: ArrayBuffer, byteOffset: number, length: number) => Uint8Array<ArrayBuffer>;
 
 /** By which versions of the package know each other's arrays. */
 const MARK = Symbol.for("arraypool array");
 
 /** The two classes of an element type. `Uint8Array` stands for its class in their types. */
 function sharedClass(type: ElementType): SharedClass {
+  // Not a private method: each array and slice would have a mark for it, which takes a quarter of the time to make one.
+  function slice(
+    view: View,
+    from: number,
+    length: number,
+    shape: readonly number[] | undefined,
+  ): SharedView<Uint8Array> {
+    const { hold } = livePlaceOf(view);
+    const made = new View(view.buffer, view.byteOffset + from * type.bytes, length);
+    return new Placed(made, new Slice(hold, view.base, length, shape)) as unknown as SharedView<Uint8Array>;
+  }
+
   class View extends type.class {
-    readonly #place: Place;
-
-    static placeOf(value: object): Place | undefined {
-      return #place in value ? value.#place : undefined;
-    }
-
-    constructor(buffer: ArrayBuffer, byteOffset: number, place: Place) {
-      super(buffer, byteOffset, place.length);
-      this.#place = place;
-    }
-
     get shape(): readonly number[] {
-      return this.#place.shape ??= Object.freeze([this.#place.length]);
+      const place = Placed.of(this);
+      return place.shape ??= Object.freeze([place.length]);
     }
     get dtype(): DType {
       return type.dtype;
     }
     get pool(): Pool {
-      const { member } = this.#place.hold;
+      const { member } = Placed.of(this).hold;
       // Who asks for the pool may want to use it: no more leaving by itself.
       member.passing = false;
       return member.pool!;
     }
     get base(): SharedArray<Uint8Array> {
-      return (this.#place.base ?? this) as unknown as SharedArray<Uint8Array>;
+      return (Placed.of(this).base ?? this) as unknown as SharedArray<Uint8Array>;
     }
     get released(): boolean {
-      return this.#place.hold.released;
+      return Placed.of(this).hold.released;
     }
 
     override subarray(begin = 0, end = this.length): SharedView<Uint8Array> {
       const from = clamp(begin, this.length);
-      return this.#slice(from, Math.max(0, clamp(end, this.length) - from), undefined);
+      return slice(this, from, Math.max(0, clamp(end, this.length) - from), undefined);
     }
     slab(index: number): SharedView<Uint8Array> {
       const { shape } = this;
@@ -270,15 +305,15 @@ function sharedClass(type: ElementType): SharedClass {
       if (!Number.isInteger(index) || index < 0 || index >= count) {
         throw new RangeError(`index must be an integer from 0 to ${count - 1}, not ${index}`);
       }
-      const length = this.#place.length / count;
-      return this.#slice(index * length, length, axes(shape.slice(1)));
+      const length = Placed.of(this).length / count;
+      return slice(this, index * length, length, axes(shape.slice(1)));
     }
     reshape(shape: readonly number[]): SharedView<Uint8Array> {
-      const { length } = this.#place;
-      return this.#slice(0, length, checkShape(shape, length));
+      const { length } = Placed.of(this);
+      return slice(this, 0, length, checkShape(shape, length));
     }
     retain(): SharedArray<Uint8Array> {
-      const { hold, length, shape } = this.#live();
+      const { hold, length, shape } = livePlaceOf(this);
       const offset = hold.offset + this.byteOffset;
       return makeOwner(type, hold.member.retain(hold, offset, length * type.bytes), length, shape) as SharedArray<
         Uint8Array
@@ -301,21 +336,11 @@ function sharedClass(type: ElementType): SharedClass {
       this.set(copy);
       return this;
     }
-
-    #slice(from: number, length: number, shape: readonly number[] | undefined): SharedView<Uint8Array> {
-      const place = new Slice(this.#live().hold, this.base, length, shape);
-      return new View(this.buffer, this.byteOffset + from * type.bytes, place) as unknown as SharedView<Uint8Array>;
-    }
-
-    #live(): Place {
-      assertLive(this, this.#place, type);
-      return this.#place;
-    }
   }
 
   class Owner extends View {
     release(): void {
-      View.placeOf(this)!.hold.release();
+      Placed.of(this).hold.release();
     }
     [Symbol.dispose](): void {
       this.release();
@@ -324,43 +349,37 @@ function sharedClass(type: ElementType): SharedClass {
       if (typeof (use as PromiseLike<R> | undefined)?.then !== "function") {
         throw new TypeError(`holdUntil() needs a promise, not ${quote(use)}`);
       }
-      const place = View.placeOf(this)!;
-      assertLive(this, place, type);
-      return place.hold.holdUntil(use, this);
+      return livePlaceOf(this).hold.holdUntil(use, this);
     }
   }
 
   showAs(View.prototype, (view) => {
-    const { hold } = View.placeOf(view)!;
+    const { hold } = Placed.of(view);
     return inspectArray(view, type.className, view.shape, hold.member.name, hold.released, hold.origin);
   });
   for (const { prototype } of [View, Owner]) {
     Object.defineProperty(prototype, "constructor", { value: type.class, writable: true, configurable: true });
   }
   Object.defineProperty(View.prototype, MARK, { value: true });
-  return {
-    owner: Owner as unknown as SharedClass["owner"],
-    placeOf: (value) => View.placeOf(value),
-  };
+  return Owner;
 }
 
 const classes = new Map<ElementType, SharedClass>(ELEMENT_TYPES.map((type) => [type, sharedClass(type)]));
 
 /** Where an array or a slice has its memory from; undefined for anything else. */
-export function placeOf(value: unknown): { type: ElementType; place: Place } | undefined {
-  const type = elementTypeOf(value);
-  if (type === undefined) return undefined;
-  const place = classes.get(type)!.placeOf(value as object);
-  return place === undefined ? undefined : { type, place };
+export function placeOf(value: unknown): Place | undefined {
+  return typeof value === "object" && value !== null ? Placed.find(value) : undefined;
 }
 
-const int32 = classes.get(elementTypeCoded(AP_INT32)!)!;
-const uint32 = classes.get(elementTypeCoded(AP_UINT32)!)!;
+const INT32 = elementTypeCoded(AP_INT32);
+const UINT32 = elementTypeCoded(AP_UINT32);
 
 /** The Place of an Int32Array or Uint32Array of a pool, or a slice of one; undefined for anything else. */
 export function wordPlaceOf(value: unknown): Place | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  return int32.placeOf(value) ?? uint32.placeOf(value);
+  const place = typeof value === "object" && value !== null ? Placed.findOfWord(value) : undefined;
+  if (place === undefined) return undefined;
+  const { type } = place.hold;
+  return type === INT32 || type === UINT32 ? place : undefined;
 }
 
 /** The owner of a new hold. */
@@ -370,9 +389,10 @@ export function makeOwner(
   length: number,
   shape: readonly number[] | undefined,
 ): SharedArray {
+  hold.type = type;
   hold.length = length;
   hold.shape = shape;
-  const owner = new (classes.get(type)!.owner)(hold.buffer!, 0, hold);
+  const owner = new Placed(new (classes.get(type)!)(hold.buffer!, 0, length), hold) as unknown as SharedArray;
   hold.watch(owner);
   return owner;
 }
@@ -410,27 +430,24 @@ export function isOfAnotherVersion(value: object): boolean {
 
 /** The hold of a SharedArray; undefined for slices, and for anything else. */
 export function ownHoldOf(value: unknown): Hold | undefined {
-  const place = placeOf(value)?.place;
+  const place = placeOf(value);
   return place?.base === undefined ? place?.hold : undefined;
 }
 
 /** The shape of a pool array or a slice; undefined for anything else, and where it is just the length. */
 export function shapeOf(value: unknown): readonly number[] | undefined {
-  return placeOf(value)?.place.shape;
+  return placeOf(value)?.shape;
 }
 
 /** A descriptor of a pool array or a slice. `claimOn` makes its claim. @throws {PoolError} `ERR_RELEASED` */
 export function describeView(view: SharedView, claimOn: (hold: Hold) => number): Descriptor {
-  const { type, place } = placeOf(view)!;
-  assertLive(view, place, type);
-  const { hold, length, shape } = place;
-  return describe(hold, type, hold.offset + view.byteOffset, length, shape, claimOn(hold));
+  const { hold, length, shape } = livePlaceOf(view);
+  return describe(hold, hold.type!, hold.offset + view.byteOffset, length, shape, claimOn(hold));
 }
 
 /** @throws {PoolError} `ERR_RELEASED` */
 export function assertNotReleased(view: SharedView): void {
-  const { type, place } = placeOf(view)!;
-  assertLive(view, place, type);
+  livePlaceOf(view);
 }
 
 /** Makes a claim on a held block, or for `claims: 0` lets others attach it without one. */
@@ -438,9 +455,12 @@ export function claimOn(hold: Hold, { claims, ttlMs }: { claims: number; ttlMs: 
   return claims === 0 ? hold.member.share(hold) : hold.member.claim(hold, claims, ttlMs);
 }
 
-function assertLive(view: object, { hold, length }: Place, type: ElementType): void {
-  if (!hold.released && !bufferOf(view).detached) return;
-  const what = `this ${type.className} of ${length} elements`;
+/** @throws {PoolError} `ERR_RELEASED` */
+function livePlaceOf(view: object): Place {
+  const place = Placed.of(view);
+  const { hold, length } = place;
+  if (!hold.released && !bufferOf(view).detached) return place;
+  const what = `this ${hold.type!.className} of ${length} elements`;
   const { closed, name } = hold.member;
   throw new PoolError(
     hold.released && closed ? "ERR_CLOSED" : "ERR_RELEASED",

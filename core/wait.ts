@@ -120,14 +120,13 @@ export function waitBlocking(
 /** Wakes. @throws {TypeError | RangeError | PoolError} */
 export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
   const most = count === undefined ? AP_NOTIFY_ALL : checkCount(count);
-  const place = wordPlaceOf(array);
+  const hold = wordPlaceOf(array)?.hold;
   // The usual case by as few looks as possible: a call of the library takes no longer than what is checked here.
-  if (place !== undefined && index >>> 0 === index && index < array.length) {
-    const { hold } = place;
-    if (hold.member === member && !hold.released) {
-      return member.notify(hold, hold.offset + array.byteOffset + 4 * index, most);
-    }
+  if (
+    hold !== undefined && hold.member === member && !hold.released && index >>> 0 === index && index < array.length
+  ) {
+    return member.notify(hold, offsetOf(hold, array, index), most);
   }
-  const { hold } = checkWord(member, array, index);
-  return member.notify(hold, offsetOf(hold, array, index), most);
+  const checked = checkWord(member, array, index).hold;
+  return member.notify(checked, offsetOf(checked, array, index), most);
 }

@@ -5,10 +5,12 @@ import {
   attach,
   type DType,
   isSharedArray,
+  pack,
   Pool,
   type SharedArray,
   type TypedArray,
   type TypedArrayClass,
+  unpack,
 } from "arraypool";
 import { assert, runtime, test, throwsPoolError, withPool } from "./support/harness.ts";
 
@@ -261,6 +263,38 @@ test("isSharedArray() knows arrays and slices, also released ones, and nothing e
       pool,
     ];
     for (const value of others) assert.equal(isSharedArray(value), false);
+  }));
+
+test("what makes an object an array of a pool can be neither given to it nor taken from it", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Float64Array, [2, 3]);
+    const owners = Object.getPrototypeOf(array);
+    // Another object with the same methods: each of them refuses it.
+    const pretender = Object.setPrototypeOf(new Float64Array(6), owners);
+    assert.equal(isSharedArray(pretender), false);
+    for (const other of [pretender, owners, Object.create(array), new Proxy(array, {})]) {
+      for (const name of ["shape", "pool", "base", "released"]) {
+        assert.throws(() => Reflect.get(owners, name, other), TypeError, name);
+      }
+      for (const name of ["release", "retain", "share", "toJSON"]) {
+        assert.throws(() => (array as unknown as Record<string, () => void>)[name]!.call(other), TypeError, name);
+      }
+      assert.throws(() => array.slab.call(other, 0), TypeError);
+      assert.throws(() => array.reshape.call(other, [6]), TypeError);
+      assert.throws(() => array.subarray.call(other, 0, 1), TypeError);
+      assert.throws(() => array.holdUntil.call(other, Promise.resolve()), TypeError);
+    }
+    // A class of a program's own over what an array calls its constructor.
+    class Mine extends (array.constructor as typeof Float64Array) {}
+    assert.equal(isSharedArray(new Mine(6)), false);
+    // The array itself, under another prototype: it is what it was.
+    Object.setPrototypeOf(array, Uint8Array.prototype);
+    assert.equal(isSharedArray(array), true);
+    using same = unpack<Float64Array>(pack(array)) as SharedArray<Float64Array>;
+    assert.equal(same.dtype, "float64");
+    assert.deepEqual(same.shape, [2, 3]);
+    Object.setPrototypeOf(array, owners);
+    assert.equal(pool.stats().arrays, 1);
   }));
 
 test("console.log shows type, shape, pool and elements, and makes no claim", () =>

@@ -213,6 +213,32 @@ test("what was released or closed cannot be waited for", () =>
     await rejectsPoolError(() => other.waitAsync(closed, 0, 0), "ERR_CLOSED");
   }));
 
+test("notify sees each time what has become of an array, also in code that the engine has compiled", () => {
+  const calls = 200_000;
+  const ends: [string, RegExp, (words: SharedArray<Int32Array>) => void][] = [
+    ["ERR_RELEASED", /was released/, (words) => words.release()],
+    ["ERR_RELEASED", /was transferred away/, (words) => structuredClone(0, { transfer: [words.buffer] })],
+    ["ERR_CLOSED", /was closed here/, (words) => words.pool.close()],
+  ];
+  for (const [code, message, end] of ends) {
+    for (const what of ["array", "slice"]) {
+      const pool = Pool.create({ capacity: "1M" });
+      const words = pool.alloc(Int32Array, 8);
+      const array = what === "array" ? words : words.subarray(0);
+      let done = 0;
+      const notify = () => {
+        for (; done < calls; done++) {
+          if (done === calls - 10) end(words);
+          pool.notify(array, done & 7);
+        }
+      };
+      assert.throws(notify, { code, message });
+      assert.equal(done, calls - 10);
+      pool.close();
+    }
+  }
+});
+
 test("an array that is released, or whose pool is closed, while the options are read is not waited for", async () => {
   for (const end of ["release", "close"] as const) {
     const pool = Pool.create({ capacity: "1M" });
