@@ -121,7 +121,7 @@ const BUFFER_BYTES_LATER = 512;
 // A loop of calls that never has to wait is to give lent memory back all the same.
 const CALLS_BETWEEN = 1024;
 
-// One for all channels of a realm: what a call puts there is done with when it returns.
+// One for all channels of a realm: what a call puts there is done with when it returns. Undefined while it is in use.
 let buffer: Codec | undefined;
 
 let make: (hold: Hold, capacity: number, maxMessageBytes: number) => Channel;
@@ -331,9 +331,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   receive(options?: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> {
     const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
     const how = options !== undefined && checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
-    const result = this.#receive(how, timeoutMs);
-    if (result < 0) throw this.#failed(result);
-    return this.#received(result, how);
+    const next = this.#next(how, timeoutMs);
+    if (next === NONE) throw this.#failed(AP_ERR_WAIT);
+    if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
+    return next;
   }
 
   /**
@@ -355,10 +356,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   tryReceive(): Unpacked<T> | undefined;
   tryReceive(options?: { ack?: boolean }): Unpacked<T> | Delivery<T> | undefined {
     const how = options !== undefined && checkFlag(checkOptions(options).ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
-    const result = this.#receive(how, 0);
-    if (result === AP_ERR_WAIT) return undefined;
-    if (result < 0) throw this.#failed(result);
-    return this.#received(result, how);
+    const next = this.#next(how, 0);
+    if (next === NONE) return undefined;
+    if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
+    return next;
   }
 
   /**
@@ -394,10 +395,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   ): Promise<Unpacked<T> | Delivery<T>> {
     const side = how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS;
     return this.#line(RECEIVERS).wait(this.#ends, side, timeoutMs, signal, (settle) => {
-      const result = this.#receive(how, 0);
-      if (result === AP_ERR_WAIT) return false;
-      if (result < 0) throw this.#failed(result);
-      settle(this.#received(result, how));
+      const next = this.#next(how, 0);
+      if (next === NONE) return false;
+      if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
+      settle(next);
       return true;
     });
   }
@@ -429,10 +430,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   [Symbol.iterator](): Iterator<Unpacked<T>> {
     return {
       next: () => {
-        const result = this.#receive(AP_RECEIVE, Infinity);
-        if (result === AP_ERR_CLOSED) return { done: true, value: undefined };
-        if (result < 0) throw this.#failed(result);
-        return { done: false, value: this.#received(result, AP_RECEIVE) as Unpacked<T> };
+        const next = this.#next(AP_RECEIVE, Infinity);
+        if (next === OVER) return { done: true, value: undefined };
+        if (next === NONE) throw this.#failed(AP_ERR_WAIT);
+        return { done: false, value: next as Unpacked<T> };
       },
     };
   }
@@ -506,16 +507,30 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   // ------------------------------------------------------------------ one message
 
+  /**
+   * In one piece, as is #next(): where each step was a function of its own, a small message took a third more time. What is rare
+   * is out of line.
+   */
   #send(message: T, timeoutMs: number, move: boolean): number {
-    this.#live();
-    this.#count();
-    const codec = borrow();
-    const parcel = this.#parcel ?? new Parcel(this, this.#member);
-    this.#parcel = undefined; // a getter in the message may send another one
+    const hold = this.#hold;
+    const member = this.#member;
+    if (hold.released) throw this.#ended();
+    if (++this.#calls === CALLS_BETWEEN) this.#tidy();
+    const codec = buffer ?? new Codec(BUFFER_BYTES);
+    const parcel = this.#parcel ?? new Parcel(this, member);
+    // A getter in the message may send another one.
+    buffer = undefined;
+    this.#parcel = undefined;
     let result: number;
     try {
-      const bytes = this.#encode(codec, message, parcel, move);
-      result = this.#sendEncoded(codec.bytes, bytes, parcel.count, timeoutMs);
+      const bytes = codec.encode(message, this.maxMessageBytes, parcel);
+      if (bytes < 0 || parcel.count > 0 || message === undefined) this.#load(codec, bytes, message, parcel, move);
+      // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
+      if (hold.released) throw this.#ended();
+      const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
+      result = member.library.ap_channel_send(member.ready(), hold.block, codec.bytes, bytes, parcel.count, sliceMs);
+      if (result !== 0) result = this.#sendAgain(result, codec.bytes, bytes, parcel.count, timeoutMs, sliceMs);
+      else if (member.asleep > 0 && sliceMs > 0) this.#stir(SENDERS);
     } catch (error) {
       parcel.undo();
       buffer = codec;
@@ -529,8 +544,14 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #encode(codec: Codec, message: T, parcel: Parcel, move: boolean): number {
-    if (message === undefined) throw new TypeError("a message must not be undefined: send null, or an object");
     const bytes = codec.encode(message, this.maxMessageBytes, parcel);
+    this.#load(codec, bytes, message, parcel, move);
+    return bytes;
+  }
+
+  /** Puts what goes along behind the encoded message. @throws if it cannot be sent. */
+  #load(codec: Codec, bytes: number, message: T, parcel: Parcel, move: boolean): void {
+    if (message === undefined) throw new TypeError("a message must not be undefined: send null, or an object");
     if (bytes < 0) {
       throw new RangeError(
         `the message is larger than this channel's maxMessageBytes (${this.maxMessageBytes}): put large data into arrays, or make the channel with more, pool.channel({ maxMessageBytes })`,
@@ -545,22 +566,26 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       codec.reserve(from + parcel.count * AP_SENT_ARRAY.BYTES);
       parcel.writeTo(new DataView(codec.bytes.buffer), from);
     }
-    return bytes;
   }
 
-  #sendEncoded(image: Uint8Array, bytes: number, arrays: number, timeoutMs: number): number {
-    // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
-    this.#live();
-    const sliceMs = sliceOf(timeoutMs);
-    let result = this.#sendSlice(image, bytes, arrays, sliceMs);
-    if (result === AP_ERR_FULL && this.#member.tidy()) result = this.#sendSlice(image, bytes, arrays, 0);
+  /** After a first slice, in which it could not be sent. */
+  #sendAgain(
+    result: number,
+    image: Uint8Array,
+    bytes: number,
+    arrays: number,
+    timeoutMs: number,
+    sliceMs: number,
+  ): number {
+    const member = this.#member;
+    if (result === AP_ERR_FULL && member.tidy()) result = this.#sendSlice(image, bytes, arrays, 0);
     if (sliceMs === 0) return result;
     this.#stir(SENDERS);
     if (result !== AP_ERR_WAIT) return result;
     for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
-      this.#member.tidy();
+      member.tidy();
       result = this.#sendSlice(image, bytes, arrays, sliceMs);
     }
     return result;
@@ -571,57 +596,85 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     return member.library.ap_channel_send(member.ready(), this.#hold.block, image, bytes, arrays, sliceMs);
   }
 
-  /** A message into the buffer. */
-  #receive(how: number, timeoutMs: number): number {
-    this.#live();
-    this.#count();
-    const sliceMs = sliceOf(timeoutMs);
-    let result = this.#receiveSlice(how, sliceMs);
-    if (sliceMs === 0) return result;
-    this.#stir(RECEIVERS);
-    if (result !== AP_ERR_WAIT) return result;
-    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
-      const sliceMs = left();
-      if (sliceMs === 0) break;
-      this.#member.tidy();
-      result = this.#receiveSlice(how, sliceMs);
-    }
-    return result;
-  }
-
-  #receiveSlice(how: number, sliceMs: number): number {
-    const codec = buffer ??= new Codec(BUFFER_BYTES);
+  /** The next message; `NONE` if there was none in that time, `OVER` if there will be none. */
+  #next(how: number, timeoutMs: number): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
+    const hold = this.#hold;
     const member = this.#member;
-    while (true) {
-      const { bytes } = codec;
-      const result = member.library.ap_channel_receive(
-        member.ready(),
-        this.#hold.block,
-        bytes,
-        bytes.length,
-        how,
-        sliceMs,
-      );
-      if (result !== AP_ERR_MORE) return result;
-      codec.reserve(member.record[AP_RECORD_NEEDED]!);
+    if (hold.released) throw this.#ended();
+    if (++this.#calls === CALLS_BETWEEN) this.#tidy();
+    const codec = buffer ??= new Codec(BUFFER_BYTES);
+    const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
+    const into = codec.bytes;
+    let bytes = member.library.ap_channel_receive(member.ready(), hold.block, into, into.length, how, sliceMs);
+    if (bytes < 0) {
+      bytes = this.#receiveAgain(bytes, codec, how, timeoutMs, sliceMs);
+      if (bytes === AP_ERR_WAIT) return NONE;
+      if (bytes === AP_ERR_CLOSED) return OVER;
+      if (bytes < 0) throw this.#failed(bytes);
+    } else if (member.asleep > 0 && sliceMs > 0) this.#stir(RECEIVERS);
+    const unloading = this.#unloading;
+    if (how !== AP_RECEIVE || unloading === undefined || member.record[AP_RECORD_ARRAYS] !== 0) {
+      return this.#unload(codec, bytes, how);
     }
-  }
-
-  /** The message of `bytes` bytes in the buffer. */
-  #received(bytes: number, how: number): Unpacked<T> | Delivery<T> {
-    const { record } = this.#member;
-    const codec = borrow();
-    const arrays = record[AP_RECORD_ARRAYS]!;
-    const place = how === AP_RECEIVE ? undefined : new Place(record[AP_RECORD_ENTRY]!, record[AP_RECORD_MESSAGE]!);
-    const unloading = arrays === 0 && this.#unloading !== undefined
-      ? this.#unloading
-      : this.#unload(codec, bytes, arrays);
+    // While it is decoded, channels may come into being.
+    buffer = undefined;
     let message: unknown;
     try {
       message = codec.decode(bytes, unloading);
     } catch (error) {
       buffer = codec;
       this.#unloading = undefined;
+      unloading.release();
+      throw error;
+    }
+    buffer = codec;
+    if (unloading.hasBrought) {
+      this.#unloading = undefined;
+      makeDisposable(message, () => unloading.release());
+    } else if (!(message instanceof Message)) makeDisposable(message, nothing);
+    return message as Unpacked<T>;
+  }
+  /** After a first slice, in which nothing could be received. */
+  #receiveAgain(result: number, codec: Codec, how: number, timeoutMs: number, sliceMs: number): number {
+    const member = this.#member;
+    if (result === AP_ERR_MORE) result = this.#receiveSlice(codec, how, sliceMs);
+    if (sliceMs === 0) return result;
+    this.#stir(RECEIVERS);
+    if (result !== AP_ERR_WAIT) return result;
+    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
+      const sliceMs = left();
+      if (sliceMs === 0) break;
+      member.tidy();
+      result = this.#receiveSlice(codec, how, sliceMs);
+    }
+    return result;
+  }
+
+  #receiveSlice(codec: Codec, how: number, sliceMs: number): number {
+    const { library, record } = this.#member;
+    const { block } = this.#hold;
+    while (true) {
+      const { bytes } = codec;
+      const result = library.ap_channel_receive(this.#member.ready(), block, bytes, bytes.length, how, sliceMs);
+      if (result !== AP_ERR_MORE) return result;
+      codec.reserve(record[AP_RECORD_NEEDED]!);
+    }
+  }
+
+  /** Any message of `bytes` bytes in the buffer, which is not in use: also one with arrays, or that is to be acknowledged. */
+  #unload(codec: Codec, bytes: number, how: number): Unpacked<T> | Delivery<T> {
+    const { record } = this.#member;
+    const arrays = record[AP_RECORD_ARRAYS]!;
+    const place = how === AP_RECEIVE ? undefined : new Place(record[AP_RECORD_ENTRY]!, record[AP_RECORD_MESSAGE]!);
+    const unloading = arrays === 0
+      ? new Unloading(this.#member, undefined, 0, 0)
+      : new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays);
+    buffer = undefined;
+    let message: unknown;
+    try {
+      message = codec.decode(bytes, unloading);
+    } catch (error) {
+      buffer = codec;
       unloading.release();
       unloading.dropUnshown();
       // Nobody can read it: it must not come back.
@@ -631,18 +684,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     buffer = codec;
     let release = nothing;
     if (unloading.hasBrought) {
-      this.#unloading = undefined;
       unloading.dropUnshown();
       release = () => unloading.release();
-    }
+    } else this.#unloading = unloading;
     makeDisposable(message, release);
     return place === undefined ? message as Unpacked<T> : this.#delivery(message as Unpacked<T>, place, release);
-  }
-
-  /** For a message with so many arrays; that of one without can be used again. */
-  #unload(codec: Codec, bytes: number, arrays: number): Unloading {
-    if (arrays === 0) return this.#unloading = new Unloading(this.#member, undefined, 0, 0);
-    return new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays);
   }
 
   #delivery(message: Unpacked<T>, place: Place, release: () => void): Delivery<T> {
@@ -678,15 +724,18 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     this.#member.acknowledge({ hold: this.#hold, entry, message, giveBack, channel: this });
   }
 
-  #count(): void {
-    this.#calls = (this.#calls + 1) % CALLS_BETWEEN;
-    if (this.#calls === 0) this.#member.tidy();
+  #tidy(): void {
+    this.#calls = 0;
+    this.#member.tidy();
   }
 
   #live(): void {
-    if (!this.#hold.released) return;
+    if (this.#hold.released) throw this.#ended();
+  }
+
+  #ended(): PoolError {
     const { closed, name } = this.#member;
-    throw closed
+    return closed
       ? new PoolError("ERR_CLOSED", `this channel ended here when pool "${name}" was closed here: close the pool later`)
       : new PoolError("ERR_RELEASED", "this channel was released here: release it later, or attach it anew");
   }
@@ -713,6 +762,8 @@ class Place {
 }
 
 const MAKING = Symbol("making");
+const NONE = Symbol("none");
+const OVER = Symbol("over");
 
 showAs(
   Channel.prototype as Channel,
@@ -769,18 +820,6 @@ export function claimedChannel(channel: Channel, claimOn: (hold: Hold) => number
 }
 
 // ------------------------------------------------------------------ odds and ends
-
-/** The buffer; another one while it is in use: a getter in a message may send a message. */
-function borrow(): Codec {
-  const codec = buffer ?? new Codec(BUFFER_BYTES);
-  buffer = undefined;
-  return codec;
-}
-
-/** Milliseconds of the first slice. */
-function sliceOf(timeoutMs: number): number {
-  return timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
-}
 
 /** Milliseconds of the next slice, 0 when the time is over. */
 function countdown(timeoutMs: number): () => number {

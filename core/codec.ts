@@ -395,11 +395,19 @@ export class Codec {
     // Up to there, whatever is looked at together is in the buffer.
     const last = Math.min(end, bytes.length - 8);
     let at = this.at;
+    const { words: keyWords, short: keyTexts } = keys;
+    const { words: valueWords, short: valueTexts } = values;
     for (let i = 0; i < length; i++) {
+      // As shortString() does it, twice: as calls they would take Bun half as long again as all the rest.
       let key: string;
       const keyBytes = bytes[at]! - SHORT_STRING;
       if (keyBytes > 0 && keyBytes < 8 && at + keyBytes < last) {
-        key = shortString(bytes, view, at, keyBytes, keys);
+        const first = view.getInt32(at, true) & FIRST[keyBytes]!;
+        const second = view.getInt32(at + 4, true) & SECOND[keyBytes]!;
+        const place = placeOf(first, second);
+        key = keyWords[2 * place] === first && keyWords[2 * place + 1] === second
+          ? keyTexts[place]!
+          : learn(bytes, at, keyBytes, first, second, place, keys);
         at += keyBytes + 1;
       } else {
         this.at = at;
@@ -416,14 +424,21 @@ export class Codec {
         value = view.getInt32(at + 1, true);
         at += 5;
       } else if (kind > SHORT_STRING && kind < SHORT_STRING + 8 && at + kind - SHORT_STRING < last) {
-        value = shortString(bytes, view, at, kind - SHORT_STRING, values);
-        at += kind - SHORT_STRING + 1;
+        const textBytes = kind - SHORT_STRING;
+        const first = view.getInt32(at, true) & FIRST[textBytes]!;
+        const second = view.getInt32(at + 4, true) & SECOND[textBytes]!;
+        const place = placeOf(first, second);
+        value = valueWords[2 * place] === first && valueWords[2 * place + 1] === second
+          ? valueTexts[place]!
+          : learn(bytes, at, textBytes, first, second, place, values);
+        at += textBytes + 1;
       } else {
         this.at = at;
         value = this.get(depth + 1);
         at = this.at;
       }
-      if (key !== "__proto__") object[key] = value;
+      // To compare them takes longer than to look how long they are.
+      if (key.length !== PROTO.length || key !== PROTO) setAt(object, i, key, value);
       else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
     }
     this.at = at;
@@ -463,7 +478,7 @@ export class Codec {
       while (i < length && text.charCodeAt(i) === bytes[at + i]) i++;
       if (i === length) return text;
     }
-    return known.longer[place] = makeShortString(bytes, at, length);
+    return known.longer[place] = makeShortString(bytes, at, length, known);
   }
 
   private getLongString(kind: number): string {
@@ -483,6 +498,17 @@ export class Codec {
   }
 }
 
+const PROTO = "__proto__";
+
+/** Each of the first properties has a line of its own, at which an engine then finds the same key message after message. */
+function setAt(object: Record<string, unknown>, index: number, key: string, value: unknown): void {
+  if (index === 0) object[key] = value;
+  else if (index === 1) object[key] = value;
+  else if (index === 2) object[key] = value;
+  else if (index === 3) object[key] = value;
+  else object[key] = value;
+}
+
 const CHUNK = 4096;
 const KNOWN_BITS = 9;
 const KNOWN_MAX = 1 << KNOWN_BITS;
@@ -496,28 +522,49 @@ class Known {
 const keys = new Known();
 const values = new Known();
 
+// Of a string of so many characters with its length, in two words: which of their bits count.
+const FIRST = Int32Array.of(0xff, 0xffff, 0xffffff, -1, -1, -1, -1, -1);
+const SECOND = Int32Array.of(0, 0, 0, 0, 0xff, 0xffff, 0xffffff, -1);
+
+function placeOf(first: number, second: number): number {
+  return (Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b)) >>> (32 - KNOWN_BITS);
+}
+
 /** Of 1 to 7 characters; its length at `at`. */
 function shortString(bytes: Uint8Array, view: DataView, at: number, length: number, known: Known): string {
-  // With its length, in two words.
-  let first = view.getInt32(at, true);
-  let second = 0;
-  if (length < 3) first &= (1 << (8 * length + 8)) - 1;
-  else if (length > 3) second = view.getInt32(at + 4, true) << (56 - 8 * length);
-  const place = (Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b)) >>> (32 - KNOWN_BITS);
-  const { words } = known;
-  if (words[2 * place] === first && words[2 * place + 1] === second) return known.short[place]!;
-  const text = makeShortString(bytes, at + 1, length);
-  words[2 * place] = first;
-  words[2 * place + 1] = second;
+  const first = view.getInt32(at, true) & FIRST[length]!;
+  const second = view.getInt32(at + 4, true) & SECOND[length]!;
+  const place = placeOf(first, second);
+  const { words, short } = known;
+  return words[2 * place] === first && words[2 * place + 1] === second
+    ? short[place]!
+    : learn(bytes, at, length, first, second, place, known);
+}
+
+function learn(
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+  first: number,
+  second: number,
+  place: number,
+  known: Known,
+): string {
+  const text = makeShortString(bytes, at + 1, length, known);
+  known.words[2 * place] = first;
+  known.words[2 * place + 1] = second;
   return known.short[place] = text;
 }
 
-function makeShortString(bytes: Uint8Array, at: number, length: number): string {
+function makeShortString(bytes: Uint8Array, at: number, length: number, known: Known): string {
   let text = "";
   for (let i = at; i < at + length; i++) {
     if (bytes[i]! > 127) throw garbled();
     text += String.fromCharCode(bytes[i]!);
   }
+  if (known === values) return text;
+  // As the engines have the names of properties: Deno would look for that each time.
+  for (const key in { [text]: true }) return key;
   return text;
 }
 

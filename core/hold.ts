@@ -204,6 +204,11 @@ const kept = new Set<Hold>();
 /** Of their own buffers. */
 const unused = new FinalizationRegistry<Hold>((hold) => hold.giveUp());
 
+/** Whether anything is kept for native calls. */
+export function isKeeping(): boolean {
+  return kept.size > 0;
+}
+
 /** Gives up what is kept for native calls, if there are none in flight. Returns whether there was any. */
 export function giveUpKept(): boolean {
   if (kept.size === 0 || native().callsInFlight()) return false;

@@ -45,7 +45,7 @@ import {
 } from "./abi.ts";
 import { formatBytes, PoolError } from "./errors.ts";
 import { type Facts, failure, staleDescriptor } from "./failure.ts";
-import { giveUpKept, Hold } from "./hold.ts";
+import { giveUpKept, Hold, isKeeping } from "./hold.ts";
 import type { Lines } from "./line.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
@@ -536,7 +536,7 @@ export class Member {
 
   /** What every call of the library needs, for those for whom a call() is too slow. @throws {PoolError} `ERR_CLOSED` */
   ready(): Pointer {
-    return this.#ready();
+    return this.closed || this.#isLate || isKeeping() ? this.#ready() : this.#pool!;
   }
 
   get library(): Library {

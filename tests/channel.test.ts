@@ -172,6 +172,27 @@ testOnce(
   },
 );
 
+testOnce(
+  "short strings that begin alike, or differ in their last character, are told apart, as keys and as values",
+  () => {
+    const bare = { encode: () => undefined, shared: () => null, reference: (value: object) => value };
+    const codec = new Codec(512);
+    const texts = Array.from({ length: 12 }, (_, length) => ["a", "b"].map((last) => "a".repeat(length) + last)).flat();
+    const messages = [texts, texts.toReversed()].flatMap((order) => [
+      Object.fromEntries(order.map((text, i) => [text, order.at(-1 - i)])),
+      { [order[0]!]: { [order[1]!]: order[2] }, [order[3]!]: order[4] },
+      ...order.map((text) => ({ [text]: text })),
+    ]);
+    // At first they are made, and then known.
+    for (let time = 0; time < 3; time++) {
+      for (const message of messages) {
+        const read = codec.decode(codec.encode(message, 1 << 20, bare), bare);
+        assert.equal(JSON.stringify(read), JSON.stringify(message));
+      }
+    }
+  },
+);
+
 test("a received object is like any other, and can be disposed of, sent on and packed", () =>
   withPool((pool) => {
     using channel = pool.channel<{ id: number; inner: { kind: string } }>();
