@@ -31,6 +31,7 @@ export const FUNCTIONS: Signatures = {
   ap_word_wait: { args: ["pointer", "u32", "f64", "u32", "f64"], returns: "i32" },
   ap_word_wait_on: { args: ["pointer"], returns: "i32" },
   ap_word_notify: { args: ["pointer", "u32", "f64", "u32"], returns: "i32" },
+  ap_word_unfenced: { args: ["pointer"], returns: "i32" },
   ap_word_watch: { args: ["pointer", "u32", "f64", "u32"], returns: "i32" },
   ap_word_unwatch: { args: ["pointer", "u32"], returns: "i32" },
   ap_doorbell_take: { args: ["pointer", "buffer", "u32"], returns: "i32" },

@@ -139,7 +139,10 @@ enum {
   AP_INFO_CLAIM_TTL_MS = 3,
   AP_INFO_GONE_ADDRESS = 4, /* context of ap_buffer_gone for block b: this + b * AP_GONE_STRIDE */
   AP_INFO_BLOCKS_MAX = 5,
-  AP_INFO_DOORBELL_ADDRESS = 6 /* for ap_doorbell_sleep */
+  AP_INFO_DOORBELL_ADDRESS = 6, /* for ap_doorbell_sleep */
+  /* for ap_word_unfenced: 32-bit words from the start of the segment to the heap; where the buckets are */
+  AP_INFO_HEAP_WORDS = 7,
+  AP_INFO_BUCKETS_ADDRESS = 8
 };
 #define AP_GONE_STRIDE 16u
 
@@ -275,6 +278,18 @@ int32_t ap_word_wait_on(ap_pool *pool);
 /* Wakes the first `count` who wait for that word, blocked or not. Returns how many. Makes no system call and takes no lock
  * when nobody waits. What the caller wrote before is seen by whom it woke. */
 int32_t ap_word_notify(ap_pool *pool, uint32_t block, double offset, uint32_t count);
+
+/* For who notifies often, and reads memory faster than it calls a function. Returns 1 if a notify may be left out where the count
+ * of its bucket is 0: read after all that was written before, in the order of the program (no compiler may change it); the
+ * processor may, no fence is needed. Returns 0 if that may not be done, or not yet: then it is worth another call some
+ * milliseconds later, since the kernel has been asked for what it takes.
+ * The buckets (AP_INFO_BUCKETS_ADDRESS, until the member closes) are AP_BUCKETS times four uint32_t, the first of each its count. A
+ * word's is the one whose number are the highest AP_BUCKET_BITS bits of n * AP_BUCKET_FACTOR modulo 2^32, if it is the n-th word
+ * of the segment (AP_INFO_HEAP_WORDS). */
+int32_t ap_word_unfenced(ap_pool *pool);
+#define AP_BUCKETS 512u
+#define AP_BUCKET_BITS 9u
+#define AP_BUCKET_FACTOR 2654435761u
 
 /* The same without blocking, for hosts with an event loop. ap_word_watch begins to wait: returns the waiter's number (> 0),
  * or 0 if the word is not `expected`. When it was notified, ap_doorbell_take gives that number, once. ap_word_unwatch ends it

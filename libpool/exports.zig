@@ -112,7 +112,7 @@ pub export fn ap_pool_record(pool: *Pool) *[32]f64 {
 
 pub export fn ap_pool_info(pool: *Pool) i32 {
     const geometry = pool.view.geometry;
-    tell(pool.record[0..7], &.{
+    tell(pool.record[0..9], &.{
         geometry.capacity_bytes,
         @intFromPtr(pool.view.heap),
         pool.self.slot,
@@ -120,6 +120,8 @@ pub export fn ap_pool_info(pool: *Pool) i32 {
         @intFromPtr(&pool.view.buffers[0].gone),
         geometry.blocks_max,
         @intFromPtr(&pool.view.waiting.doorbells[pool.self.slot].state),
+        geometry.heap_start / @sizeOf(u32),
+        @intFromPtr(&pool.view.waiting.buckets),
     });
     return 0;
 }
@@ -311,6 +313,10 @@ pub export fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i
     const place = pool.placeIn(block, wholeNumberHot(offset) catch |err| return failed(pool, err)) catch |err| return failed(pool, err);
     const woken = waiting.notifyHot(pool.caller(), place, count) catch |err| return failed(pool, err);
     return @intCast(woken);
+}
+
+pub export fn ap_word_unfenced(pool: *Pool) i32 {
+    return @intFromBool(waiting.unfenced(&pool.view));
 }
 
 pub export fn ap_word_watch(pool: *Pool, block: u32, offset: f64, expected: u32) i32 {

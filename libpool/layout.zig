@@ -591,6 +591,7 @@ pub const Waiter = extern struct {
 };
 
 pub const buckets_max = 512;
+pub const bucket_factor: u32 = 0x9e37_79b1;
 
 /// Those who wait for a word of the same hash, first come first.
 pub const Bucket = extern struct {
@@ -635,7 +636,8 @@ pub const Waiting = extern struct {
     waiters_used: Cell(u32),
     waiters_backed: Cell(u32),
     unused_waiters: Cell(WaiterIndex), // derived
-    _pad: [4]u8,
+    /// Not 0, from some time on for ever: somebody may notify without a fence (waiting.zig).
+    unfenced: Cell(u32),
 };
 
 // ---------------------------------------------------------------- counted for those who look

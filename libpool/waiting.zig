@@ -13,6 +13,9 @@
 //!     counted before the waiter looks at its word; notify looks at the count after the word was written. So one of them
 //!     sees the other: either the waiter does not sleep, or notify finds it. Without one, notify takes no lock and makes no
 //!     system call.
+//!   - Some look at that count without a call of the library, and without a fence (unfenced()): their processes have registered
+//!     for barriers with the kernel, and say so in `unfenced` first. Who begins to wait and finds that set has the kernel
+//!     put a barrier into all of them after it was counted, and looks at its word once more (settle()).
 //!   - Who is notified is woken by the kernel, after the lock was let go. A notifier that dies in between leaves a member whose
 //!     doorbell is `parked` or `called`, and which is `ready`: every later notify that finds somebody counted in its bucket calls
 //!     all of those, and so does whoever reaps the dead one. Who blocks looks by itself, every 100 ms.
@@ -59,13 +62,14 @@ pub const Place = enum(u64) {
     inline fn word(place: Place, view: *const View) *const u32 {
         return @ptrFromInt(@intFromPtr(view.header) + @intFromEnum(place));
     }
-    noinline fn bucket(place: Place, view: *const View) *layout.Bucket {
+    pub noinline fn bucket(place: Place, view: *const View) *layout.Bucket {
         return place.bucketHot(view);
     }
     /// In place, where it is worth its size.
     inline fn bucketHot(place: Place, view: *const View) *layout.Bucket {
-        const hash = (@intFromEnum(place) >> 2) *% 0x9e37_79b9_7f4a_7c15;
-        return &view.waiting.buckets[hash >> (64 - comptime std.math.log2(layout.buckets_max))];
+        // As JavaScript can say it, too (core/quiet.ts): the low 32 bits of the number of the word.
+        const hash = @as(u32, @truncate(@intFromEnum(place) >> 2)) *% layout.bucket_factor;
+        return &view.waiting.buckets[hash >> (32 - comptime std.math.log2(layout.buckets_max))];
     }
 };
 
@@ -116,6 +120,7 @@ pub fn wait(caller: Caller, blocking: *Blocking, place: Place, expected: u32, ti
     blocking.place = place;
     blocking.deadline_ns = if (timeout_ns) |ns| system.monotonicNs() +| ns else std.math.maxInt(u64);
     if (!try enlistOwn(caller, place, expected)) return .not_equal;
+    if (!settle(caller, .ofMember(caller.self.slot), place, expected)) return .not_equal;
     return goOn(caller, blocking);
 }
 
@@ -149,6 +154,17 @@ pub fn enlistOwn(caller: Caller, place: Place, expected: u32) lock.Error!bool {
     // Given up when the lock could not be had, or left by who had the slot before.
     if (isListed(own.word.get())) try unlink(caller.view, .ofMember(slot));
     return enlist(caller.view, .ofMember(slot), slot, place, expected);
+}
+
+/// For one who has just been listed. False if its word was changed before by somebody who did not find it counted: it waits
+/// no more. In one process the fences of enlist() and notify() are enough; who notifies without one may have stored what we
+/// did not see, and looked before we were counted. After this barrier either cannot be any more.
+pub fn settle(caller: Caller, index: WaiterIndex, place: Place, expected: u32) bool {
+    if (!system.has_barriers or caller.view.waiting.unfenced.get() == 0) return true;
+    // Where the kernel does it for others but not for us: long enough for any store to arrive.
+    if (!system.barrierForAll()) system.sleep(1);
+    if (@atomicLoad(u32, place.word(caller.view), .acquire) == expected) return true;
+    return !giveUp(caller, index);
 }
 
 /// Sleeps for a slice of time.
@@ -332,6 +348,15 @@ fn deadAmong(caller: Caller, slots: Holders, marked: *const Marked) u32 {
     return count;
 }
 
+/// From now on this process may look at the counts of the buckets by itself, in any thread, without a fence, if it does no more
+/// than that. False if not, or not yet: the kernel takes its time, and meanwhile it does so for us elsewhere.
+pub fn unfenced(view: *const View) bool {
+    if (!system.has_barriers or !system.registerForBarriers()) return false;
+    // With a fence: whoever does not see it is seen by us.
+    if (view.waiting.unfenced.get() == 0) _ = view.waiting.unfenced.exchange(1);
+    return true;
+}
+
 // ---------------------------------------------------------------- waiting in an event loop
 
 pub const Begun = union(enum) {
@@ -342,6 +367,12 @@ pub const Begun = union(enum) {
 };
 
 pub fn begin(caller: Caller, place: Place, expected: u32) lock.Error!Begun {
+    const begun = try beginToWait(caller, place, expected);
+    if (begun == .waiting and !settle(caller, begun.waiting, place, expected)) return .not_equal;
+    return begun;
+}
+
+fn beginToWait(caller: Caller, place: Place, expected: u32) lock.Error!Begun {
     const view = caller.view;
     try caller.acquire();
     defer caller.unlock();

@@ -1,7 +1,8 @@
 /* Wait and notify: libpool/waiting.zig. Three who wait for a word (by a futex or a socket that their event loop watches, and
  * blocking), notifiers that change it, stores that others see late, and deaths at every step. What is shown: whoever
  * waits ends, if only one notifier lives, whatever the other one left behind; and with a notify of one, the dead do
- * not take the place of the living. README.md.
+ * not take the place of the living. With UNFENCED those who notify look at the count without a fence, and who begins to wait
+ * has the kernel put a barrier into them. README.md.
  */
 
 #ifndef DEATHS
@@ -31,7 +32,7 @@
 #ifdef NO_SLICE
 #define SLICE_OVER false
 #else
-#define SLICE_OVER true /* at any time */
+#define SLICE_OVER (state[me] == NOTIFIED) /* at any time; what matters is that it ends when there is something to see */
 #endif
 
 byte word;                     /* 0: what is waited for to change */
@@ -50,6 +51,11 @@ bool stored[LAST + 1];         /* a store that nobody else sees yet: the word's,
 #define fence() skip
 #else
 #define fence() !stored[me]
+#endif
+#ifdef UNFENCED
+#define fence_of_notify() skip
+#else
+#define fence_of_notify() fence()
 #endif
 
 inline recount()
@@ -117,6 +123,28 @@ inline release()
     lock = 0
 }
 
+/* In the list by now: what others stored before they looked at the count arrives, and the word is looked at once more. */
+inline settle()
+{
+    if
+    :: waits ->
+#ifndef NO_BARRIER
+        !stored[WAITERS + 1] && !stored[LAST];
+#endif
+        if
+        :: word != 0 ->
+            acquire();
+            if
+            :: state[me] == WAITING -> state[me] = VACANT; counted--; waits = false
+            :: else /* notified */
+            fi;
+            release()
+        :: word == 0
+        fi
+    :: !waits
+    fi
+}
+
 /* Waits unless the word has changed; `waits` says so. */
 inline begin()
 {
@@ -134,7 +162,10 @@ inline begin()
     :: waits -> state[me] = WAITING
     :: !waits -> !stored[me]; counted--
     fi;
-    release()
+    release();
+#if defined(UNFENCED) && !defined(NO_SETTLE)
+    settle()
+#endif
 }
 
 proctype InEventLoop(byte me)
@@ -216,7 +247,7 @@ inline mark(who)
 inline notify()
 {
     stored[me] = true; /* the word */
-    fence();
+    fence_of_notify();
     if
     :: counted == 0
     :: counted != 0 ->

@@ -798,6 +798,45 @@ pub fn wakeAll(word: *const u32) void {
     _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, std.math.maxInt(i32));
 }
 
+pub const has_barriers = true;
+
+/// A full barrier in whatever all threads of all processes that have registered do now. False if the kernel does not do that.
+pub fn barrierForAll() bool {
+    return isDone(linux.syscall3(.membarrier, @intFromEnum(Membarrier.global_expedited), 0, 0));
+}
+
+const Membarrier = enum(u32) { global_expedited = 2, register_global_expedited = 4 };
+
+/// Whether this process has registered. To do so takes the kernel some 10 ms where a process has several threads, so the
+/// first call only sees to it.
+pub fn registerForBarriers() bool {
+    switch (registration.load(.acquire)) {
+        .registered => return true,
+        .none => if (registration.cmpxchgStrong(.none, .under_way, .monotonic, .monotonic) == null) inThread(register),
+        else => {},
+    }
+    return registration.load(.acquire) == .registered;
+}
+
+var registration: std.atomic.Value(enum(u8) { none, under_way, registered, impossible }) = .init(.none);
+
+fn register(_: ?*anyopaque) callconv(.c) ?*anyopaque {
+    const result = linux.syscall3(.membarrier, @intFromEnum(Membarrier.register_global_expedited), 0, 0);
+    registration.store(if (isDone(result)) .registered else .impossible, .release);
+    return null;
+}
+
+/// Calls `function` in a thread of its own, if the host has such a thing; else here.
+fn inThread(function: *const fn (?*anyopaque) callconv(.c) ?*anyopaque) void {
+    const Create = fn (*usize, ?*const anyopaque, @TypeOf(function), ?*anyopaque) callconv(.c) c_int;
+    const create: ?*const Create = @ptrCast(@alignCast(symbol("pthread_create")));
+    const detach: ?*const fn (usize) callconv(.c) c_int = @ptrCast(@alignCast(symbol("pthread_detach")));
+    var thread: usize = 0;
+    if (create != null and detach != null and create.?(&thread, null, function, null) == 0) {
+        _ = detach.?(thread);
+    } else _ = function(null);
+}
+
 /// Lets others run on this processor.
 pub fn yield() void {
     _ = linux.syscall0(.sched_yield);

@@ -542,6 +542,9 @@ pub fn yield() void {
     _ = sched_yield();
 }
 
+/// See linux.zig: there is nothing of the kind here.
+pub const has_barriers = false;
+
 pub fn sleep(ms: u64) void {
     const time: c.timespec = .{ .sec = @intCast(ms / 1000), .nsec = @intCast(ms % 1000 * 1_000_000) };
     _ = c.nanosleep(&time, null);

@@ -83,6 +83,15 @@ fn holdsAndWaits(member: *Pool, plan: *Plan) anyerror!void {
     for (0..2) |_| _ = try member.beginWait(try member.placeIn(plan.blocks[0], 0), 0);
 }
 
+fn waitsUnfenced(pool: *Pool, plan: *Plan) anyerror!void {
+    try waits(pool, plan);
+    try unfenced(pool, plan);
+}
+
+fn unfenced(member: ?*Pool, _: *Plan) anyerror!void {
+    if (s.system.has_barriers and !waiting.unfenced(&member.?.view)) return error.TestUnexpectedResult;
+}
+
 fn blocksFor(comptime expected: u32, comptime timeout_ns: u64, comptime outcome: waiting.Outcome) Run {
     return struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
@@ -547,6 +556,8 @@ pub const all = [_]Operation{
             if (try waiting.goOn(caller, &member.?.blocking) != .ok) return error.TestUnexpectedResult;
         }
     }.f, .arrays_left = .{ 1, 1 } },
+    .{ .name = "notifying without a fence from now on", .prepare = waits, .set_up = holds, .run = unfenced, .arrays_left = .{ 1, 1 } },
+    .{ .name = "wait, where somebody notifies without a fence", .prepare = waitsUnfenced, .set_up = holds, .run = blocksFor(0, 0, .timed_out), .arrays_left = .{ 1, 1 } },
     .{ .name = "wait without blocking, in a record that was used before", .prepare = waits, .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             try holds(member, plan);

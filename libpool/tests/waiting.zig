@@ -114,3 +114,52 @@ test "notify wakes as many as it says, and the killed take nobody's place" {
     try s.expectSound(pool);
     for (&pool.view.waiting.buckets) |*bucket| try expectEqual(0, bucket.waiters.get());
 }
+
+/// Turns of the test below: each finds the store of who notifies still on its way in some of a thousand.
+const turns = 20_000;
+
+test "a notify that is left out, without a fence, since nobody is counted is missed by nobody" {
+    if (!s.system.has_barriers) return error.SkipZigTest;
+    const ground = try s.sharedPage(Ground);
+    const pool = try begin(ground);
+    defer s.end(pool);
+    const child = try s.Child.start(struct {
+        fn body(at: *Ground) !void {
+            const member = try at.join();
+            if (!waiting.unfenced(&member.view)) return error.SkipZigTest;
+            const place = try member.placeIn(at.block, 0);
+            const count = &place.bucket(&member.view).waiters;
+            const here = word(member, at);
+            @atomicStore(u32, &at.flag, 1, .release);
+            for (1..turns + 1) |turn| {
+                // Now earlier, now later than who waits.
+                for (0..turn * 7 % 331) |_| std.atomic.spinLoopHint();
+                @atomicStore(u32, here, @intCast(turn), .monotonic);
+                if (count.get() != 0) _ = try waiting.notify(member.caller(), place, waiting.everybody);
+                while (@atomicLoad(u32, &at.flag, .acquire) <= turn) std.atomic.spinLoopHint();
+            }
+            _ = member.close(false);
+        }
+    }.body, ground);
+    const place = try pool.placeIn(ground.block, 0);
+    while (@atomicLoad(u32, &ground.flag, .acquire) == 0) s.system.sleep(1);
+    for (0..turns) |turn| {
+        // Not wait(), which looks at the word for a while before it begins.
+        try expectEqual(.ok, try startsToWait(pool, place, @intCast(turn)));
+        _ = @atomicRmw(u32, &ground.flag, .Add, 1, .release);
+    }
+    try expectEqual(0, try child.wait());
+    try s.expectSound(pool);
+}
+
+/// .ok also where the word is another.
+fn startsToWait(pool: *Pool, place: waiting.Place, expected: u32) !waiting.Outcome {
+    const caller = pool.caller();
+    pool.blocking.deadline_ns = s.system.monotonicNs() + 10 * std.time.ns_per_s;
+    if (!try waiting.enlistOwn(caller, place, expected)) return .ok;
+    if (!waiting.settle(caller, .ofMember(pool.self.slot), place, expected)) return .ok;
+    while (true) {
+        const outcome = try waiting.goOn(caller, &pool.blocking);
+        if (outcome != .goes_on) return outcome;
+    }
+}
