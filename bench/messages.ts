@@ -1,7 +1,9 @@
 /**
  * Small messages between processes: over channels of a pool, and over the fastest way that the runtime has built in. There and
  * back (blocking and not), and in one direction (one to one, four to four). With `mixed`, the other side is of the other runtime:
- * then the ways that are built in are the messages of `fork` as JSON, and a pipe with a line of JSON for each.
+ * then the messages that are built in are those of `fork` as JSON; there and back also a pipe with a line of JSON for each. In
+ * one direction such a pipe is measured without a goal, with a write for each message, and with the lines of many collected by
+ * hand for one write.
  *
  * Both sides are warm: whoever sends or receives has done so before it is measured, over channels as over the other ways.
  */
@@ -21,7 +23,8 @@ const sides = mode === "same" ? "" : `, ${runtime} and ${runtime === "Bun" ? "De
 
 const ROUNDS = 5;
 const WARM_ROUNDS = 3;
-const LINES_BYTES = 16 << 10;
+/** Characters. */
+const COLLECTED = 16 << 10;
 const message = (id: number) => ({ id, kind: "job" });
 
 /** Nanoseconds of each. */
@@ -37,6 +40,7 @@ function sample(times: Float64Array): Sample {
 
 // ------------------------------------------------------------------ the built-in ways
 
+type Ways = Record<string, Way>;
 interface Way extends AsyncDisposable {
   thereAndBack(count: number): Promise<Sample>;
   /** Nanoseconds of a message. */
@@ -89,10 +93,12 @@ class Ipc implements Way {
   }
 }
 
-/** Lines of JSON over stdin and stdout: many messages in one write, where they come at once. */
+/** Lines of JSON over stdin and stdout; in one direction `collected` until they have so many characters. */
 class Lines implements Way {
   readonly child: ChildProcess;
-  constructor() {
+  readonly #collected: number;
+  constructor(collected: number) {
+    this.#collected = collected;
     this.child = spawn(other, [...flags(other), script, "lines"], { stdio: ["pipe", "pipe", "inherit"] });
   }
   async ready(): Promise<this> {
@@ -123,7 +129,7 @@ class Lines implements Way {
     let lines = "";
     for (let i = 0; i < count; i++) {
       lines += JSON.stringify(message(i)) + "\n";
-      if (lines.length < LINES_BYTES) continue;
+      if (lines.length < this.#collected) continue;
       if (!this.child.stdin!.write(lines)) await once(this.child.stdin!, "drain");
       lines = "";
     }
@@ -240,11 +246,20 @@ class Stream implements AsyncDisposable {
 
 using pool = Pool.create({ name: poolName(`messages-${process.pid}`), capacity: "64M" });
 // The other serialization works only between two of the same runtime.
-const ways: Record<string, Way> = mode === "same"
+const ipc: Ways = mode === "same"
   ? { "fork, json": await new Ipc("json").ready(), "fork, advanced": await new Ipc("advanced").ready() }
-  : { "fork, json": await new Ipc("json").ready(), "a pipe, JSON lines": await new Lines().ready() };
+  : { "fork, json": await new Ipc("json").ready() };
+const pipes: Ways = {
+  "a pipe, JSON lines": await new Lines(0).ready(),
+  "a pipe, JSON lines collected": await new Lines(COLLECTED).ready(),
+};
+const answering: Ways = mode === "same" ? ipc : { ...ipc, "a pipe, JSON lines": pipes["a pipe, JSON lines"]! };
 
-async function fastest<R>(measure: (way: Way) => Promise<R>, ns: (result: R) => number): Promise<[string, R]> {
+async function fastest<R>(
+  ways: Ways,
+  measure: (way: Way) => Promise<R>,
+  ns: (result: R) => number,
+): Promise<[string, R]> {
   let best: [string, R] | undefined;
   for (const [name, way] of Object.entries(ways)) {
     const result = await measure(way);
@@ -260,7 +275,7 @@ for (const [work, how, goal] of [["blocking", "echo", 10], ["not blocking", "ech
   await withEcho(pool, how, async (there, back) => {
     for (let round = 0; round < ROUNDS; round++) {
       ours.push(how === "echo" ? thereAndBack(there, back, 20_000) : await thereAndBackAsync(there, back, 4000));
-      const [name, result] = await fastest((way) => way.thereAndBack(2000), ({ median }) => median);
+      const [name, result] = await fastest(answering, (way) => way.thereAndBack(2000), ({ median }) => median);
       theirs.push(result);
       against = name;
     }
@@ -282,25 +297,22 @@ for (const [work, how, goal] of [["blocking", "echo", 10], ["not blocking", "ech
 for (const [senders, receivers, goal] of [[1, 1, 20], [4, 4, 10]] as const) {
   const ours: number[] = [];
   const theirs: number[] = [];
+  const piped: Record<string, number[]> = Object.fromEntries(Object.keys(pipes).map((name) => [name, []]));
   let against = "";
   await using stream = await new Stream(pool, senders, receivers).ready();
   for (let round = 0; round < WARM_ROUNDS; round++) await stream.run(400_000);
   for (let round = 0; round < ROUNDS; round++) {
     ours.push(await stream.run(400_000));
-    const [name, result] = await fastest((way) => way.stream(100_000), (ns) => ns);
+    const [name, result] = await fastest(ipc, (way) => way.stream(100_000), (ns) => ns);
     theirs.push(result);
     against = name;
+    for (const [name, way] of Object.entries(pipes)) piped[name]!.push(await way.stream(100_000));
   }
-  print(compare(
-    {
-      work: `messages from ${senders} to ${receivers}, ${availableParallelism()} cores${sides}`,
-      against: `${against}, from 1 to 1`,
-      kind: "faster",
-      goal,
-    },
-    ours,
-    theirs,
-  ));
+  const work = `messages from ${senders} to ${receivers}, ${availableParallelism()} cores${sides}`;
+  print(compare({ work, against: `${against}, from 1 to 1`, kind: "faster", goal }, ours, theirs));
+  for (const [name, times] of Object.entries(piped)) {
+    print(compare({ work, against: `${name}, from 1 to 1`, kind: "faster" }, ours, times));
+  }
 }
 
 if (mode === "same") {
@@ -327,4 +339,4 @@ if (mode === "same") {
   }
 }
 
-for (const way of Object.values(ways)) await way[Symbol.asyncDispose]();
+for (const way of Object.values({ ...ipc, ...pipes })) await way[Symbol.asyncDispose]();
