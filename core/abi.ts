@@ -16,6 +16,7 @@ export const AP_RECORD_LENGTH = 32;
 export const AP_GONE_STRIDE = 16;
 export const AP_NOTIFY_ALL = 2147483647;
 export const AP_BUCKETS = 512;
+export const AP_BUCKET_BYTES = 16;
 export const AP_BUCKET_BITS = 9;
 export const AP_BUCKET_FACTOR = 2654435761;
 export const AP_CHANNEL_CAPACITY_MAX = 65536;

@@ -99,6 +99,8 @@ export interface ElementType {
   /** `AP_*`, as it stands in the segment. */
   readonly code: number;
   readonly bytes: number;
+  /** Whether its elements are 32-bit integers, for which one can wait. */
+  readonly isWord: boolean;
   readonly className: keyof TypedArrays;
   readonly class: ViewConstructor;
 }
@@ -112,6 +114,7 @@ function elementType(
     dtype,
     code,
     bytes: arrayClass.BYTES_PER_ELEMENT,
+    isWord: code === AP_INT32 || code === AP_UINT32,
     className: arrayClass.name as keyof TypedArrays,
     class: arrayClass as unknown as ViewConstructor,
   };

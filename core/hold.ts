@@ -27,8 +27,17 @@ export interface Place {
   readonly base: object | undefined;
   /** Elements, also after the end. */
   readonly length: number;
+  /** Which 32-bit word of the segment it begins with, modulo 2^31; -1 where its elements are none on which one can wait. */
+  readonly word: number;
   /** Undefined stands for `[length]`. */
   shape: readonly number[] | undefined;
+}
+
+export const WORD_MASK = 0x7fff_ffff;
+
+/** Of the word that is `byteOffset` bytes behind the one of that number. */
+export function wordAt(word: number, byteOffset: number): number {
+  return (word + byteOffset / 4) & WORD_MASK;
 }
 
 const readBuffer = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "buffer")!.get!;
@@ -45,6 +54,7 @@ export class Hold implements Place {
   /** Undefined where there is no array: a channel's. */
   type: ElementType | undefined = undefined;
   length = 0;
+  word = -1;
   shape: readonly number[] | undefined = undefined;
 
   readonly member: Member;

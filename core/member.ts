@@ -9,6 +9,8 @@
  */
 
 import {
+  AP_BUCKET_BYTES,
+  AP_BUCKETS,
   AP_COUNTS_BUFFERS,
   AP_ERR_ARGUMENT,
   AP_ERR_BUSY,
@@ -16,11 +18,13 @@ import {
   AP_ERR_NOT_FOUND,
   AP_ERR_TOO_LARGE,
   AP_GONE_STRIDE,
+  AP_INFO_BUCKETS_ADDRESS,
   AP_INFO_CAPACITY,
   AP_INFO_CLAIM_TTL_MS,
   AP_INFO_DOORBELL_ADDRESS,
   AP_INFO_GONE_ADDRESS,
   AP_INFO_HEAP_ADDRESS,
+  AP_INFO_HEAP_WORDS,
   AP_MEMBER_INFO,
   AP_MEMBERS_MAX,
   AP_NAME_VALUE,
@@ -45,7 +49,7 @@ import {
 } from "./abi.ts";
 import { formatBytes, PoolError } from "./errors.ts";
 import { type Facts, failure, staleDescriptor } from "./failure.ts";
-import { giveUpKept, Hold, isKeeping } from "./hold.ts";
+import { giveUpKept, Hold, isKeeping, wordAt } from "./hold.ts";
 import type { Lines } from "./line.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
@@ -135,6 +139,8 @@ function leaveAll(): void {
   for (const name of joined) library.ap_exit(cString(name));
 }
 
+const VAIN_MANY = 1000;
+
 /** See above. */
 export class Member {
   readonly name: string;
@@ -158,6 +164,12 @@ export class Member {
   /** How many of the lines are asleep. */
   asleep = 0;
 
+  /** How many wait, by bucket (wait.ts). Undefined as long as it must not be asked here, or to ask would take longer than a call. */
+  counts: Int32Array | undefined = undefined;
+  /** Notifies that found nobody. */
+  #vain = 0;
+  #isUnfenced = false;
+
   /** What is being made under a name in this realm. */
   readonly makings: Map<string, Making> = new Map();
 
@@ -166,6 +178,8 @@ export class Member {
   readonly #heap: number;
   readonly #gone: number;
   readonly #doorbell: number;
+  readonly #heapWords: number;
+  readonly #buckets: number;
 
   #first: Hold | undefined = undefined;
   #count = 0;
@@ -199,6 +213,8 @@ export class Member {
     this.#heap = this.record[AP_INFO_HEAP_ADDRESS]!;
     this.#gone = this.record[AP_INFO_GONE_ADDRESS]!;
     this.#doorbell = this.record[AP_INFO_DOORBELL_ADDRESS]!;
+    this.#heapWords = this.record[AP_INFO_HEAP_WORDS]!;
+    this.#buckets = this.record[AP_INFO_BUCKETS_ADDRESS]!;
     this.capacityBytes = this.record[AP_INFO_CAPACITY]!;
     this.claimTtlMs = this.record[AP_INFO_CLAIM_TTL_MS]!;
     const text = new Uint8Array(64);
@@ -319,6 +335,7 @@ export class Member {
       this.#library.ap_block_show_nothing(this.#pool!, block);
     }
     const hold = new Hold(this, block, generation, offset, buffer);
+    hold.word = wordAt(this.#heapWords, heapOffset + offset);
     const stack = traceStack();
     if (stack !== undefined) {
       hold.origin = stack[0];
@@ -498,7 +515,16 @@ export class Member {
     const pool = this.closed ? this.#ready() : this.#pool!;
     const result = this.#library.ap_word_notify(pool, hold.block, offset, count);
     if (result < 0) throw this.failed(result);
+    if (result === 0 && ++this.#vain % VAIN_MANY === 0) this.#lookUnfenced();
     return result;
+  }
+
+  /** Who notifies that often without need does so without a fence, and without a call, once the kernel has seen to it. */
+  #lookUnfenced(): void {
+    if (this.#isUnfenced || this.#library.ap_word_unfenced(this.#pool!) !== 1) return;
+    this.#isUnfenced = true;
+    if (!native().compilesAtomics) return;
+    this.counts = new Int32Array(native().buffer(this.#buckets, AP_BUCKETS * AP_BUCKET_BYTES, 0));
   }
 
   /** See Native. */
@@ -650,6 +676,7 @@ export class Member {
     if (this.closed) return;
     this.waits?.close(atExit);
     this.closed = true;
+    this.counts = undefined;
     for (const { hold } of this.#unacknowledged) hold.used();
     this.#unacknowledged = [];
     // A hold may unlink itself, and only itself.

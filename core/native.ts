@@ -50,6 +50,7 @@ export interface Library {
   ap_word_wait(pool: Pointer, block: number, offset: number, expected: number, timeoutMs: number): number;
   ap_word_wait_on(pool: Pointer): number;
   ap_word_notify(pool: Pointer, block: number, offset: number, count: number): number;
+  ap_word_unfenced(pool: Pointer): number;
   ap_word_watch(pool: Pointer, block: number, offset: number, expected: number): number;
   ap_word_unwatch(pool: Pointer, waiter: number): number;
   ap_doorbell_take(pool: Pointer, waiters: Uint32Array, max: number): number;
@@ -135,6 +136,9 @@ export interface Native {
   readonly largestBufferBytes: number;
   /** Whether this realm is that of the process, and no Worker's. */
   readonly isMainThread: boolean;
+
+  /** Whether the engine makes an instruction of `Atomics.load`, which takes less than a native call; or else a call, which takes more. */
+  readonly compilesAtomics: boolean;
 
   /** A pointer as a number. */
   address(pointer: Pointer): number;

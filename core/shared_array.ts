@@ -10,18 +10,11 @@
  * class of its own, `Placed`, which no array is an instance of.
  */
 
-import { AP_INT32, AP_UINT32, AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
+import { AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
 import { checkShareOptions, describe, type Descriptor, type ShareOptions } from "./descriptor.ts";
-import {
-  type DType,
-  ELEMENT_TYPES,
-  type ElementType,
-  elementTypeCoded,
-  type OnArrayBuffer,
-  type TypedArray,
-} from "./dtype.ts";
+import { type DType, ELEMENT_TYPES, type ElementType, type OnArrayBuffer, type TypedArray } from "./dtype.ts";
 import { PoolError, quote } from "./errors.ts";
-import { bufferOf, type Hold, type Place } from "./hold.ts";
+import { bufferOf, type Hold, type Place, wordAt } from "./hold.ts";
 import { inspectArray, showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
 import type { Pool } from "./pool.ts";
@@ -207,12 +200,14 @@ class Slice implements Place {
   readonly hold: Hold;
   readonly base: object;
   readonly length: number;
+  readonly word: number;
   shape: readonly number[] | undefined;
 
-  constructor(hold: Hold, base: object, length: number, shape: readonly number[] | undefined) {
+  constructor(hold: Hold, base: object, byteOffset: number, length: number, shape: readonly number[] | undefined) {
     this.hold = hold;
     this.base = base;
     this.length = length;
+    this.word = hold.word < 0 ? -1 : wordAt(hold.word, byteOffset);
     this.shape = shape;
   }
 }
@@ -268,8 +263,9 @@ function sharedClass(type: ElementType): SharedClass {
     shape: readonly number[] | undefined,
   ): SharedView<Uint8Array> {
     const { hold } = livePlaceOf(view);
-    const made = new View(view.buffer, view.byteOffset + from * type.bytes, length);
-    return new Placed(made, new Slice(hold, view.base, length, shape)) as unknown as SharedView<Uint8Array>;
+    const byteOffset = view.byteOffset + from * type.bytes;
+    const made = new View(view.buffer, byteOffset, length);
+    return new Placed(made, new Slice(hold, view.base, byteOffset, length, shape)) as unknown as SharedView<Uint8Array>;
   }
 
   class View extends type.class {
@@ -371,15 +367,9 @@ export function placeOf(value: unknown): Place | undefined {
   return typeof value === "object" && value !== null ? Placed.find(value) : undefined;
 }
 
-const INT32 = elementTypeCoded(AP_INT32);
-const UINT32 = elementTypeCoded(AP_UINT32);
-
-/** The Place of an Int32Array or Uint32Array of a pool, or a slice of one; undefined for anything else. */
+/** The same for what should be an Int32Array or Uint32Array: its place has a word. */
 export function wordPlaceOf(value: unknown): Place | undefined {
-  const place = typeof value === "object" && value !== null ? Placed.findOfWord(value) : undefined;
-  if (place === undefined) return undefined;
-  const { type } = place.hold;
-  return type === INT32 || type === UINT32 ? place : undefined;
+  return typeof value === "object" && value !== null ? Placed.findOfWord(value) : undefined;
 }
 
 /** The owner of a new hold. */
@@ -390,6 +380,7 @@ export function makeOwner(
   shape: readonly number[] | undefined,
 ): SharedArray {
   hold.type = type;
+  if (!type.isWord) hold.word = -1;
   hold.length = length;
   hold.shape = shape;
   const owner = new Placed(new (classes.get(type)!)(hold.buffer!, 0, length), hold) as unknown as SharedArray;

@@ -5,9 +5,18 @@
  * meanwhile, at its place in the queue.
  */
 
-import { AP_NOTIFY_ALL, AP_WAIT_GOES_ON, AP_WAIT_NOT_EQUAL, AP_WAIT_OK, AP_WAIT_TIMED_OUT } from "./abi.ts";
+import {
+  AP_BUCKET_BITS,
+  AP_BUCKET_BYTES,
+  AP_BUCKET_FACTOR,
+  AP_NOTIFY_ALL,
+  AP_WAIT_GOES_ON,
+  AP_WAIT_NOT_EQUAL,
+  AP_WAIT_OK,
+  AP_WAIT_TIMED_OUT,
+} from "./abi.ts";
 import { quote } from "./errors.ts";
-import type { Hold, Place } from "./hold.ts";
+import { type Hold, type Place, WORD_MASK } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { assertNotReleased, type SharedView, wordPlaceOf } from "./shared_array.ts";
 
@@ -30,7 +39,7 @@ export const WAIT_RESULTS: Readonly<Record<number, WaitResult>> = {
 /** An element of an Int32Array or Uint32Array of `member`. @throws {TypeError | RangeError | PoolError} */
 export function checkWord(member: Member, array: Int32Array | Uint32Array, index: number): Place {
   const place = wordPlaceOf(array);
-  if (place === undefined) {
+  if (place === undefined || place.word < 0) {
     throw new TypeError(
       `expected an Int32Array or Uint32Array of a pool (pool.alloc, attach, …), not ${nameOf(array)}`,
     );
@@ -119,14 +128,29 @@ export function waitBlocking(
 
 /** Wakes. @throws {TypeError | RangeError | PoolError} */
 export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
-  const most = count === undefined ? AP_NOTIFY_ALL : checkCount(count);
-  const hold = wordPlaceOf(array)?.hold;
-  // The usual case by as few looks as possible: a call of the library takes no longer than what is checked here.
+  const place = wordPlaceOf(array);
+  // The usual case by as few looks as possible, and in no more code than the engines put where it is called.
   if (
-    hold !== undefined && hold.member === member && !hold.released && index >>> 0 === index && index < array.length
+    place !== undefined && place.word >= 0 && index >>> 0 === index && index < array.length &&
+    (count === undefined || count === 1)
   ) {
-    return member.notify(hold, offsetOf(hold, array, index), most);
+    const { hold } = place;
+    if (hold.member === member && !hold.released) {
+      const { counts } = member;
+      if (counts !== undefined && Atomics.load(counts, countOf(place.word, index)) === 0) return 0;
+      return member.notify(hold, hold.offset + array.byteOffset + 4 * index, count ?? AP_NOTIFY_ALL);
+    }
   }
-  const checked = checkWord(member, array, index).hold;
-  return member.notify(checked, offsetOf(checked, array, index), most);
+  return notifyChecked(member, array, index, count);
+}
+
+function notifyChecked(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
+  const most = count === undefined ? AP_NOTIFY_ALL : checkCount(count);
+  const { hold } = checkWord(member, array, index);
+  return member.notify(hold, offsetOf(hold, array, index), most);
+}
+
+/** Where `Member.counts` says how many wait for the word that is `index` words behind that one, or for others of its bucket. */
+function countOf(word: number, index: number): number {
+  return (Math.imul((word + index) & WORD_MASK, AP_BUCKET_FACTOR) >>> (32 - AP_BUCKET_BITS)) * (AP_BUCKET_BYTES / 4);
 }

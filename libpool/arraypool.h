@@ -283,11 +283,12 @@ int32_t ap_word_notify(ap_pool *pool, uint32_t block, double offset, uint32_t co
  * of its bucket is 0: read after all that was written before, in the order of the program (no compiler may change it); the
  * processor may, no fence is needed. Returns 0 if that may not be done, or not yet: then it is worth another call some
  * milliseconds later, since the kernel has been asked for what it takes.
- * The buckets (AP_INFO_BUCKETS_ADDRESS, until the member closes) are AP_BUCKETS times four uint32_t, the first of each its count. A
- * word's is the one whose number are the highest AP_BUCKET_BITS bits of n * AP_BUCKET_FACTOR modulo 2^32, if it is the n-th word
- * of the segment (AP_INFO_HEAP_WORDS). */
+ * The buckets (AP_INFO_BUCKETS_ADDRESS, until the member closes) are AP_BUCKETS times AP_BUCKET_BYTES, and begin with their count, a
+ * uint32_t. A word's is the one whose number are the highest AP_BUCKET_BITS bits of n * AP_BUCKET_FACTOR modulo 2^32, if it is the
+ * n-th word of the segment (AP_INFO_HEAP_WORDS), modulo 2^31. */
 int32_t ap_word_unfenced(ap_pool *pool);
 #define AP_BUCKETS 512u
+#define AP_BUCKET_BYTES 16u
 #define AP_BUCKET_BITS 9u
 #define AP_BUCKET_FACTOR 2654435761u
 

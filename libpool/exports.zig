@@ -311,12 +311,13 @@ pub export fn ap_word_wait_on(pool: *Pool) i32 {
 
 pub export fn ap_word_notify(pool: *Pool, block: u32, offset: f64, count: u32) i32 {
     const place = pool.placeIn(block, wholeNumberHot(offset) catch |err| return failed(pool, err)) catch |err| return failed(pool, err);
-    const woken = waiting.notifyHot(pool.caller(), place, count) catch |err| return failed(pool, err);
+    const woken = waiting.notifyHot(pool.caller(), place, count, pool.is_unfenced) catch |err| return failed(pool, err);
     return @intCast(woken);
 }
 
 pub export fn ap_word_unfenced(pool: *Pool) i32 {
-    return @intFromBool(waiting.unfenced(&pool.view));
+    pool.is_unfenced = waiting.unfenced(&pool.view);
+    return @intFromBool(pool.is_unfenced);
 }
 
 pub export fn ap_word_watch(pool: *Pool, block: u32, offset: f64, expected: u32) i32 {

@@ -90,6 +90,8 @@ pub const Pool = struct {
     /// Channels: for how long waiting awake was worth it lately, and how often there was a wait; when the owners of
     /// unacknowledged messages were looked after.
     channel_spins: u32,
+    /// See waiting.unfenced().
+    is_unfenced: bool,
     waits: u32,
     probed: channel.Probed,
     /// Those used last, by their block's number.
@@ -240,6 +242,7 @@ pub const Pool = struct {
             .makings = 0,
             .awaited = null,
             .channel_spins = 500,
+            .is_unfenced = false,
             .waits = 0,
             .probed = .{},
             .channels = @splat(.{}),

@@ -67,8 +67,8 @@ pub const Place = enum(u64) {
     }
     /// In place, where it is worth its size.
     inline fn bucketHot(place: Place, view: *const View) *layout.Bucket {
-        // As JavaScript can say it, too (core/quiet.ts): the low 32 bits of the number of the word.
-        const hash = @as(u32, @truncate(@intFromEnum(place) >> 2)) *% layout.bucket_factor;
+        // As JavaScript reckons, too (core/wait.ts).
+        const hash = @as(u32, @as(u31, @truncate(@intFromEnum(place) >> 2))) *% layout.bucket_factor;
         return &view.waiting.buckets[hash >> (32 - comptime std.math.log2(layout.buckets_max))];
     }
 };
@@ -217,12 +217,12 @@ pub const everybody = std.math.maxInt(i32); // AP_NOTIFY_ALL
 
 /// Wakes the first `count` who wait for that word. Returns how many.
 pub noinline fn notify(caller: Caller, place: Place, count: u32) lock.Error!u32 {
-    return notifyHot(caller, place, count);
+    return notifyHot(caller, place, count, false);
 }
-/// In place, where it is worth its size.
-pub inline fn notifyHot(caller: Caller, place: Place, count: u32) lock.Error!u32 {
-    // Between the store of whoever notifies and this look: pairs with the fence in enlist().
-    fullFence();
+/// In place, where it is worth its size. `is_unfenced`: unfenced() has said so.
+pub inline fn notifyHot(caller: Caller, place: Place, count: u32, is_unfenced: bool) lock.Error!u32 {
+    // Between the store of whoever notifies and this look: pairs with the fence in enlist(), or the barrier in settle().
+    if (!is_unfenced) fullFence();
     if (place.bucketHot(caller.view).waiters.get() == 0) return 0;
     return notifySlowly(caller, place, count);
 }

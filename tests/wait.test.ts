@@ -239,6 +239,42 @@ test("notify sees each time what has become of an array, also in code that the e
   }
 });
 
+/** Notifies so often in vain that this process may look by itself whether anybody waits, where the kernel lets it. */
+async function notifyInVain(words: Words): Promise<void> {
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 5000; i++) assert.equal(words.pool.notify(words, i % words.length), 0);
+    await sleep(30);
+  }
+}
+
+test("who has notified in vain many times finds whoever waits, whichever word it is", () =>
+  withPool(async (pool) => {
+    using first = pool.alloc(Int32Array, 8);
+    await notifyInVain(first);
+    const arrays = Array.from({ length: 200 }, (_, i) => pool.alloc(Int32Array, 1 + 37 * i));
+    const waits: Promise<string>[] = [];
+    for (const [i, array] of arrays.entries()) {
+      const words = i % 2 === 0 ? array : array.subarray(i % array.length);
+      const index = (i * 11) % words.length;
+      waits.push(pool.waitAsync(words, index, 0, { ref: true }));
+      assert.equal(pool.notify(words, index), 1, `array ${i}`);
+      assert.equal(pool.notify(words, index), 0, `array ${i}`);
+    }
+    assert.deepEqual(new Set(await Promise.all(waits)), new Set(["ok"]));
+    await withChild(start(runtime, WAITER), async (child) => {
+      for (let round = 0; round < 10; round++) {
+        const how = round % 2 === 0 ? "wait" : "waitAsync";
+        child.write(order(how, first, 3));
+        assert.equal(await child.next(), "waiting");
+        first[4] = round;
+        await untilWoken(pool, first, 3, 1);
+        assert.deepEqual(await child.next(), ["ok", round]);
+        // In code that the engine has compiled, too.
+        await notifyInVain(first);
+      }
+    });
+  }));
+
 test("an array that is released, or whose pool is closed, while the options are read is not waited for", async () => {
   for (const end of ["release", "close"] as const) {
     const pool = Pool.create({ capacity: "1M" });

@@ -75,7 +75,7 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(layout.buckets_max, c.AP_BUCKETS);
     try expectEqual(layout.buckets_max, 1 << c.AP_BUCKET_BITS);
     try expectEqual(layout.bucket_factor, c.AP_BUCKET_FACTOR);
-    try expectEqual(4 * @sizeOf(u32), @sizeOf(layout.Bucket));
+    try expectEqual(c.AP_BUCKET_BYTES, @sizeOf(layout.Bucket));
     try expectEqual(0, @offsetOf(layout.Bucket, "waiters"));
     try expectEqual(layout.name_bytes_max, c.AP_NAME_BYTES_MAX);
     try expectEqual(@sizeOf(pool_file.Buffers), c.AP_GONE_STRIDE);
