@@ -8,13 +8,16 @@
  * its heap were that much larger, and no longer than the churn lasts.
  *
  * It is as large as what is made within `BALLAST_MS`. So what waits to be collected is never more than a program makes in
- * about that time, however much of it is real.
+ * about that time, however much of it is real. A program that makes nothing but real garbage right after a churn has up to
+ * twice the ballast of it, so it is never larger than a small part of the memory.
  */
 
 const BALLAST_MS = 10;
 const BALLAST_MIN_BYTES = 32 << 20;
-/** With twice as much, hardly faster. */
-const BALLAST_MAX_BYTES = 128 << 20;
+/** With twice as much hardly faster, and far more garbage. */
+const BALLAST_MAX_BYTES = 256 << 20;
+/** Of the memory of the machine, or of what a container may have of it. */
+const BALLAST_MAX_SHARE = 1 / 16;
 /** A churn: so much within that time. At this rate there would be more than a hundred collections a second. */
 const STEP_BYTES = 128 << 20;
 const STEP_MS = 100;
@@ -26,6 +29,7 @@ const LOOK_MS = 500;
 /** What counts the buffers made, by their bytes. `later`, `now`: see `Native`, and `performance`. */
 export function ballastFor(
   later: (callback: () => void, delayMs: number) => void,
+  memoryBytes: () => number,
   now: () => number = () => performance.now(),
   make: (byteLength: number) => ArrayBuffer = (byteLength) => new ArrayBuffer(byteLength),
 ): (byteLength: number) => void {
@@ -33,13 +37,18 @@ export function ballastFor(
   let bytes = 0;
   let since = -Infinity;
   let wanted = 0;
+  let most: number | undefined;
+
+  function share(): number {
+    return Math.floor(memoryBytes() * BALLAST_MAX_SHARE);
+  }
 
   function step(): void {
     const at = now();
     const tookMs = at - since;
     since = at;
     wanted = Math.round(bytes * BALLAST_MS / tookMs);
-    wanted = Math.min(BALLAST_MAX_BYTES, Math.max(BALLAST_MIN_BYTES, wanted));
+    wanted = Math.max(BALLAST_MIN_BYTES, Math.min(wanted, most ??= Math.min(BALLAST_MAX_BYTES, share())));
     bytes = 0;
     if (tookMs > STEP_MS) return;
     if (ballast === undefined) {

@@ -35,6 +35,7 @@ interface BunProcess {
   getBuiltinModule(id: "bun:ffi"): BunFfi;
   getBuiltinModule(id: "node:fs"): { readlinkSync(path: string): string };
   getBuiltinModule(id: "node:async_hooks"): { AsyncLocalStorage: new <T>() => AsyncContext<T> };
+  constrainedMemory(): number;
   on(event: "exit", listener: () => void): void;
 }
 interface BunSocket {
@@ -78,7 +79,7 @@ function open(path: string): Native {
   const library = openLazily((signatures) => functions(path, signatures));
   const bufferGone = (library["ap_buffer_gone"] as { ptr: number }).ptr;
   const later = (callback: () => void, delayMs: number) => setTimeout(callback, delayMs).unref();
-  const count = ballastFor(later);
+  const count = ballastFor(later, () => process.constrainedMemory());
 
   return {
     library: library as unknown as Library,

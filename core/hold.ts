@@ -90,12 +90,19 @@ export class Hold implements Place {
   next: Hold | undefined = undefined;
   previous: Hold | undefined = undefined;
 
-  constructor(member: Member, block: number, generation: number, offset: number, buffer: ArrayBuffer) {
+  constructor(
+    member: Member,
+    block: number,
+    generation: number,
+    offset: number,
+    byteLength: number,
+    buffer: ArrayBuffer,
+  ) {
     this.member = member;
     this.block = block;
     this.generation = generation;
     this.offset = offset;
-    this.byteLength = buffer.byteLength;
+    this.byteLength = byteLength;
     this.buffer = buffer;
   }
 
@@ -175,7 +182,10 @@ export class Hold implements Place {
    */
   watch(owner: object): void {
     this.owner = owner;
-    if (young.length === 0) nextJob.then(watchYoung);
+    if (!endsSoon) {
+      endsSoon = true;
+      nextJob.then(endOfJob);
+    }
     if (young.push(this) === YOUNG_MAX) watchYoung();
   }
 
@@ -201,9 +211,13 @@ export class Hold implements Place {
     this.ended = true;
     this.buffer = undefined;
     this.owner = undefined;
-    if (this.watched === undefined) return;
-    owners.unregister(this);
-    weigh(-this.byteLength);
+    if (this.watched !== undefined) {
+      owners.unregister(this);
+      weigh(-this.byteLength);
+      return;
+    }
+    // What was made last is often the first to end. The others are passed over when their turn comes.
+    if (young[young.length - 1] === this) young.pop();
   }
 }
 
@@ -229,6 +243,13 @@ export function giveUpKept(): boolean {
 const nextJob = Promise.resolve();
 const YOUNG_MAX = 64;
 const young: Hold[] = [];
+/** Whether the end of this job is waited for. */
+let endsSoon = false;
+
+function endOfJob(): void {
+  endsSoon = false;
+  watchYoung();
+}
 
 function watchYoung(): void {
   for (const hold of young) hold.watchNow();

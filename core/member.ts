@@ -334,7 +334,7 @@ export class Member {
       buffer = new ArrayBuffer(0);
       this.#library.ap_block_show_nothing(this.#pool!, block);
     }
-    const hold = new Hold(this, block, generation, offset, buffer);
+    const hold = new Hold(this, block, generation, offset, byteLength, buffer);
     hold.word = wordAt(this.#heapWords, heapOffset + offset);
     const stack = traceStack();
     if (stack !== undefined) {
