@@ -86,7 +86,6 @@ function open(path: string): Native {
     runtime: AP_RUNTIME_BUN,
     largestBufferBytes: 2 ** 32,
     isMainThread: (globalThis as unknown as { Bun: { isMainThread: boolean } }).Bun.isMainThread,
-    compilesAtomics: true,
     // In Bun a pointer is the address itself.
     address: (pointer) => pointer as unknown as number,
     buffer: (address, byteLength, context) => {

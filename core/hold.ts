@@ -55,6 +55,8 @@ export class Hold implements Place {
   type: ElementType | undefined = undefined;
   length = 0;
   word = -1;
+  /** Its member's, as soon as a notify for it may look there by itself, until it is released. */
+  counts: Int32Array | undefined = undefined;
   shape: readonly number[] | undefined = undefined;
 
   readonly member: Member;
@@ -110,6 +112,7 @@ export class Hold implements Place {
   release(): void {
     if (this.released) return;
     this.released = true;
+    this.counts = undefined;
     this.onRelease?.();
     if (this.uses === 0) this.end();
   }

@@ -139,6 +139,7 @@ function leaveAll(): void {
   for (const name of joined) library.ap_exit(cString(name));
 }
 
+const NOWHERE = new Int32Array(1);
 const VAIN_MANY = 1000;
 
 /** See above. */
@@ -164,11 +165,12 @@ export class Member {
   /** How many of the lines are asleep. */
   asleep = 0;
 
-  /** How many wait, by bucket (wait.ts). Undefined as long as it must not be asked here, or to ask would take longer than a call. */
-  counts: Int32Array | undefined = undefined;
+  /** How many wait, by bucket (wait.ts); `NOWHERE` as long as that must not be looked at without a call. */
+  counts: Int32Array = NOWHERE;
+  /** How often it was since the last call. */
+  looks = 0;
   /** Notifies that found nobody. */
   #vain = 0;
-  #isUnfenced = false;
 
   /** What is being made under a name in this realm. */
   readonly makings: Map<string, Making> = new Map();
@@ -515,15 +517,15 @@ export class Member {
     const pool = this.closed ? this.#ready() : this.#pool!;
     const result = this.#library.ap_word_notify(pool, hold.block, offset, count);
     if (result < 0) throw this.failed(result);
+    this.looks = 0;
+    if (this.counts !== NOWHERE) hold.counts = this.counts;
     if (result === 0 && ++this.#vain % VAIN_MANY === 0) this.#lookUnfenced();
     return result;
   }
 
   /** Who notifies that often without need does so without a fence, and without a call, once the kernel has seen to it. */
   #lookUnfenced(): void {
-    if (this.#isUnfenced || this.#library.ap_word_unfenced(this.#pool!) !== 1) return;
-    this.#isUnfenced = true;
-    if (!native().compilesAtomics) return;
+    if (this.counts !== NOWHERE || this.#library.ap_word_unfenced(this.#pool!) !== 1) return;
     this.counts = new Int32Array(native().buffer(this.#buckets, AP_BUCKETS * AP_BUCKET_BYTES, 0));
   }
 
@@ -676,7 +678,7 @@ export class Member {
     if (this.closed) return;
     this.waits?.close(atExit);
     this.closed = true;
-    this.counts = undefined;
+    this.counts = NOWHERE;
     for (const { hold } of this.#unacknowledged) hold.used();
     this.#unacknowledged = [];
     // A hold may unlink itself, and only itself.

@@ -137,9 +137,6 @@ export interface Native {
   /** Whether this realm is that of the process, and no Worker's. */
   readonly isMainThread: boolean;
 
-  /** Whether the engine makes an instruction of `Atomics.load`, which takes less than a native call; or else a call, which takes more. */
-  readonly compilesAtomics: boolean;
-
   /** A pointer as a number. */
   address(pointer: Pointer): number;
   /**

@@ -129,16 +129,11 @@ export function waitBlocking(
 /** Wakes. @throws {TypeError | RangeError | PoolError} */
 export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
   const place = wordPlaceOf(array);
-  // The usual case by as few looks as possible, and in no more code than the engines put where it is called.
-  if (
-    place !== undefined && place.word >= 0 && index >>> 0 === index && index < array.length &&
-    (count === undefined || count === 1)
-  ) {
-    const { hold } = place;
-    if (hold.member === member && !hold.released) {
-      const { counts } = member;
-      if (counts !== undefined && Atomics.load(counts, countOf(place.word, index)) === 0) return 0;
-      return member.notify(hold, hold.offset + array.byteOffset + 4 * index, count ?? AP_NOTIFY_ALL);
+  // The usual case, in no more code than the engines put where it is called. Who has `counts` is held, and has words.
+  if (place !== undefined && index >>> 0 === index && index < array.length && count === undefined) {
+    const { counts } = member;
+    if (place.hold.counts === counts && counts[countOf(place.word, index)] === 0 && ++member.looks < LOOKS_MOST) {
+      return 0;
     }
   }
   return notifyChecked(member, array, index, count);
@@ -149,6 +144,14 @@ function notifyChecked(member: Member, array: Int32Array | Uint32Array, index: n
   const { hold } = checkWord(member, array, index);
   return member.notify(hold, offsetOf(hold, array, index), most);
 }
+
+/**
+ * Looks without a call of the library, one after the other. They are no `Atomics.load`, which V8 makes a call of that takes longer
+ * than one of the library. No engine puts a read of an array before a write to one, as any two may share their memory: so what
+ * was written before `notify` is written before that look. What it may do is to leave out looks between which nothing is written
+ * at all; so one in so many is the library's.
+ */
+const LOOKS_MOST = 1024;
 
 /** Where `Member.counts` says how many wait for the word that is `index` words behind that one, or for others of its bucket. */
 function countOf(word: number, index: number): number {

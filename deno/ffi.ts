@@ -111,7 +111,6 @@ function open(path: string): Native {
     runtime: AP_RUNTIME_DENO,
     largestBufferBytes: Infinity,
     isMainThread: !("WorkerGlobalScope" in globalThis),
-    compilesAtomics: false,
     address: (pointer) => Number(Deno.UnsafePointer.value(pointer)),
     buffer,
     callsInFlight: () => false,

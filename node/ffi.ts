@@ -167,7 +167,6 @@ function open(path: string): Native {
     runtime: AP_RUNTIME_NODE,
     largestBufferBytes: Infinity,
     isMainThread: process().getBuiltinModule("node:worker_threads").isMainThread,
-    compilesAtomics: false,
     // In Node a pointer is a bigint.
     address: (pointer) => Number(pointer as unknown as bigint),
     buffer: bufferOfV8,
