@@ -164,8 +164,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   // For the next message, as long as nothing went along.
   #parcel: Parcel | undefined = undefined;
   #unloading: Unloading | undefined = undefined;
-  /** Each gives a message back that was received here and not acknowledged. */
-  readonly #deliveries = new Set<() => void>();
+  /** Where messages are that were received here and not acknowledged. */
+  readonly #unacknowledged = new Set<Place>();
 
   static {
     make = (hold, capacity, maxMessageBytes) => new Channel(MAKING, hold, capacity, maxMessageBytes);
@@ -491,7 +491,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * nobody has it any more, what is in it is let go of.
    */
   release(): void {
-    for (const giveBack of this.#deliveries) giveBack();
+    for (const place of this.#unacknowledged) this.#giveBack(place);
     this.#hold.release();
   }
 
@@ -692,32 +692,30 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #delivery(message: Unpacked<T>, place: Place, release: () => void): Delivery<T> {
-    let done = false;
-    const giveBack = () => {
-      if (done || this.#hold.released) return;
-      done = true;
-      this.#deliveries.delete(giveBack);
-      this.#acknowledgeSoon(place, 1);
-    };
-    this.#deliveries.add(giveBack);
+    if (this.#unacknowledged.size === 0) this.#hold.onAbandoned ??= giverBack(this.#hold, this.#unacknowledged);
+    this.#unacknowledged.add(place);
     return {
       message,
       ack: () => {
-        if (done) return;
+        if (!this.#unacknowledged.has(place)) return;
         this.#live();
         const member = this.#member;
         const { entry, message } = place;
         const result = member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, message, 0);
         // Where the pool was busy it can be tried again, or given back.
         if (result < 0) throw this.#failed(result);
-        done = true;
-        this.#deliveries.delete(giveBack);
+        this.#unacknowledged.delete(place);
       },
       [Symbol.dispose]: () => {
         release();
-        giveBack();
+        this.#giveBack(place);
       },
     };
+  }
+
+  #giveBack(place: Place): void {
+    if (this.#hold.released || !this.#unacknowledged.delete(place)) return;
+    this.#acknowledgeSoon(place, 1);
   }
 
   #acknowledgeSoon({ entry, message }: Place, giveBack: number): void {
@@ -759,6 +757,15 @@ class Place {
     this.entry = entry;
     this.message = message;
   }
+}
+
+/** For a Channel that is garbage, and all its deliveries: what it has received and not acknowledged is the next one's. */
+function giverBack(hold: Hold, places: ReadonlySet<Place>): () => void {
+  return () => {
+    for (const { entry, message } of places) {
+      hold.member.acknowledge({ hold, entry, message, giveBack: 1, channel: hold });
+    }
+  };
 }
 
 const MAKING = Symbol("making");

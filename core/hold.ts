@@ -84,6 +84,8 @@ export class Hold implements Place {
   #kept: ArrayBuffer | undefined = undefined;
   /** Called at release, while somebody waits for an element. */
   onRelease: (() => void) | undefined = undefined;
+  /** Called before it is let go of since its owner is garbage, with nothing of which it may hold the owner. */
+  onAbandoned: (() => void) | undefined = undefined;
   /** Where it was made, and its record in the member's log, with ARRAYPOOL_TRACE=1. */
   origin: string | undefined = undefined;
   traced = -1;
@@ -175,6 +177,12 @@ export class Hold implements Place {
   /** The array is garbage. */
   abandoned(): void {
     if (this.ended) return;
+    this.onAbandoned?.();
+    if (this.uses > 0) {
+      // Something has to be done with it first that the pool was too busy for.
+      this.released = true;
+      return;
+    }
     this.#finish();
     this.member.letGo(this);
   }

@@ -472,6 +472,24 @@ test("a channel that nobody refers to any more is let go of", () =>
     await untilCollected(() => pool.stats().usedBytes === 0, "the channel is collected");
   }));
 
+test("what was received by a channel that is collected, and not acknowledged, is the next receiver's", () =>
+  withPool(async (pool) => {
+    using jobs = pool.channel<{ id: number; numbers: SharedArray<Int32Array> }>();
+    for (const id of [1, 2, 3]) jobs.send({ id, numbers: pool.from(Int32Array.of(id)) }, { move: true });
+    (() => {
+      const same = unpack<Channel<{ id: number; numbers: SharedArray<Int32Array> }>>(pack(jobs));
+      same.receive({ ack: true }).ack();
+      for (const id of [2, 3]) assert.equal(same.receive({ ack: true }).message.id, id);
+      assert.equal(jobs.stats().unacknowledged, 2);
+    })();
+    await untilCollected(() => jobs.stats().depth === 2, "the messages are given back");
+    for (const id of [2, 3]) {
+      using job = jobs.receive();
+      assert.deepEqual([job.id, job.numbers[0]], [id, id]);
+    }
+    assert.equal(jobs.stats().unacknowledged, 0);
+  }));
+
 test("arrays and channels of another pool go along as claims", () =>
   withPool((pool) =>
     withPool((other) => {
