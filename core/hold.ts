@@ -29,6 +29,8 @@ export interface Place {
   readonly length: number;
   /** Which 32-bit word of the segment it begins with, modulo 2^31; -1 where its elements are none on which one can wait. */
   readonly word: number;
+  /** Of its hold: the member's, as soon as a notify for it may look there by itself, until it is released. */
+  readonly counts: Int32Array | undefined;
   /** Undefined stands for `[length]`. */
   shape: readonly number[] | undefined;
 }
@@ -55,7 +57,6 @@ export class Hold implements Place {
   type: ElementType | undefined = undefined;
   length = 0;
   word = -1;
-  /** Its member's, as soon as a notify for it may look there by itself, until it is released. */
   counts: Int32Array | undefined = undefined;
   shape: readonly number[] | undefined = undefined;
 

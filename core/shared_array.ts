@@ -210,6 +210,10 @@ class Slice implements Place {
     this.word = hold.word < 0 ? -1 : wordAt(hold.word, byteOffset);
     this.shape = shape;
   }
+
+  get counts(): Int32Array | undefined {
+    return this.hold.counts;
+  }
 }
 
 /** A class whose `new` gives back the object that it is given: what extends it adds its fields to that. */
@@ -237,9 +241,16 @@ class Placed extends Given {
     return #place in value ? value.#place : undefined;
   }
 
-  /** As `find`, for those who ask for words only: the engines keep in mind, for each place in the code, what came by there. */
-  static findOfWord(value: object): Place | undefined {
-    return #place in value ? value.#place : undefined;
+  /**
+   * As `find`, for those who ask for words only: the engines keep in mind, for each place in the code, what came by there. And
+   * to ask for the Place at once is one look, where to ask whether there is one is another.
+   */
+  static findOfWord(value: unknown): Place | undefined {
+    try {
+      return (value as Placed).#place;
+    } catch {
+      return undefined;
+    }
   }
 
   /** @throws {TypeError} for what has none. */
@@ -369,7 +380,7 @@ export function placeOf(value: unknown): Place | undefined {
 
 /** The same for what should be an Int32Array or Uint32Array: its place has a word. */
 export function wordPlaceOf(value: unknown): Place | undefined {
-  return typeof value === "object" && value !== null ? Placed.findOfWord(value) : undefined;
+  return Placed.findOfWord(value);
 }
 
 /** The owner of a new hold. */
