@@ -256,6 +256,7 @@ test("who has notified in vain many times finds whoever waits, whichever word it
     for (const [i, array] of arrays.entries()) {
       const words = i % 2 === 0 ? array : array.subarray(i % array.length);
       const index = (i * 11) % words.length;
+      assert.equal(pool.notify(words, index), 0, `array ${i}: it is looked at without a call from here on`);
       waits.push(pool.waitAsync(words, index, 0, { ref: true }));
       assert.equal(pool.notify(words, index), 1, `array ${i}`);
       assert.equal(pool.notify(words, index), 0, `array ${i}`);
