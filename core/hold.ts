@@ -27,7 +27,7 @@ export interface Place {
   readonly base: object | undefined;
   /** Elements, also after the end. */
   readonly length: number;
-  /** Which 32-bit word of the segment it begins with, modulo 2^31; -1 where its elements are none on which one can wait. */
+  /** Which 32-bit word of the segment it begins with, modulo 2^32. */
   readonly word: number;
   /** Of its hold: the member's, as soon as a notify for it may look there by itself, until it is released. */
   readonly counts: Int32Array | undefined;
@@ -35,11 +35,9 @@ export interface Place {
   shape: readonly number[] | undefined;
 }
 
-export const WORD_MASK = 0x7fff_ffff;
-
 /** Of the word that is `byteOffset` bytes behind the one of that number. */
 export function wordAt(word: number, byteOffset: number): number {
-  return (word + byteOffset / 4) & WORD_MASK;
+  return (word + byteOffset / 4) | 0;
 }
 
 const readBuffer = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "buffer")!.get!;
@@ -56,7 +54,7 @@ export class Hold implements Place {
   /** Undefined where there is no array: a channel's. */
   type: ElementType | undefined = undefined;
   length = 0;
-  word = -1;
+  word = 0;
   counts: Int32Array | undefined = undefined;
   shape: readonly number[] | undefined = undefined;
 

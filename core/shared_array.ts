@@ -207,7 +207,7 @@ class Slice implements Place {
     this.hold = hold;
     this.base = base;
     this.length = length;
-    this.word = hold.word < 0 ? -1 : wordAt(hold.word, byteOffset);
+    this.word = wordAt(hold.word, byteOffset);
     this.shape = shape;
   }
 
@@ -378,7 +378,7 @@ export function placeOf(value: unknown): Place | undefined {
   return typeof value === "object" && value !== null ? Placed.find(value) : undefined;
 }
 
-/** The same for what should be an Int32Array or Uint32Array: its place has a word. */
+/** The same for what should be an Int32Array or Uint32Array. */
 export function wordPlaceOf(value: unknown): Place | undefined {
   return Placed.findOfWord(value);
 }
@@ -391,7 +391,6 @@ export function makeOwner(
   shape: readonly number[] | undefined,
 ): SharedArray {
   hold.type = type;
-  if (!type.isWord) hold.word = -1;
   hold.length = length;
   hold.shape = shape;
   const owner = new Placed(new (classes.get(type)!)(hold.buffer!, 0, length), hold) as unknown as SharedArray;

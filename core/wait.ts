@@ -16,7 +16,7 @@ import {
   AP_WAIT_TIMED_OUT,
 } from "./abi.ts";
 import { quote } from "./errors.ts";
-import { type Hold, type Place, WORD_MASK } from "./hold.ts";
+import type { Hold, Place } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { assertNotReleased, type SharedView, wordPlaceOf } from "./shared_array.ts";
 
@@ -39,7 +39,7 @@ export const WAIT_RESULTS: Readonly<Record<number, WaitResult>> = {
 /** An element of an Int32Array or Uint32Array of `member`. @throws {TypeError | RangeError | PoolError} */
 export function checkWord(member: Member, array: Int32Array | Uint32Array, index: number): Place {
   const place = wordPlaceOf(array);
-  if (place === undefined || place.word < 0) {
+  if (place === undefined || !place.hold.type!.isWord) {
     throw new TypeError(
       `expected an Int32Array or Uint32Array of a pool (pool.alloc, attach, …), not ${nameOf(array)}`,
     );
@@ -168,5 +168,5 @@ const BUCKETS_MASK = (AP_BUCKETS - 1) * BUCKET_WORDS;
 
 /** Where `Member.counts` says how many wait for the word that is `index` words behind that one, or for others of its bucket. */
 function countOf(word: number, index: number): number {
-  return (Math.imul((word + index) & WORD_MASK, FACTOR) >>> BUCKETS_SHIFT) & BUCKETS_MASK;
+  return (Math.imul((word + index) | 0, FACTOR) >>> BUCKETS_SHIFT) & BUCKETS_MASK;
 }

@@ -285,7 +285,7 @@ int32_t ap_word_notify(ap_pool *pool, uint32_t block, double offset, uint32_t co
  * milliseconds later, since the kernel has been asked for what it takes.
  * The buckets (AP_INFO_BUCKETS_ADDRESS, until the member closes) are AP_BUCKETS times AP_BUCKET_BYTES, and begin with their count, a
  * uint32_t. A word's is the one whose number are the highest AP_BUCKET_BITS bits of n * AP_BUCKET_FACTOR modulo 2^32, if it is the
- * n-th word of the segment (AP_INFO_HEAP_WORDS), modulo 2^31. */
+ * n-th word of the segment (AP_INFO_HEAP_WORDS). */
 int32_t ap_word_unfenced(ap_pool *pool);
 #define AP_BUCKETS 512u
 #define AP_BUCKET_BYTES 16u

@@ -68,7 +68,7 @@ pub const Place = enum(u64) {
     /// In place, where it is worth its size.
     inline fn bucketHot(place: Place, view: *const View) *layout.Bucket {
         // As JavaScript reckons, too (core/wait.ts).
-        const hash = @as(u32, @as(u31, @truncate(@intFromEnum(place) >> 2))) *% layout.bucket_factor;
+        const hash = @as(u32, @truncate(@intFromEnum(place) >> 2)) *% layout.bucket_factor;
         return &view.waiting.buckets[hash >> (32 - comptime std.math.log2(layout.buckets_max))];
     }
 };
