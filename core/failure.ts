@@ -182,7 +182,7 @@ function noRoomMessage(pool: string, facts: Facts): string {
   }
   return `/dev/shm has only ${
     formatBytes(facts.detail ?? 0)
-  } left, and ${pool} needs 192 KiB before its first array. ` +
+  } left, and ${pool} needs 132 KiB before its first array. ` +
     "What helps: end programs that use other pools, trim() them, a larger /dev/shm (Docker: --shm-size)";
 }
 

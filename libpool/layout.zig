@@ -33,6 +33,8 @@ pub const version: u32 = 3;
 
 pub const granule_bytes = 64;
 pub const section_bytes = 64 * 1024; // the largest page size in use
+/// Of the pin table, what each segment has memory for.
+pub const pins_first_bytes = 4096;
 pub const members_max = 256;
 pub const capacity_min: u64 = 1 << 20;
 pub const capacity_max: u64 = 256 << 30;
@@ -701,7 +703,7 @@ pub const Geometry = struct {
     /// What the metadata takes of /dev/shm, when so many entries of each table are backed.
     pub fn metadataBytes(_: Geometry, blocks: u32, pins: u32, waiters: u32, names: u32) u64 {
         return blocks_start + alignUp(@as(u64, blocks) * @sizeOf(Block), section_bytes) +
-            alignUp(@as(u64, pins) * @sizeOf(Pin), section_bytes) +
+            alignUp(@as(u64, pins) * @sizeOf(Pin), pins_first_bytes) +
             alignUp(@as(u64, waiters) * @sizeOf(Waiter), section_bytes) +
             alignUp(@as(u64, names) * @sizeOf(Name), section_bytes);
     }

@@ -604,7 +604,8 @@ pub const Pool = struct {
     /// Memory that waits unmerged in quick lists, and in this member's cache, is used up before the pool grows.
     fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
         if (try pool.takeAnyLocked(request)) |array| return array;
-        const worth_it = @max(request.granules, std.math.clamp(pool.grown_bytes / 32, 16 << 10, 256 << 10) / layout.granule_bytes);
+        // Also where it is less than the array: merged, it may be what is lacking.
+        const worth_it = std.math.clamp(pool.grown_bytes / 32, 16 << 10, 256 << 10) / layout.granule_bytes;
         const unmerged = pool.view.lists.quick_granules.get() +| pool.cache.granules; // without the lock: a guess
         if (unmerged < worth_it) return null;
         {
@@ -626,9 +627,9 @@ pub const Pool = struct {
     /// its page is there already, just what is asked for.
     fn grow(pool: *Pool, request: Request) Error!?Array {
         const geometry = pool.view.geometry;
-        // A 32nd of what it has grown by so far: so little is backed in vain, and growing stays rare.
+        // A 64th of what it has grown by so far: so little is backed in vain, and growing stays rare.
         const most_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
-        const step_bytes = std.math.clamp(pool.grown_bytes / 32, 64 << 10, most_bytes);
+        const step_bytes = std.math.clamp(pool.grown_bytes / 64, 64 << 10, most_bytes);
         const step: u32 = @intCast(step_bytes / layout.granule_bytes);
         if (try pool.growRest(request, step)) |array| return array;
         const sections = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
@@ -787,8 +788,8 @@ pub const Pool = struct {
 
     /// Outside the lock; backing twice does no harm.
     fn backTable(pool: *Pool, table_start: u64, entry_bytes: u64, backed: *layout.Cell(u32), now: u32, entries_max: u32) Error!void {
-        // A quarter more each time, within 64 KiB and 4 MiB.
-        const more = std.math.clamp(@as(u64, now) * entry_bytes / 4, layout.section_bytes, 4 << 20);
+        // A 16th more each time, within 64 KiB and 4 MiB.
+        const more = std.math.clamp(@as(u64, now) * entry_bytes / 16, layout.section_bytes, 4 << 20);
         const more_entries: u32 = @intCast(layout.alignUp(more, layout.section_bytes) / entry_bytes);
         const entries = @min(entries_max, now +| more_entries);
         const offset = table_start + @as(u64, now) * entry_bytes;

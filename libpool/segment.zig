@@ -46,7 +46,8 @@ pub const Entered = struct {
 
 /// Members and pins that a new segment has memory for; more of the tables is backed as they grow.
 pub const blocks_backed_first = layout.section_bytes / @sizeOf(layout.Block);
-pub const pins_backed_first = layout.section_bytes / @sizeOf(layout.Pin);
+/// A page of them: few programs have more claims at a time.
+pub const pins_backed_first = layout.pins_first_bytes / @sizeOf(layout.Pin);
 
 pub fn nameIsValid(name: []const u8) bool {
     if (name.len < 1 or name.len > layout.name_bytes_max) return false;
@@ -115,7 +116,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Repor
 /// What every segment has memory for.
 fn backFirst(fd: Fd, geometry: layout.Geometry, report: *Report) platform.Error!void {
     try system.back(fd, 0, layout.blocks_start + layout.section_bytes, &report.failure);
-    try system.back(fd, geometry.pins_start, layout.section_bytes, &report.failure);
+    try system.back(fd, geometry.pins_start, layout.pins_first_bytes, &report.failure);
 }
 
 /// Opens a pool's segment, proves that it is one, and takes a slot of it. The segment cannot vanish from then on.
