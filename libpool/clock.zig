@@ -20,6 +20,11 @@ pub const Clock = struct {
         return clock.born;
     }
 
+    /// Whether `born` is of a second that has passed.
+    pub inline fn isOver(clock: *const Clock) bool {
+        return clock.second_of(null) != clock.second;
+    }
+
     noinline fn turn(clock: *Clock, second: i64) void {
         clock.second = second;
         clock.born = layout.Tail.bornAt(system.monotonicMs());

@@ -185,6 +185,7 @@ pub inline fn ap_block_alloc(pool: *Pool, length_bytes: f64, dtype: u32, how: u3
         const length: i32 = @intFromFloat(length_bytes);
         if (pool.allocPlain(@intCast(length), @intCast(dtype))) |taken| {
             describeNew(pool, taken.hold, length_bytes);
+            pool.stamp(taken.index);
             return @bitCast(taken.index.int());
         }
     }

@@ -409,14 +409,23 @@ pub const Pool = struct {
     /// The way most allocations go: a block of about that size was let go of a moment ago. Null where that is not so.
     pub inline fn allocPlain(pool: *Pool, length_bytes: u32, dtype: u8) ?cache.Cache.Taken {
         if (!pool.isTrusted()) return null;
-        const granules = (@max(1, length_bytes) + layout.granule_bytes - 1) / layout.granule_bytes;
+        const at_least: u32 = @max(1, length_bytes);
+        const granules = (at_least + layout.granule_bytes - 1) / layout.granule_bytes;
         const size = pool.cache.sizeFor(granules) orelse return null;
-        const born = pool.clock.now(); // before the rest, which then needs few registers
-        const briefs = pool.view.briefs.ptr;
         const taken = pool.cache.takeOf(&pool.view, size) orelse return null;
-        setLength(taken, size, length_bytes, dtype, born);
-        briefs[taken.index.int()] = .{ .granules = @intCast(size), .is = .plain };
+        setLength(taken, size, length_bytes, dtype, pool.clock.born);
+        pool.view.briefs[taken.index.int()] = .{ .granules = @intCast(size), .is = .plain };
         return taken;
+    }
+
+    /// After allocPlain(), which has taken the time for what it was last. At the end of all: so little is needed after the clock was
+    /// asked, and few registers have to be kept.
+    pub inline fn stamp(pool: *Pool, index: BlockIndex) void {
+        if (pool.clock.isOver()) pool.stampAnew(index);
+    }
+    noinline fn stampAnew(pool: *Pool, index: BlockIndex) void {
+        const tail_bytes = pool.view.holds[index.int()].tail_bytes;
+        pool.view.blocks[index.int()].tail.set(.of(tail_bytes, pool.clock.now()));
     }
 
     /// The same for all.

@@ -133,7 +133,9 @@ test "an array says when it was allocated, however long its member has done noth
     const ways = [_]*const fn (*Pool) anyerror!BlockIndex{
         struct { // out of the cache, as natives do
             fn f(member: *Pool) !BlockIndex {
-                return (member.allocPlain(5000, 1) orelse return error.NotCached).index;
+                const index = (member.allocPlain(5000, 1) orelse return error.NotCached).index;
+                member.stamp(index);
+                return index;
             }
         }.f,
         struct { // out of the cache

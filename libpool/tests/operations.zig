@@ -257,6 +257,13 @@ pub const all = [_]Operation{
         }
     }.f },
     .{ .name = "alloc, from the cache", .set_up = row(2, 1000, &.{0}), .run = allocates(1000) },
+    .{ .name = "alloc, from the cache, as natives do, in another second than the last", .set_up = row(2, 1000, &.{0}), .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            member.?.clock.second -= 1;
+            const taken = member.?.allocPlain(1000, 1) orelse return error.TestUnexpectedResult;
+            member.?.stamp(taken.index);
+        }
+    }.f },
     .{ .name = "alloc, from a cache whose block was taken away", .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             try row(3, 1000, &.{ 0, 1 })(member, plan);
