@@ -32,6 +32,8 @@ pub const bytes_max = 128 << 10;
 pub const granules_max = bytes_max / layout.granule_bytes;
 /// Blocks of one size.
 const count_max = 64;
+/// In granules: what is smaller is not cut up for others.
+const cut_min = 64;
 /// How many lists of larger sizes are looked through: as many as a block can say of what it has too much, besides the rest of
 /// a granule and the room that was asked for.
 const lists_max = (layout.tail_bytes_max - layout.granule_bytes - layout.room_bytes_max) / layout.granule_bytes;
@@ -102,7 +104,11 @@ pub const Cache = extern struct {
         const most = @min(granules + @min(granules / 4, lists_max), granules_max);
         // The one that came last, which is warm. To look for it among the counts would have to wait until its own is stored.
         if (cache.last >= granules and cache.last <= most and cache.counts[cache.last] != 0) return cache.last;
-        var size = granules;
+        return cache.firstSize(granules, most);
+    }
+    /// The least size from `least` to `most` of which there is a block; 0 where there is none.
+    fn firstSize(cache: *const Cache, least: u32, most: u32) u32 {
+        var size = least;
         while (size <= most) : (size += 8) {
             // Eight of them at once: nearly all are 0.
             const counts = std.mem.readInt(u64, cache.counts[size..][0..8], .little);
@@ -143,11 +149,22 @@ pub const Cache = extern struct {
     }
 
     pub fn freeAll(cache: *Cache, view: *const View) Corrupt!void {
+        return cache.freeFrom(view, 1);
+    }
+    /// Of the largest size, and all from `least` on.
+    pub fn freeFrom(cache: *Cache, view: *const View, least: u32) Corrupt!void {
         if (cache.granules == 0) return;
-        for (1..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), cache.counts[size]);
+        for (std.math.clamp(least, 1, granules_max)..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), cache.counts[size]);
     }
 
-    /// Frees the coldest of a size: half of them, or all.
+    /// Under the lock: frees one that is large enough, and worth cutting up. False where there is none.
+    pub fn freeLarger(cache: *Cache, view: *const View, granules: u32) Corrupt!bool {
+        const size = cache.firstSize(@max(granules, cut_min), granules_max);
+        if (size != 0) try cache.free(view, size, 1);
+        return size != 0;
+    }
+
+    /// Frees the coldest of a size: one, half of them, or all.
     fn free(cache: *Cache, view: *const View, granules: u32, count: u8) Corrupt!void {
         var coldest: [count_max]BlockIndex = undefined;
         const all = cache.kept[granules][0..cache.counts[granules]];

@@ -612,23 +612,19 @@ pub const Pool = struct {
 
     /// Memory that waits unmerged in quick lists, and in this member's cache, is used up before the pool grows.
     fn takeUnmerged(pool: *Pool, request: Request) Error!?Array {
-        if (try pool.takeAnyLocked(request)) |array| return array;
-        // Also where it is less than the array: merged, it may be what is lacking.
-        const worth_it = std.math.clamp(pool.grown_bytes / 32, 16 << 10, 256 << 10) / layout.granule_bytes;
-        const unmerged = pool.view.lists.quick_granules.get() +| pool.cache.granules; // without the lock: a guess
-        if (unmerged < worth_it) return null;
-        {
-            try pool.acquire();
-            defer pool.unlock();
-            try pool.cache.freeAll(&pool.view);
-            try free_lists.flush(&pool.view);
-        }
-        return pool.takeAnyLocked(request);
-    }
-
-    fn takeAnyLocked(pool: *Pool, request: Request) Error!?Array {
         try pool.acquire();
         defer pool.unlock();
+        if (try pool.takeAny(request)) |array| return array;
+        if (!try pool.cache.freeLarger(&pool.view, request.granules)) {
+            // Also where it is less than the array: merged, it may be what is lacking.
+            const worth_it = std.math.clamp(pool.grown_bytes / 32, 16 << 10, 256 << 10) / layout.granule_bytes;
+            const unmerged = pool.view.lists.quick_granules.get() +| pool.cache.granules;
+            if (unmerged < worth_it) return null;
+            // What is far smaller stays in the cache: it would hardly be a part of what is lacking, and each that is to be there
+            // again comes by way of the lock.
+            try pool.cache.freeFrom(&pool.view, request.granules / 32);
+        }
+        try free_lists.flush(&pool.view);
         return pool.takeAny(request);
     }
 

@@ -160,6 +160,33 @@ test "an array says when it was allocated, however long its member has done noth
     }
 }
 
+test "a larger block of the own cache is cut up before the pool grows, and what is left of it is an array's, too" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const larger = [_]BlockIndex{ try s.alloc(pool, 64 << 10, false), try s.alloc(pool, 64 << 10, false) };
+    for (larger) |index| try release(pool, index);
+    const backed_bytes = (try pool.stats()).backed_bytes;
+    for ([_]u64{ 24 << 10, 40 << 10 }) |bytes| _ = try s.alloc(pool, bytes, false);
+    try s.expectEqual(backed_bytes, (try pool.stats()).backed_bytes);
+    try s.expectEqual(.cached, stateOf(pool, larger[1])); // it came last
+    try s.expectSound(pool);
+}
+
+test "a large array leaves in the cache what is far smaller, and gets what is not" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    var small: [60]BlockIndex = undefined;
+    var large: [2]BlockIndex = undefined;
+    for (&large) |*index| index.* = try s.alloc(pool, 64 << 10, false);
+    for (&small) |*index| index.* = try s.alloc(pool, 400, false);
+    for (small ++ large) |index| try release(pool, index);
+    const backed_bytes = (try pool.stats()).backed_bytes;
+    _ = try s.alloc(pool, 128 << 10, false);
+    for (small) |index| try s.expectEqual(.cached, stateOf(pool, index));
+    try s.expectEqual(backed_bytes, (try pool.stats()).backed_bytes);
+    try s.expectSound(pool);
+}
+
 test "a cache keeps no more than its share, of one size and altogether" {
     const pool = try s.create(capacity);
     defer _ = pool.close(false);

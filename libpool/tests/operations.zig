@@ -309,6 +309,19 @@ pub const all = [_]Operation{
             for (many[0..count], 0..) |block, i| if (i % 4 != 0) try release(member, block);
         }
     }.f, .run = allocates(80 << 10) },
+    .{
+        .name = "alloc, out of a larger block of the cache",
+        .set_up = struct {
+            fn f(member: *Pool, _: *Plan) anyerror!void {
+                const larger = try written(member, 4 << 10); // all that a member may cache of so small a pool
+                for ([_]u64{ 64 << 10, 8 << 10, 1 << 10, 64 }) |bytes| while (true) {
+                    _ = written(member, bytes) catch break;
+                };
+                try release(member, larger);
+            }
+        }.f,
+        .run = allocates(1000),
+    },
     .{ .name = "alloc, of what an idle member has cached", .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             var side_by_side: [4]u32 = undefined;
