@@ -142,7 +142,8 @@ noinline fn sendSlowly(pool: *Pool, queue: *const Queue, text: []const u8, recor
     if (text.len > queue.shape.message_bytes_max or records.len > queue_file.arrays_max) return error.TooLarge;
     const fits = if (records.len == 0) text.len <= queue.inlineBytes() else imageBytes(text, records) <= queue.inlineBytes();
     if (fits) return sendImage(pool, queue, .{ .text = text, .records = records }, timeout_ms);
-    if (timeout_ms > 0) waitFor(pool, queue, .senders, timeout_ms);
+    var slice: Slice = .{ .timeout_ms = timeout_ms };
+    if (timeout_ms > 0) _ = slice.waitFor(pool, queue, .senders);
     if (!looksReady(queue, .senders)) return error.Wait;
     const body = try makeBody(pool, text, records);
     // The message pins it from now on, if it was sent.
@@ -179,14 +180,13 @@ fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Err
 
 fn sendImage(pool: *Pool, queue: *const Queue, image: Image, timeout_ms: u32) Error!void {
     if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
-    const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
     // Who was woken and does not use it, or not all of it, wakes the next.
     defer if (looksReady(queue, .senders)) ring(pool, queue, .senders);
+    var slice: Slice = .{ .timeout_ms = timeout_ms };
     while (true) {
-        const now_ms = system.monotonicMs();
-        waitFor(pool, queue, .senders, @intCast(until_ms -| now_ms));
+        const is_over = slice.waitFor(pool, queue, .senders);
         if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait) return err;
-        if (now_ms >= until_ms) return error.Wait;
+        if (is_over) return error.Wait;
     }
 }
 
@@ -288,14 +288,13 @@ inline fn takeText(pool: *Pool, queue: *const Queue, into: []u8) Error!?u32 {
 
 noinline fn receiveSlowly(pool: *Pool, queue: *const Queue, into: []u8, ack: bool, timeout_ms: u32) Error!Received {
     if (take(pool, queue, into, ack)) |received| return received else |err| if (err != error.Wait or timeout_ms == 0) return err;
-    const until_ms = system.monotonicMs() + @min(timeout_ms, slice_ms_max);
     const side: Side = if (ack) .acknowledgers else .receivers;
     defer passOn(pool, queue, side);
+    var slice: Slice = .{ .timeout_ms = timeout_ms };
     while (true) {
-        const now_ms = system.monotonicMs();
-        waitFor(pool, queue, side, @intCast(until_ms -| now_ms));
+        const is_over = slice.waitFor(pool, queue, side);
         if (take(pool, queue, into, ack)) |received| return received else |err| if (err != error.Wait) return err;
-        if (now_ms >= until_ms) return error.Wait;
+        if (is_over) return error.Wait;
         if (ack) passOn(pool, queue, side);
     }
 }
@@ -652,9 +651,29 @@ const yield_every = 32;
 /// Of two who answer each other, each waits asleep as long as the other does: now and then one tries whether that need be.
 const try_every = 16;
 
-/// Until it looks ready, or `timeout_ms` are over, or something woke us.
-fn waitFor(pool: *Pool, queue: *const Queue, side: Side, timeout_ms: u32) void {
-    if (spin(pool, queue, side) or timeout_ms == 0) return;
+/// The time that one call may wait. It begins when the first look was in vain: what comes at once, as most of what is waited
+/// for does, is taken without asking for the time, which is a system call.
+const Slice = struct {
+    timeout_ms: u32,
+    until_ms: ?u64 = null,
+    tries: u32 = 0,
+
+    /// Until it looks ready, or the time is over, or something woke us. Whether it was over.
+    noinline fn waitFor(slice: *Slice, pool: *Pool, queue: *const Queue, side: Side) bool {
+        const is_ready = spin(pool, queue, side);
+        // However often others are faster, the time counts.
+        slice.tries += 1;
+        if (is_ready and slice.tries == 1) return false;
+        const now_ms = system.monotonicMs();
+        const until_ms = slice.until_ms orelse now_ms + @min(slice.timeout_ms, slice_ms_max);
+        slice.until_ms = until_ms;
+        if (!is_ready and now_ms < until_ms) sleep(pool, queue, side, @intCast(until_ms - now_ms));
+        return now_ms >= until_ms;
+    }
+};
+
+/// Until it is rung, or `timeout_ms` are over.
+fn sleep(pool: *Pool, queue: *const Queue, side: Side, timeout_ms: u32) void {
     waitingOf(queue, pool, side).raise(Holders.bit(pool.self.slot));
     const bell = bellOf(queue, side);
     defer leave(pool, queue, side, bell);
