@@ -157,9 +157,10 @@ pub const Cache = extern struct {
         for (std.math.clamp(least, 1, granules_max)..granules_max + 1) |size| if (cache.counts[size] > 0) try cache.free(view, @intCast(size), cache.counts[size]);
     }
 
-    /// Under the lock: frees one that is large enough, and worth cutting up. False where there is none.
+    /// Under the lock: frees one that is larger by a half at most, and worth cutting up. False where there is none. What is far
+    /// larger stays whole: in pieces it would be lacking to whoever wants one of its size.
     pub fn freeLarger(cache: *Cache, view: *const View, granules: u32) Corrupt!bool {
-        const size = cache.firstSize(@max(granules, cut_min), granules_max);
+        const size = cache.firstSize(@max(granules, cut_min), @min(granules +| granules / 2, granules_max));
         if (size != 0) try cache.free(view, size, 1);
         return size != 0;
     }

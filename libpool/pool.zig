@@ -622,7 +622,7 @@ pub const Pool = struct {
             if (unmerged < worth_it) return null;
             // What is far smaller stays in the cache: it would hardly be a part of what is lacking, and each that is to be there
             // again comes by way of the lock.
-            try pool.cache.freeFrom(&pool.view, request.granules / 32);
+            try pool.cache.freeFrom(&pool.view, request.granules / 64);
         }
         try free_lists.flush(&pool.view);
         return pool.takeAny(request);

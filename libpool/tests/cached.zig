@@ -166,7 +166,7 @@ test "a larger block of the own cache is cut up before the pool grows, and what 
     const larger = [_]BlockIndex{ try s.alloc(pool, 64 << 10, false), try s.alloc(pool, 64 << 10, false) };
     for (larger) |index| try release(pool, index);
     const backed_bytes = (try pool.stats()).backed_bytes;
-    for ([_]u64{ 24 << 10, 40 << 10 }) |bytes| _ = try s.alloc(pool, bytes, false);
+    for ([_]u64{ 48 << 10, 15 << 10 }) |bytes| _ = try s.alloc(pool, bytes, false);
     try s.expectEqual(backed_bytes, (try pool.stats()).backed_bytes);
     try s.expectEqual(.cached, stateOf(pool, larger[1])); // it came last
     try s.expectSound(pool);

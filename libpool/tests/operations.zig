@@ -320,7 +320,7 @@ pub const all = [_]Operation{
                 try release(member, larger);
             }
         }.f,
-        .run = allocates(1000),
+        .run = allocates(3000),
     },
     .{ .name = "alloc, of what an idle member has cached", .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
