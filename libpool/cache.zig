@@ -171,7 +171,8 @@ pub const Cache = extern struct {
         const all = cache.kept[granules][0..cache.counts[granules]];
         @memcpy(coldest[0..count], all[0..count]);
         const rest = all[count..];
-        @memcpy(all[0..rest.len], rest);
+        // They overlap, unless half of them go.
+        std.mem.copyForwards(BlockIndex, all[0..rest.len], rest);
         cache.counts[granules] -= count;
         cache.granules -= granules * count;
         for (coldest[0..count]) |index| {

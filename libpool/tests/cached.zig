@@ -172,6 +172,19 @@ test "a larger block of the own cache is cut up before the pool grows, and what 
     try s.expectSound(pool);
 }
 
+test "of many blocks of a size the one that came first is cut up, and the others are given out as they are" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    var larger: [5]BlockIndex = undefined;
+    for (&larger) |*index| index.* = try s.alloc(pool, 16 << 10, false);
+    for (larger) |index| try release(pool, index);
+    // As long as there is memory that is backed and free.
+    while (stateOf(pool, larger[0]) == .cached) _ = try s.alloc(pool, 12 << 10, false);
+    for (larger[1..]) |index| try s.expectEqual(.cached, stateOf(pool, index));
+    for (1..larger.len) |i| try s.expectEqual(larger[larger.len - i], try s.alloc(pool, 16 << 10, false));
+    try s.expectSound(pool);
+}
+
 test "a large array leaves in the cache what is far smaller, and gets what is not" {
     const pool = try s.create(capacity);
     defer _ = pool.close(false);
