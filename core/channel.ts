@@ -634,6 +634,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     } else if (!(message instanceof Message)) makeDisposable(message, nothing);
     return message as Unpacked<T>;
   }
+
   /** After a first slice, in which nothing could be received. */
   #receiveAgain(result: number, codec: Codec, how: number, timeoutMs: number, sliceMs: number): number {
     const member = this.#member;

@@ -1,4 +1,4 @@
-//! Functions of the host (Node-API, libuv, V8), which are looked up by name when it takes the library for its module. As weak
+//! Functions of the host (Node-API, libuv, V8, threads), which are looked up by name when it takes the library for its module. As weak
 //! symbols they would be there without that, but each would take an entry in four tables of the file, 60 bytes.
 
 const std = @import("std");

@@ -12,6 +12,7 @@ const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
 const crash = @import("../crash.zig");
+const host = @import("../host.zig");
 const platform = @import("../platform.zig");
 const text_file = @import("../text.zig");
 const Error = platform.Error;
@@ -829,8 +830,8 @@ fn register(_: ?*anyopaque) callconv(.c) ?*anyopaque {
 /// Calls `function` in a thread of its own, if the host has such a thing; else here.
 fn inThread(function: *const fn (?*anyopaque) callconv(.c) ?*anyopaque) void {
     const Create = fn (*usize, ?*const anyopaque, @TypeOf(function), ?*anyopaque) callconv(.c) c_int;
-    const create: ?*const Create = @ptrCast(@alignCast(symbol("pthread_create")));
-    const detach: ?*const fn (usize) callconv(.c) c_int = @ptrCast(@alignCast(symbol("pthread_detach")));
+    const create = host.function("pthread_create", Create);
+    const detach = host.function("pthread_detach", fn (usize) callconv(.c) c_int);
     var thread: usize = 0;
     if (create != null and detach != null and create.?(&thread, null, function, null) == 0) {
         _ = detach.?(thread);
