@@ -2,7 +2,7 @@
 // against the allocators that this machine has. What is missing is said, and left out.
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { libraryFolder, root } from "./machine.mjs";
@@ -128,6 +128,22 @@ async function measureBoost(folder, poolName) {
       threads: 1,
     },
   }));
+}
+
+// ---------------------------------------------------------------- a cache line
+
+/** The row of line.c: without a goal, and beside figures of two processes, which depend on it. */
+export async function measureLine(when) {
+  if (availableParallelism() < 2) return skip("a cache line to the other processor", "there is one processor");
+  const folder = mkdtempSync(join(tmpdir(), "arraypool-bench-"));
+  try {
+    const [{ ns, least_ns, most_ns }] = lines(await run(await compile(folder, "line.c"), [], environment));
+    const work = `a cache line from one processor to the other, ${when}`;
+    const notes = { leastNs: least_ns, mostNs: most_ns };
+    return [{ where: "C", work, against: "", ours: ns, unit: "ns", kind: "most", figure: ns, notes }];
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 // ---------------------------------------------------------------- processes

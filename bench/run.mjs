@@ -14,7 +14,7 @@ import process from "node:process";
 import { measureDemo } from "./demo.mjs";
 import { measureLibraries } from "./libraries.mjs";
 import { describeMachine, root, runtimes } from "./machine.mjs";
-import { measureNative } from "./native.mjs";
+import { measureLine, measureNative } from "./native.mjs";
 import { killAll, run } from "./process.mjs";
 import { report } from "./report.mjs";
 import { measureShmTypedArray } from "./shm_typed_array.mjs";
@@ -47,10 +47,13 @@ const parts = {
     ...(hasTaskset() ? inBoth((_, command) => script(["taskset", "-c", "0", ...command], "ipc.ts", "on one CPU")) : []),
   ],
   messages: [
+    () => measureLine("before messages"),
     ...inBoth((_, command) => script(command, "messages.ts")),
+    () => measureLine("between messages"),
     ...inBoth((runtime, command) =>
       script(command, "messages.ts", "mixed", runtimes[runtime === "Bun" ? "Deno" : "Bun"])
     ),
+    () => measureLine("after messages"),
   ],
   demo: inBoth(measureDemo),
 };
