@@ -181,7 +181,8 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Joins a pool that exists. In a realm that has it open already, gives that Pool.
+   * Joins a pool that exists. In a realm that has it open already, gives that Pool. What killed processes have left is no
+   * pool any more, unless a message waits in it.
    *
    * @throws {TypeError | RangeError} for a name that can be none.
    * @throws {PoolError} `ERR_NOT_FOUND`, `ERR_TOO_MANY_MEMBERS`, `ERR_POOL_BUSY`, `ERR_PERMISSION`, `ERR_LAYOUT_VERSION`, `ERR_CORRUPT_SEGMENT`, `ERR_SYSTEM`, `ERR_LIBRARY`
@@ -200,7 +201,8 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Joins the pool of that name, and makes it where there is none; then the other options count.
+   * Joins the pool of that name, and makes it where there is none. The other options count only for who makes it: one that
+   * is there keeps its capacity.
    *
    * @throws {PoolError} As `create` and `open`.
    *

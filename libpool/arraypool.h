@@ -174,7 +174,8 @@ uint32_t ap_abi_version(void);
  * Returns NULL on failure, and says why in `report` (AP_REPORT_LENGTH doubles, or NULL). */
 ap_pool *ap_pool_create(const char *name, double capacity_bytes, double claim_ttl_ms, uint32_t runtime, double *report);
 
-/* Joins the pool of that name. `nonce`: NULL, or the 16 digits that it must have. */
+/* Joins the pool of that name. `nonce`: NULL, or the 16 digits that it must have. One that dead members have left, in which
+ * no claim waits, is swept, and not found. */
 ap_pool *ap_pool_open(const char *name, const char *nonce, uint32_t runtime, double *report);
 
 /* Joins the pool of that name, and makes it first where there is none; then the options count. */

@@ -119,24 +119,26 @@ fn backFirst(fd: Fd, geometry: layout.Geometry, report: *Report) platform.Error!
     try system.back(fd, geometry.pins_start, layout.pins_first_bytes, &report.failure);
 }
 
-/// Opens a pool's segment, proves that it is one, and takes a slot of it. The segment cannot vanish from then on.
+/// Opens a pool's segment, proves that it is one, and takes a slot of it. The segment cannot vanish from then on. Not found is
+/// also one in which nobody lives and no claim waits: it is swept.
 pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
     const fd = system.open(name, &report.failure) catch |err| return translated(err, report);
     errdefer system.close(fd);
+    // What a killed family has left is nobody's, whatever its layout: with it one would get names and arrays of programs that
+    // ended long ago, or not, depending on whether somebody has made another pool since.
+    var header: layout.Header = undefined;
+    const readable = readHeader(fd, &header, report);
+    if (readable) |_| {} else |err| if (err != error.Version) return err;
+    if (removeIfUnused(fd, name)) return error.NotFound;
+    try readable;
     // Somebody may be about to unlink it: that takes no time, or fails.
     for (0..2000) |_| {
         if (system.enterGate(fd)) break;
         system.sleep(1);
     } else return error.Busy;
-    var is_pool = false;
     // Who left meanwhile may have found us at the gate, and given up.
-    errdefer if (is_pool) {
-        _ = removeIfUnused(fd, name);
-    };
+    errdefer _ = removeIfUnused(fd, name);
     defer system.leaveGate(fd);
-    var header: layout.Header = undefined;
-    try readHeader(fd, &header, report);
-    is_pool = true;
     if (nonce) |expected| if (header.nonce.get() != expected) return error.Nonce;
     const geometry = layout.Geometry.of(header.capacity_bytes.get()).?;
     // Its maker has done that; a file that only looks like it may have holes, and a hole can be a SIGBUS.

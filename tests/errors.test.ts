@@ -21,7 +21,16 @@ import {
   withPool,
 } from "./support/harness.ts";
 import { inSmallShm, mayMount, withoutShm } from "./support/small_shm.ts";
-import { BLOCKS_AT, holdLock, joinDirectly, native, readU32, VERSION_AT, writeU32 } from "./support/segment.ts";
+import {
+  BLOCKS_AT,
+  CLAIMS_UNTIL_AT,
+  holdLock,
+  joinDirectly,
+  native,
+  readU32,
+  VERSION_AT,
+  writeU32,
+} from "./support/segment.ts";
 
 test("ERR_POOL_FULL says what was asked, what is free, and who holds the rest", () =>
   withPool((pool) => {
@@ -257,6 +266,7 @@ test("ERR_LAYOUT_VERSION names the version", () =>
   withPool((pool) =>
     withName((name, file) => {
       writeFileSync(file, readFileSync(fileOf(pool.name)), { mode: 0o600 });
+      writeU32(name, CLAIMS_UNTIL_AT + 4, 1 << 30); // a claim waits in it: it is not swept
       writeU32(name, VERSION_AT, 77);
       throwsPoolError(() => Pool.open(name), "ERR_LAYOUT_VERSION", /layout 77/, /same version/);
     }), { capacity: "1M" }));

@@ -15,6 +15,7 @@ import { execFileSync } from "node:child_process";
 import process from "node:process";
 import { attach, Pool, PoolError, type PoolErrorCode } from "arraypool";
 import { assert, fileOf, runtime, start, test, throwsPoolError, withName, withPool } from "./support/harness.ts";
+import { CLAIMS_UNTIL_AT } from "./support/segment.ts";
 
 test("every method gives a result or a PoolError while the metadata is corrupted, and nothing crashes or hangs", async () => {
   const child = start(runtime, "./hostile.ts", { args: ["--seconds", "4"] });
@@ -63,11 +64,12 @@ function isLeftAlone(name: string, code: PoolErrorCode, ...says: RegExp[]): void
   isRefused(name, code);
 }
 
-/** The bytes of a pool's segment that was just made. */
-function segment(): Promise<Uint8Array> {
-  return new Promise((resolve) =>
-    void withPool((pool) => resolve(readFileSync(fileOf(pool.name))), { capacity: "1M" })
-  );
+/** The bytes of a pool's segment that was just made, in which a claim waits: who opens it does not sweep it as dead. */
+async function segment(): Promise<Uint8Array> {
+  let bytes = new Uint8Array();
+  await withPool((pool) => bytes = new Uint8Array(readFileSync(fileOf(pool.name))), { capacity: "1M" });
+  new DataView(bytes.buffer).setBigUint64(CLAIMS_UNTIL_AT, 2n ** 62n, true);
+  return bytes;
 }
 
 const DAMAGED = [/no pool/, /delete \/dev\/shm\/arraypool\./] as const;
@@ -107,7 +109,7 @@ test("segments that are empty, cut off, too long, or of sizes that overflow are 
         truncateSync(file, whole.length);
       }
       try {
-        // What says that it is a pool of ours, and has no member, is swept; anything else is not.
+        // What says that it is a pool of ours, and has neither a member nor a claim, is swept; anything else is not.
         const isOurs = bytes.length >= 4096 &&
           new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true) === magic;
         (isOurs ? isRefused : isLeftAlone)(name, "ERR_CORRUPT_SEGMENT", ...DAMAGED);
@@ -128,6 +130,13 @@ test("segments of an older and a newer layout are refused, by their version", as
       writeFileSync(file, bytes, { mode: 0o600 });
       throwsPoolError(() => Pool.open(name), "ERR_LAYOUT_VERSION", new RegExp(`layout ${version}`), /same version/);
       throwsPoolError(() => Pool.openOrCreate({ name }), "ERR_LAYOUT_VERSION");
+      // Of one in which nobody is and nothing waits, nothing is left: an update need not wait for anybody to clean up.
+      new DataView(bytes.buffer).setBigUint64(CLAIMS_UNTIL_AT, 0n, true);
+      writeFileSync(file, bytes);
+      throwsPoolError(() => Pool.open(name), "ERR_NOT_FOUND");
+      writeFileSync(file, bytes, { mode: 0o600 });
+      using pool = Pool.openOrCreate({ name, capacity: "2M" });
+      assert.equal(pool.capacityBytes, 2 * 2 ** 20);
     });
   }
 });

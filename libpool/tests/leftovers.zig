@@ -68,6 +68,32 @@ test "the segment of a family that is killed as a whole is swept by the next cre
     try s.expect(!s.exists(names.name()));
 }
 
+test "whoever opens what a killed family has left finds no pool, and openOrCreate makes a new one, whatever its layout was" {
+    const names = try Names.start("revive");
+    for ([_]u32{ s.layout.version, s.layout.version + 1 }) |version| {
+        for ([_]bool{ false, true }) |creates| {
+            const family = try s.Child.start(struct {
+                fn body(at: struct { *Names, u32 }) anyerror!void {
+                    const member = try at[0].create();
+                    _ = try s.alloc(member, 1000, true);
+                    member.view.header.version.set(at[1]);
+                    s.die();
+                }
+            }.body, .{ names, version });
+            try s.expectEqual(128 + 9, try family.wait());
+            try s.expect(s.exists(names.name()));
+            if (creates) {
+                var report: s.segment.Report = .{};
+                const pool = try Pool.openOrCreate(names.name(), 2 << 20, 1000, .{}, &report);
+                try s.expectEqual(2 << 20, pool.view.geometry.capacity_bytes);
+                try s.expectEqual(0, (try pool.stats()).arrays);
+                _ = pool.close(false);
+            } else try s.expectError(error.NotFound, names.open());
+            try s.expect(!s.exists(names.name()));
+        }
+    }
+}
+
 test "a segment whose only member is stopped, or in another PID namespace, is never swept" {
     for ([_]bool{ false, true }) |apart| {
         const names = try Names.start("lonely");

@@ -11,6 +11,8 @@ import { fileOf, runtime } from "./harness.ts";
 
 // Header
 export const VERSION_AT = 8;
+/** 64 bits: until then a claim may wait, and a segment without members is kept. */
+export const CLAIMS_UNTIL_AT = 64;
 const LOCK_AT = 128;
 // Members and blocks
 const MEMBERS_AT = 4096;
