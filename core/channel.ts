@@ -24,6 +24,7 @@ import {
   AP_ERR_CORRUPT,
   AP_ERR_FULL,
   AP_ERR_MORE,
+  AP_ERR_NOT_HELD,
   AP_ERR_WAIT,
   AP_RECEIVE,
   AP_RECEIVE_ACK,
@@ -392,9 +393,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     how: number,
     timeoutMs: number,
     signal: AbortSignal | undefined,
+    hasLeft: () => boolean = never,
   ): Promise<Unpacked<T> | Delivery<T>> {
     const side = how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS;
     return this.#line(RECEIVERS).wait(this.#ends, side, timeoutMs, signal, (settle) => {
+      if (hasLeft()) throw this.#failed(AP_ERR_CLOSED);
       const next = this.#next(how, 0);
       if (next === NONE) return false;
       if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
@@ -405,14 +408,23 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   /** Messages as they come, until the channel is closed and empty; does not block. */
   [Symbol.asyncIterator](): AsyncIterator<Unpacked<T>> {
+    // Whoever asks for the next and then goes (a stream that is destroyed, say) takes no message with him.
+    let hasLeft = false;
+    const left = () => hasLeft;
     return {
       next: async () => {
+        if (hasLeft) return { done: true, value: undefined };
         try {
-          return { done: false, value: await this.#receiveLater(AP_RECEIVE, Infinity, undefined) as Unpacked<T> };
+          return { done: false, value: await this.#receiveLater(AP_RECEIVE, Infinity, undefined, left) as Unpacked<T> };
         } catch (error) {
-          if (this.#hold.released || !isClosed(error)) throw error;
+          if (!hasLeft && (this.#hold.released || !isClosed(error))) throw error;
           return { done: true, value: undefined };
         }
+      },
+      return: () => {
+        hasLeft = true;
+        this.#lines[RECEIVERS]?.look();
+        return Promise.resolve({ done: true, value: undefined });
       },
     };
   }
@@ -491,7 +503,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * nobody has it any more, what is in it is let go of.
    */
   release(): void {
+    if (this.#hold.released) return;
     for (const place of this.#unacknowledged) this.#giveBack(place);
+    for (const line of this.#lines) line?.leave(this.#hold);
     this.#hold.release();
   }
 
@@ -695,17 +709,20 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #delivery(message: Unpacked<T>, place: Place, release: () => void): Delivery<T> {
     if (this.#unacknowledged.size === 0) this.#hold.onAbandoned ??= giverBack(this.#hold, this.#unacknowledged);
     this.#unacknowledged.add(place);
+    let acknowledged = false;
     return {
       message,
       ack: () => {
-        if (!this.#unacknowledged.has(place)) return;
+        if (acknowledged) return;
+        if (!this.#unacknowledged.has(place)) throw givenBack();
         this.#live();
         const member = this.#member;
         const { entry, message } = place;
         const result = member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, message, 0);
         // Where the pool was busy it can be tried again, or given back.
-        if (result < 0) throw this.#failed(result);
+        if (result < 0) throw result === AP_ERR_NOT_HELD ? givenBack() : this.#failed(result);
         this.#unacknowledged.delete(place);
+        acknowledged = true;
       },
       [Symbol.dispose]: () => {
         release();
@@ -841,6 +858,10 @@ function alignUp(bytes: number): number {
 
 function nothing(): void {}
 
+function never(): boolean {
+  return false;
+}
+
 /** An object inherits a Symbol.dispose that does nothing; one with something to do is a message's own. */
 function makeDisposable(message: unknown, release: () => void): void {
   if (release === nothing && message instanceof Message) return;
@@ -853,6 +874,13 @@ function checkOptions<O extends object>(options: O): O {
     throw new TypeError(`options must be an object, not ${quote(options)}`);
   }
   return options;
+}
+
+function givenBack(): PoolError {
+  return new PoolError(
+    "ERR_RELEASED",
+    "this message is another receiver's by now: acknowledge it before its using ends or its channel is released",
+  );
 }
 
 function isClosed(error: unknown): boolean {

@@ -73,6 +73,8 @@ export class Line {
   #vain = 0;
   /** Ends the sleep. */
   #alarm: AbortController | undefined;
+  /** The one by whose hold it sleeps. */
+  #sleeper: Waiting | undefined;
 
   /** That of a channel in a member. */
   static of(member: Member, block: number, side: 0 | 1): Line {
@@ -94,6 +96,18 @@ export class Line {
     this.#alarm?.abort();
   }
 
+  /**
+   * Before `hold` (or whichever it is) is let go of: who sleeps by it waits no more, and if the bell was rung for him, it is rung
+   * for the next one. Later the channel could not be told.
+   */
+  leave(hold?: Hold): void {
+    const sleeper = this.#sleeper;
+    if (sleeper === undefined || (hold !== undefined && sleeper.ends.hold !== hold)) return;
+    this.#sleeper = undefined;
+    const member = this.#member;
+    member.library.ap_channel_stop_waiting(member.ready(), sleeper.ends.hold.block, sleeper.side);
+  }
+
   /** Waits until `attempt` has done what it is for. */
   wait<R>(
     ends: Ends,
@@ -103,6 +117,7 @@ export class Line {
     attempt: Attempt<R>,
   ): Promise<R> {
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted(); // a getter in the message may have done it
       const settle = (value: R) => {
         signal?.removeEventListener("abort", onAbort);
         resolve(value);
@@ -187,7 +202,8 @@ export class Line {
     return false;
   }
 
-  async #sleep({ ends, side }: Waiting): Promise<void> {
+  async #sleep(first: Waiting): Promise<void> {
+    const { ends, side } = first;
     ends.assertLive();
     const member = this.#member;
     const { hold } = ends;
@@ -201,6 +217,7 @@ export class Line {
     const now = performance.now();
     for (const { deadline } of this.#waiting) limitMs = Math.min(limitMs, Math.max(1, deadline - now));
     member.asleep++;
+    this.#sleeper = first;
     try {
       const waits = member.waits ??= new Waits(member);
       await waits.begin(this, hold, offset, armed, limitMs, alarm.signal, true);
@@ -210,7 +227,9 @@ export class Line {
     } finally {
       member.asleep--;
       this.#alarm = undefined;
-      if (!hold.released && !member.closed) this.#awake(ends, side);
+      const isLeft = this.#sleeper === undefined;
+      this.#sleeper = undefined;
+      if (!isLeft && !hold.released && !member.closed) this.#awake(ends, side);
     }
   }
 

@@ -677,6 +677,7 @@ export class Member {
   close(atExit = false): void {
     if (this.closed) return;
     this.waits?.close(atExit);
+    for (const lines of this.lines.values()) for (const line of lines) line?.leave();
     this.closed = true;
     this.counts = NOWHERE;
     for (const { hold } of this.#unacknowledged) hold.used();

@@ -344,17 +344,18 @@ export class Waits {
       this.#take();
     } catch { /* whatever the segment says: the waits end */ }
     for (const wait of [...this.#pending.values()]) {
-      this.#unwatch(wait.waiter);
+      const isOver = this.#unwatch(wait.waiter);
       this.#remove(wait);
       // Nobody hears of it any more, but Node would say that nobody has caught it.
       if (atExit) continue;
-      wait.reject(
-        new PoolError(
-          "ERR_CLOSED",
-          `pool "${this.#member.name}" was closed here while somebody waited: close it later`,
-        ),
-      );
+      // Notified a moment ago: somebody has counted it as woken.
+      if (isOver) wait.reject(closedMeanwhile(this.#member));
+      else wait.resolve("ok");
     }
     this.#doorbell?.close();
   }
+}
+
+function closedMeanwhile({ name }: Member): PoolError {
+  return new PoolError("ERR_CLOSED", `pool "${name}" was closed here while somebody waited: close it later`);
 }

@@ -75,10 +75,11 @@ noinline fn getToKnow(pool: *Pool, number: u32, known: *queue_file.Known) Error!
     known.* = .{ .block = number, .generation = pool.view.holds[number].word.generation, .queue = queue };
 }
 
-/// For a member that has just taken hold of it: what a predecessor in its slot left there.
+/// For a member that has just taken hold of it: what a predecessor in its slot left there. Not where it has held it before: then
+/// it may be the one who waits.
 pub fn enter(pool: *Pool, number: u32) Error!*const Queue {
     const queue = try queueOf(pool, number);
-    for ([_]Side{ .receivers, .senders }) |side| waitingOf(queue, pool, side).lower(Holders.bit(pool.self.slot));
+    if (pool.view.holds[number].holds == 1) for ([_]Side{ .receivers, .senders }) |side| waitingOf(queue, pool, side).lower(Holders.bit(pool.self.slot));
     return queue;
 }
 
@@ -141,14 +142,20 @@ pub inline fn send(pool: *Pool, number: u32, text: []const u8, records: []align(
 noinline fn sendSlowly(pool: *Pool, queue: *const Queue, text: []const u8, records: []align(1) const Record, timeout_ms: u32) Error!void {
     if (text.len > queue.shape.message_bytes_max or records.len > queue_file.arrays_max) return error.TooLarge;
     const fits = if (records.len == 0) text.len <= queue.inlineBytes() else imageBytes(text, records) <= queue.inlineBytes();
-    if (fits) return sendImage(pool, queue, .{ .text = text, .records = records }, timeout_ms);
     var slice: Slice = .{ .timeout_ms = timeout_ms };
-    if (timeout_ms > 0) _ = slice.waitFor(pool, queue, .senders);
-    if (!looksReady(queue, .senders)) return error.Wait;
+    if (fits) return sendImage(pool, queue, .{ .text = text, .records = records }, &slice);
+    // Not before there seems to be room: who waits for that is to take no memory meanwhile.
+    var is_over = timeout_ms == 0;
+    while (!looksReady(queue, .senders)) {
+        if (is_over) return error.Wait;
+        is_over = slice.waitFor(pool, queue, .senders);
+    }
+    // Whatever becomes of it: see sendImage.
+    defer if (timeout_ms > 0 and looksReady(queue, .senders)) ring(pool, queue, .senders);
     const body = try makeBody(pool, text, records);
     // The message pins it from now on, if it was sent.
     defer pool.letGoAnyway(body.block);
-    return sendImage(pool, queue, .{ .text = text, .records = records, .body = body }, 0);
+    return sendImage(pool, queue, .{ .text = text, .records = records, .body = body }, &slice);
 }
 
 fn imageBytes(text: []const u8, records: []align(1) const Record) u64 {
@@ -178,11 +185,10 @@ fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Err
     return .{ .block = index.int(), .generation = pool.view.holds[index.int()].word.generation };
 }
 
-fn sendImage(pool: *Pool, queue: *const Queue, image: Image, timeout_ms: u32) Error!void {
-    if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or timeout_ms == 0) return err;
+fn sendImage(pool: *Pool, queue: *const Queue, image: Image, slice: *Slice) Error!void {
+    if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or slice.timeout_ms == 0) return err;
     // Who was woken and does not use it, or not all of it, wakes the next.
     defer if (looksReady(queue, .senders)) ring(pool, queue, .senders);
-    var slice: Slice = .{ .timeout_ms = timeout_ms };
     while (true) {
         const is_over = slice.waitFor(pool, queue, .senders);
         if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait) return err;
@@ -504,10 +510,11 @@ fn returnFromDead(pool: *Pool, queue: *const Queue, head: u64) void {
     const header = queue.header;
     if (header.unacknowledged.get() == header.returned.get()) return;
     if (!pool.probed.isTime(@intFromPtr(header), system.monotonicMs())) return;
+    var judge: Judge = .{};
     for (0..queue.shape.slots) |i| {
         const entry = queue.entry(@intCast(i));
         const owner = entry.owner.get();
-        if (owner.state != .taken or !Queue.counts(entry, head) or !isDead(pool, owner)) continue;
+        if (owner.state != .taken or !Queue.counts(entry, head) or !judge.isDead(pool, owner)) continue;
         giveBackEntry(queue, entry);
     }
 }
@@ -515,7 +522,7 @@ fn returnFromDead(pool: *Pool, queue: *const Queue, head: u64) void {
 /// When a member has last looked after the owners in a channel: in that channel, or one who looks into several of them in turn
 /// would never look after those of the second.
 pub const Probed = struct {
-    const every_ms = 10;
+    pub const every_ms = 10;
 
     last: [8]struct { channel: usize = 0, ms: u64 = 0 } = @splat(.{}),
 
@@ -527,11 +534,22 @@ pub const Probed = struct {
     }
 };
 
-fn isDead(pool: *Pool, owner: Owner) bool {
-    const word = pool.view.members[owner.slot].word.acquire();
-    if (word.incarnation != owner.incarnation or word.state == .vacant) return true;
-    return members.isDead(&pool.view, &pool.self, owner.slot, word);
-}
+/// Asks once for each owner, however many messages he has: it is done under the lock, which the others wait for. Nobody gets a
+/// message meanwhile, so none is a newcomer's in a slot that was asked about.
+const Judge = struct {
+    asked: Holders = .nobody,
+    dead: Holders = .nobody,
+
+    fn isDead(judge: *Judge, pool: *Pool, owner: Owner) bool {
+        const word = pool.view.members[owner.slot].word.acquire();
+        if (word.incarnation != owner.incarnation or word.state == .vacant) return true;
+        if (!judge.asked.has(owner.slot)) {
+            judge.asked.add(owner.slot);
+            if (members.isDead(&pool.view, &pool.self, owner.slot, word)) judge.dead.add(owner.slot);
+        }
+        return judge.dead.has(owner.slot);
+    }
+};
 
 fn giveBackEntry(queue: *const Queue, entry: *Entry) void {
     entry.owner.commit(.{ .state = .returned });
@@ -772,18 +790,19 @@ pub fn stats(pool: *Pool, number: u32) Error!Stats {
         .depth = @min(header.tail.get() -% header.head.get(), queue.shape.slots) + returned,
         .messages = header.tail.get(),
         .bytes = header.sent_bytes.get(),
-        .waiting_senders = countWaiting(pool, &header.senders_waiting),
-        .waiting_receivers = countWaiting(pool, &header.receivers_waiting),
+        .waiting_senders = countWaiting(pool, number, &header.senders_waiting),
+        .waiting_receivers = countWaiting(pool, number, &header.receivers_waiting),
         .unacknowledged = header.unacknowledged.get() -| returned,
         .closed = header.closed.get() != 0,
     };
 }
 
-/// Those who live; the bits of the others go.
-fn countWaiting(pool: *Pool, bits: *[layout.holder_words]layout.Cell(u64)) u32 {
+/// Those who live; the bits of the others go. One who does not hold the channel does not wait for it: his slot was another's.
+fn countWaiting(pool: *Pool, number: u32, bits: *[layout.holder_words]layout.Cell(u64)) u32 {
+    const holders: Holders = .of(&pool.view.blocks[number]);
     var count: u32 = 0;
-    for (bits, 0..) |*cell, i| {
-        var left = cell.get();
+    for (bits, holders.words, 0..) |*cell, holding, i| {
+        var left = cell.get() & holding;
         while (left != 0) : (left &= left - 1) {
             const slot: u8 = @intCast(i * 64 + @ctz(left));
             const word = pool.view.members[slot].word.acquire();

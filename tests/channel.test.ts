@@ -554,8 +554,10 @@ test("a message with ack stays until it is acknowledged, and comes back if it is
     {
       using jobs = pool.channel<{ id: number; array: Float64Array }>({ capacity: 4 });
       for (const id of [1, 2]) jobs.send({ id, array: pool.alloc(Float64Array, 10).fill(id) }, { move: true });
+      let first: { ack(): void };
       {
         using delivery = jobs.receive({ ack: true });
+        first = delivery;
         assert.equal(delivery.message.id, 1);
         assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [1, 1]);
         // Not acknowledged: the first is the first again.
@@ -566,6 +568,7 @@ test("a message with ack stays until it is acknowledged, and comes back if it is
         using delivery = jobs.receive({ ack: true });
         assert.equal(delivery.message.id, 1);
         assert.equal(delivery.message.array[9], 1);
+        throwsPoolError(() => first.ack(), "ERR_RELEASED", /another receiver's/);
         delivery.ack();
         delivery.ack();
       }
@@ -587,6 +590,7 @@ test("a message with ack stays until it is acknowledged, and comes back if it is
       const delivery = again.receive({ ack: true });
       again.release();
       assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [1, 0]);
+      throwsPoolError(() => delivery.ack(), "ERR_RELEASED", /another receiver's/);
       delivery[Symbol.dispose]();
       using last = jobs.receive();
       assert.equal(last.id, 3);
@@ -642,6 +646,29 @@ test("all who wait for one channel stand in one line, whichever Channel they hav
     await rejectsPoolError(() => third, "ERR_RELEASED");
     channel.send(3);
     assert.equal(await fourth, 3);
+  }));
+
+test("a channel that is attached once more, or let go of, while somebody waits for it counts those who wait", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>({ capacity: 1 });
+    const receiving = channel.receiveAsync();
+    await until(() => channel.stats().waitingReceivers === 1, "somebody sleeps");
+    const other = attach(channel.toJSON()) as Channel<number>;
+    assert.equal(channel.stats().waitingReceivers, 1);
+    channel.send(1);
+    assert.equal(await receiving, 1);
+
+    channel.send(2);
+    const [sending] = await Promise.allSettled([
+      other.sendAsync(3),
+      until(() => channel.stats().waitingSenders === 1, "somebody sleeps").then(() => {
+        other.release();
+        assert.equal(channel.stats().waitingSenders, 0);
+      }),
+    ]);
+    assert.equal(sending.status, "rejected");
+    assert.equal(channel.receive(), 2);
+    assert.equal(channel.tryReceive(), undefined);
   }));
 
 test("who blocks, and hears the bell, does not let those sleep on who wait in the same realm's event loop", () =>
@@ -739,6 +766,17 @@ test("what waits without blocking ends with its signal, its time, its channel an
     await rejectsPoolError(() => channel.receiveAsync({ timeoutMs: 700 }), "ERR_TIMEOUT");
     channel.send(1);
     await rejectsPoolError(() => channel.sendAsync(2, { timeoutMs: 30 }), "ERR_TIMEOUT");
+    const aborting = new AbortController();
+    const message = {
+      get number() {
+        aborting.abort(new Error("meanwhile"));
+        return 2;
+      },
+    };
+    await assert.rejects(
+      (channel as Channel<unknown>).sendAsync(message, { signal: aborting.signal, timeoutMs: 10_000 }),
+      { message: "meanwhile" },
+    );
     await assert.rejects(channel.receiveAsync({ timeoutMs: -1 }), RangeError);
     await assert.rejects(channel.sendAsync(1, { signal: 5 as never }), TypeError);
     assert.equal(channel.stats().messages, 2);
@@ -781,6 +819,28 @@ test("for await ends when the channel is closed and empty", () =>
       assert.deepEqual(seen, Array.from({ length: 31 }, (_, i) => i));
     }
     assertLeavesNothing(pool);
+  }));
+
+test("who leaves an iteration while the next message is waited for takes none with him", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>();
+    for (const sleeps of [false, true]) {
+      const messages = channel[Symbol.asyncIterator]();
+      const next = messages.next();
+      if (sleeps) await until(() => channel.stats().waitingReceivers === 1, "somebody sleeps");
+      assert.deepEqual(await messages.return!(), { done: true, value: undefined });
+      channel.send(1);
+      assert.equal(channel.tryReceive(), 1);
+      assert.deepEqual(await next, { done: true, value: undefined });
+      assert.deepEqual(await messages.next(), { done: true, value: undefined });
+    }
+    channel.send(2);
+    for await (const message of channel) {
+      assert.equal(message, 2);
+      break;
+    }
+    channel.send(3);
+    assert.equal(await channel.receiveAsync(), 3);
   }));
 
 test("closed or not, a channel whose messages all wait for an acknowledgement is not at its end while more was sent", () =>

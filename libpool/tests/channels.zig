@@ -4,6 +4,7 @@ const std = @import("std");
 const s = @import("support.zig");
 const channel = @import("../channel.zig");
 const queue_file = @import("../queue.zig");
+const crash = @import("../crash.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const Record = queue_file.Record;
@@ -303,6 +304,99 @@ test "a sender that died before it had counted its message keeps no large one fr
     try sendText(pool, block, large);
     try std.testing.expectEqualStrings(large, try receiveText(pool, block));
     _ = try pool.reap();
+    try s.expectSound(pool);
+}
+
+/// Loads from the segment, and looks at locks of others.
+var loads: u32 = 0;
+fn countLoad() void {
+    loads += 1;
+}
+
+test "one who looks after the messages of another asks once whether he lives, however many they are" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    var counts: [2]u32 = undefined;
+    for (&counts, [_]*Pool{ pool, other }) |*count, owner| {
+        const block = try channel.create(pool, 128, 16);
+        if (owner == other) try attachTo(other, pool, block);
+        for (0..100) |_| {
+            try sendText(pool, block, "x");
+            _ = try channel.receive(owner, block, &buffer, true, 0);
+        }
+        s.system.sleep(2 * channel.Probed.every_ms);
+        loads = 0;
+        crash.reader = countLoad;
+        defer crash.reader = null;
+        try s.expectError(error.Wait, channel.receive(pool, block, &buffer, true, 0));
+        count.* = loads;
+    }
+    // Of its own it knows without asking.
+    try s.expect(counts[1] > counts[0] and counts[1] < counts[0] + 100);
+}
+
+test "who waits counts as waiting though it takes hold once more, and not when it has let go" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const block = try channel.create(pool, 4, 100);
+    for ([_]channel.Side{ .receivers, .acknowledgers, .senders }) |side| {
+        try attachTo(other, pool, block);
+        if (side == .senders) for (0..4) |_| try sendText(pool, block, "x");
+        try s.expect(try channel.startWaiting(other, block, side) != null);
+        try attachTo(other, pool, block);
+        const waits: *const fn (*Pool, u32) anyerror!u32 = if (side == .senders) waitingSenders else waitingReceivers;
+        try s.expectEqual(1, try waits(pool, block));
+        // As one who was killed, and whose slot is another's.
+        for (0..2) |_| _ = try other.release(block, true);
+        try s.expectEqual(0, try waits(pool, block));
+        try attachTo(other, pool, block);
+        try s.expectEqual(0, try waits(pool, block));
+        _ = try other.release(block, true);
+    }
+    try s.expectSound(pool);
+}
+
+fn waitingReceivers(pool: *Pool, block: u32) anyerror!u32 {
+    return (try channel.stats(pool, block)).waiting_receivers;
+}
+fn waitingSenders(pool: *Pool, block: u32) anyerror!u32 {
+    return (try channel.stats(pool, block)).waiting_senders;
+}
+
+test "a large message waits for room as long as it was told to, however often others are faster" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 1, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    try sendText(pool, block, "x");
+    const child = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const bell = &(try channel.queueOf(try at.join(), at.blocks[0])).header.space_bell;
+            s.signal(&at.go);
+            while (true) {
+                // As if a message had been taken, and another one were there already.
+                _ = bell.exchange(bell.get() +% 2);
+                s.system.wakeAll(&bell.raw);
+                s.system.sleep(1);
+            }
+        }
+    }.body, shared);
+    s.waitUntil(&shared.go, 1);
+    const begun_ms = s.system.monotonicMs();
+    try s.expectError(error.Wait, channel.send(pool, block, "x" ** 1000, &.{}, 60));
+    try s.expect(s.system.monotonicMs() - begun_ms >= 60);
+    child.kill();
+    _ = try child.wait();
+    try std.testing.expectEqualStrings("x", try receiveText(pool, block));
+    try channel.send(pool, block, "x" ** 1000, &.{}, 60);
+    _ = try receiveText(pool, block);
+    _ = try pool.reap();
+    try s.expectEqual(0, (try pool.stats()).messages);
     try s.expectSound(pool);
 }
 
