@@ -95,10 +95,11 @@ with the memory that they have, which is given back when the last of them ends, 
     const name = args[0]!;
     const facts = lookAt(name, (look) => look.take());
     const force = options.force === true;
-    const waits = facts.life === "waiting" && !force;
-    const removed = !waits && removePool(name, force);
-    const why = waits
-      ? `something that was sent waits in it for ${formatAge(facts.waitsMs)}`
+    // It looks again for itself: somebody may have come since, or gone.
+    const became = removePool(name, force);
+    const removed = became === "removed";
+    const why = became === "waiting"
+      ? `something that was sent waits in it${facts.waitsMs > 0 ? ` for ${formatAge(facts.waitsMs)}` : ""}`
       : `${facts.members > 0 ? plural(facts.members, "member") : "somebody"} ${
         facts.members > 1 ? "live" : "lives"
       } in it`;

@@ -235,12 +235,12 @@ export function poolNames(): string[] {
   }
 }
 
-/** Removes a pool. False, and nothing done, if members live in it and it is not forced. */
-export function removePool(name: string, force: boolean): boolean {
+/** Removes a pool; where it is not forced, not if members live in it or something waits. Says which it was. */
+export function removePool(name: string, force: boolean): "removed" | "live" | "waiting" {
   const report = new Float64Array(AP_REPORT_LENGTH);
   const result = lookLibrary().ap_look_remove(cString(name), force ? 1 : 0, report);
   if (result < 0) throw failure(result, { pool: name, errno: report[AP_REPORT_ERRNO]! });
-  return result === 1;
+  return result === 1 ? "removed" : result === 0 ? "live" : "waiting";
 }
 
 /** Removes every pool in which nobody lives and nothing waits. Returns how many. */

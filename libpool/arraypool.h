@@ -523,8 +523,8 @@ uint32_t ap_look_abi_version(void);
  * how many there are. */
 int32_t ap_look_pools(char *names, uint32_t max);
 
-/* Unlinks the pool of that name, though claims may wait in it. Returns 1; or 0, and does nothing, when members live in it
- * and `force` is 0. With `force` they keep the memory, and nobody finds it any more. `report`: as create, or NULL. */
+/* Unlinks the pool of that name. Returns 1; or, with `force` 0, does nothing and returns 0 when members live in it, and 2 when
+ * claims wait in it. With `force` members keep the memory, and nobody finds it any more. `report`: as create, or NULL. */
 int32_t ap_look_remove(const char *name, uint32_t force, double *report);
 
 /* Returns NULL on failure, and says why in `report`, as create does. A segment that is damaged, or of another version, is

@@ -50,7 +50,7 @@ pub export fn ap_look_remove(name: ?[*:0]const u8, force: u32, report: ?*[8]f64)
         reportFailure(err, &why, report);
         return @intFromEnum(codeOf(err));
     };
-    return @intFromBool(removed);
+    return @intFromEnum(removed);
 }
 
 pub export fn ap_look_open(name: ?[*:0]const u8, report: ?*[8]f64) ?*Look {

@@ -270,9 +270,11 @@ pub fn sweep() u32 {
     return removed;
 }
 
-/// Removes a pool by name, though claims may wait in it, and with `force` though members live in it: they keep the memory,
-/// and nobody finds it any more. False, and nothing done, if somebody lives there and it is not forced.
-pub fn remove(name: []const u8, force: bool, report: *Report) Error!bool {
+pub const Removed = enum(i32) { somebody_lives = 0, removed = 1, something_waits = 2 };
+
+/// Removes a pool by name; with `force` though claims wait in it, and though members live in it: they keep the memory, and nobody
+/// finds it any more. Without, nothing is done then; what the caller has seen there before may be over.
+pub fn remove(name: []const u8, force: bool, report: *Report) Error!Removed {
     const fd = system.open(name, &report.failure) catch |err| return translated(err, report);
     defer system.close(fd);
     const file = system.info(fd) orelse return error.System;
@@ -281,12 +283,17 @@ pub fn remove(name: []const u8, force: bool, report: *Report) Error!bool {
     for (0..gate_tries) |_| {
         if (system.closeGate(fd)) break;
         system.sleep(1);
-    } else if (!force) return false;
+    } else if (!force) return .somebody_lives;
     defer system.leaveGate(fd);
-    if (!force and system.anySlotTaken(fd)) return false;
     if (!system.hasName(fd, name)) return error.NotFound;
+    if (!force) {
+        if (system.anySlotTaken(fd)) return .somebody_lives;
+        var header: layout.Header = undefined;
+        const is_ours = system.read(fd, std.mem.asBytes(&header)) and header.magic.get() == layout.magic;
+        if (is_ours and header.claims_until_ms.get() > system.monotonicMs()) return .something_waits;
+    }
     system.unlink(name);
-    return true;
+    return .removed;
 }
 
 pub fn translated(err: platform.Error, report: *Report) Error {

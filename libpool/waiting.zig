@@ -352,8 +352,9 @@ fn deadAmong(caller: Caller, slots: Holders, marked: *const Marked) u32 {
 /// than that. False if not, or not yet: the kernel takes its time, and meanwhile it does so for us elsewhere.
 pub fn unfenced(view: *const View) bool {
     if (!system.has_barriers or !system.registerForBarriers()) return false;
-    // With a fence: whoever does not see it is seen by us.
-    if (view.waiting.unfenced.get() == 0) _ = view.waiting.unfenced.exchange(1);
+    if (view.waiting.unfenced.get() == 0) view.waiting.unfenced.set(1);
+    // Pairs with the fence in enlist(): whoever does not see what we, or somebody before us, have said there is seen by us.
+    fullFence();
     return true;
 }
 

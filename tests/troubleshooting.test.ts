@@ -110,6 +110,12 @@ async function messages(): Promise<Message[]> {
     channel.release();
     await thrown(() => channel.send(1));
     await thrown(() => channel.toJSON());
+    const jobs = pool.channel();
+    jobs.send(1);
+    const delivery = jobs.receive({ ack: true });
+    delivery[Symbol.dispose]();
+    await thrown(() => delivery.ack());
+    jobs.release();
     using damaged = pool.alloc(Uint8Array, 100);
     const at = BLOCKS_AT + damaged.share({ claims: 0 }).block * 64;
     const next = readU32(name, at);

@@ -126,6 +126,26 @@ test "a segment whose only member is stopped, or in another PID namespace, is ne
     }
 }
 
+test "a segment is not removed by hand where somebody has sent something and gone since one looked, unless it is forced" {
+    const names = try Names.start("removed");
+    const name = names.name();
+    var report: s.segment.Report = .{};
+    const pool = try names.create();
+    try s.expectEqual(.somebody_lives, try s.segment.remove(name, false, &report));
+    _ = try pool.createClaim((try s.alloc(pool, 100, true)).int(), 1, 60_000);
+    try s.expect(!pool.close(false));
+    try s.expectEqual(.something_waits, try s.segment.remove(name, false, &report));
+    try s.expect(s.exists(name));
+    try s.expectEqual(.removed, try s.segment.remove(name, true, &report));
+    try s.expectError(error.NotFound, s.segment.remove(name, false, &report));
+    // What is damaged says nothing that is believed.
+    const damaged = try names.create();
+    damaged.view.header.claims_until_ms.set(std.math.maxInt(u64));
+    damaged.view.header.magic.set(0);
+    _ = damaged.close(false);
+    try s.expectEqual(.removed, try s.segment.remove(name, false, &report));
+}
+
 test "a killed family's segment waits for its claim to expire, and is swept then" {
     const names = try Names.start("claim");
     const child = try s.Child.start(struct {

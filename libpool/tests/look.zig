@@ -291,9 +291,9 @@ test "a pool is removed by name: not while somebody lives in it, unless it is fo
     var report: s.segment.Report = .{};
     var buffer: [32]u8 = pool.name_buffer;
     const name = buffer[0..pool.name_bytes];
-    try expect(!try s.segment.remove(name, false, &report));
+    try expectEqual(.somebody_lives, try s.segment.remove(name, false, &report));
     try expect(s.exists(name));
-    try expect(try s.segment.remove(name, true, &report));
+    try expectEqual(.removed, try s.segment.remove(name, true, &report));
     try expect(!s.exists(name));
     // Who is in it goes on.
     _ = try s.alloc(pool, 1000, true);
