@@ -38,7 +38,7 @@ import {
 } from "./abi.ts";
 import { Codec } from "./codec.ts";
 import type { ChannelDescriptor } from "./descriptor.ts";
-import { PoolError, quote } from "./errors.ts";
+import { checkNames, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
@@ -180,7 +180,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     this.#member = hold.member;
     this.capacity = capacity;
     this.maxMessageBytes = maxMessageBytes;
-    this.#ends = { hold, assertLive: () => this.#live(), failed: (result) => this.#failed(result) };
+    this.#ends = { hold, assertLive: () => this.#live(), failed: (result, side) => this.#failed(result, side) };
     hold.watch(this);
   }
 
@@ -218,7 +218,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   send(message: T, options?: SendOptions): void {
     const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
     const result = this.#send(message, timeoutMs, options !== undefined && checkFlag(options.move, "move"));
-    if (result < 0) throw this.#failed(result);
+    if (result < 0) throw this.#failed(result, SENDERS);
   }
 
   /**
@@ -238,7 +238,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   trySend(message: T, options?: { move?: boolean }): boolean {
     const result = this.#send(message, 0, options !== undefined && checkFlag(checkOptions(options).move, "move"));
     if (result === AP_ERR_WAIT) return false;
-    if (result < 0) throw this.#failed(result);
+    if (result < 0) throw this.#failed(result, SENDERS);
     return true;
   }
 
@@ -268,7 +268,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (line.isEmpty) {
       const result = this.#send(message, 0, move);
       if (result === 0) return;
-      if (result !== AP_ERR_WAIT) throw this.#failed(result);
+      if (result !== AP_ERR_WAIT) throw this.#failed(result, SENDERS);
     }
     await this.#sendLater(line, message, timeoutMs, move, signal);
   }
@@ -291,7 +291,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         const { block } = this.#hold;
         const result = library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, parcel.count, 0);
         if (result === AP_ERR_WAIT) return false;
-        if (result < 0) throw this.#failed(result);
+        if (result < 0) throw this.#failed(result, SENDERS);
         settle(undefined);
         return true;
       });
@@ -762,8 +762,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /** What was a channel when it was made or attached, and is none now, is damaged: no caller's fault. */
-  #failed(result: number): Error {
-    return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result);
+  #failed(result: number, side: 0 | 1 | 2 = RECEIVERS): Error {
+    return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result, side === SENDERS);
   }
 }
 
@@ -801,6 +801,7 @@ showAs(
 /** Makes a channel in the pool of `member`. */
 export function createChannel(member: Member, options: ChannelOptions): Channel {
   const { capacity = CAPACITY_DEFAULT, maxMessageBytes = MESSAGE_BYTES_DEFAULT } = checkOptions(options);
+  checkNames(options, ["capacity", "maxMessageBytes"]);
   checkCount(capacity, "capacity", AP_CHANNEL_CAPACITY_MAX);
   checkCount(maxMessageBytes, "maxMessageBytes", MESSAGE_BYTES_MAX);
   return make(member.createChannel(capacity, maxMessageBytes), capacity, maxMessageBytes);

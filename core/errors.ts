@@ -61,9 +61,35 @@ export function formatBytes(bytes: number): string {
 export function quote(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? value.slice(0, 40) + "…" : value);
   if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "function") return "a function";
+  if (typeof value === "function") return nameOfFunction(value);
   if (typeof value === "symbol") return "a symbol";
   if (Array.isArray(value)) return "an array";
+  if (ArrayBuffer.isView(value)) return withArticle(tagOfView.call(value) ?? "DataView");
   if (typeof value === "object" && value !== null) return "an object";
   return String(value);
+}
+
+/** Of a TypedArray its class's name, whatever its prototype; of anything else undefined. */
+const tagOfView: (this: unknown) => string | undefined = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get!;
+
+function withArticle(noun: string): string {
+  return `${/^[AEIO]/.test(noun) ? "an" : "a"} ${noun}`;
+}
+
+/** `the function Array`: a class is one, too. */
+function nameOfFunction(value: object): string {
+  const name = Object.getOwnPropertyDescriptor(value, "name")?.value;
+  return typeof name === "string" && /^[\w$]{1,40}$/.test(name) ? `the function ${name}` : "a function";
+}
+
+/**
+ * Sees that all options are there that a caller gives: a pool has the capacity that it was made with, and who has misspelt that
+ * would find out when it is full. @throws {TypeError}
+ */
+export function checkNames(options: object, known: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new TypeError(`there is no option ${quote(unknown)}: use ${known.join(", ")}`);
 }

@@ -44,6 +44,8 @@ export interface Facts {
   readonly pool: string | undefined;
   /** Whether it was to be made. */
   readonly creating?: boolean;
+  /** Whether a message was to be sent, and not to be received. */
+  readonly sending?: boolean;
   readonly errno?: number;
   readonly pid?: number;
   /** The layout version of a segment that has another one; what /dev/shm has left for a new one. */
@@ -149,14 +151,18 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_CLOSED:
       return new PoolError(
         "ERR_CLOSED",
-        `the channel in ${pool} was closed: nothing more is sent there, and what was in it has been received`,
+        facts.sending
+          ? `the channel in ${pool} was closed, so nothing more can be sent there: close() it when all is sent, or make another one`
+          : `the channel in ${pool} was closed, and all that was in it has been received: a loop over it (for … of, for await) just ends there`,
       );
     case AP_ERR_MORE:
       return new PoolError("ERR_SYSTEM", `a message in ${pool} is too large to be received here: receive it elsewhere`);
     case AP_ERR_WAIT:
       return new PoolError(
         "ERR_TIMEOUT",
-        `the channel in ${pool} had no message, or no room for one, within the time given: see timeoutMs`,
+        facts.sending
+          ? `the channel in ${pool} had no room within the time given: receive faster, give it a larger capacity, or wait longer (timeoutMs)`
+          : `the channel in ${pool} had no message within the time given: see that somebody sends, or wait longer (timeoutMs)`,
       );
     case AP_ERR_ARGUMENT:
       return new RangeError(`the native library refuses an argument for ${pool}`);

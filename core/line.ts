@@ -33,8 +33,8 @@ export interface Ends {
   readonly hold: Hold;
   /** @throws if it has ended here. */
   assertLive(): void;
-  /** The error for a negative result. */
-  failed(result: number): Error;
+  /** The error for a negative result, for one who waits on that side. */
+  failed(result: number, side: 0 | 1 | 2): Error;
 }
 
 /**
@@ -168,7 +168,7 @@ export class Line {
     }
     const now = performance.now();
     for (const waiting of this.#waiting.filter(({ deadline }) => deadline <= now)) {
-      this.#fail(waiting, waiting.ends.failed(AP_ERR_WAIT));
+      this.#fail(waiting, waiting.ends.failed(AP_ERR_WAIT, waiting.side));
     }
     return this.#waiting.length > 0;
   }
@@ -208,7 +208,7 @@ export class Line {
     const member = this.#member;
     const { hold } = ends;
     const started = member.library.ap_channel_start_waiting(member.ready(), hold.block, side);
-    if (started < 0) throw ends.failed(started);
+    if (started < 0) throw ends.failed(started, side);
     if (started === 1) return;
     const offset = member.record[AP_RECORD_WORD_OFFSET]!;
     const armed = member.record[AP_RECORD_WORD]!;
@@ -237,6 +237,6 @@ export class Line {
     // The one that we were woken for is taken first, so that nobody else is woken for it.
     this.#serve();
     const result = this.#member.library.ap_channel_stop_waiting(this.#member.ready(), ends.hold.block, side);
-    if (result < 0) throw ends.failed(result);
+    if (result < 0) throw ends.failed(result, side);
   }
 }

@@ -544,11 +544,12 @@ export class Member {
   }
 
   /** The error for a negative result, with what the record says. */
-  failed(code: number): Error {
+  failed(code: number, sending = false): Error {
     const { record } = this;
     const origins = code === AP_ERR_FULL ? originsOf(this.#holds()) : undefined;
     const facts: Facts = {
       pool: this.name,
+      sending,
       capacityBytes: this.capacityBytes,
       record,
       errno: record[AP_RECORD_ERRNO]!,

@@ -20,7 +20,7 @@ import {
   parsePoolReference,
   type ShareOptions,
 } from "./descriptor.ts";
-import { PoolError } from "./errors.ts";
+import { PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { memberFor, openReference, Pool } from "./pool.ts";
 import { claimOn, describeView, isOfAnotherVersion, isSharedArray, ownHoldOf } from "./shared_array.ts";
@@ -60,7 +60,8 @@ const claimsOfDescriptor = new WeakMap<object, number>();
  * until it is unpacked or `ttlMs` are over.
  *
  * @throws {PoolError} `ERR_RELEASED` for an array that was released, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
- * @throws {TypeError} for a message that contains itself, or an array of another version of the package.
+ * @throws {TypeError} for a message that contains itself, an array of another version of the package, or an object of a
+ * class that has pool arrays: they would be copied.
  * @throws {RangeError} for one that is nested more than 1024 deep.
  *
  * @example
@@ -108,7 +109,7 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
     return value instanceof Pool ? value.toJSON() : UNTOUCHED;
   };
   try {
-    return copyMessage(message, packOne, anyProperty) as Packed<T>;
+    return copyMessage(message, packOne, anyProperty, assertHoldsNoArray) as Packed<T>;
   } catch (error) {
     for (const first of made.values()) {
       for (let known: Made | undefined = first; known !== undefined; known = known.next) {
@@ -125,7 +126,8 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
  * claim gives the same array. Pools are joined if need be. All or nothing: on an error what was attached is released, and
  * the message's other claims are dropped.
  *
- * @throws {TypeError | RangeError} for a descriptor that is none, and for a message that contains itself, or is nested more than 1024 deep.
+ * @throws {TypeError | RangeError} for a descriptor that is none, for the text or the event that a message is in, and for a message
+ * that contains itself, or is nested more than 1024 deep.
  * @throws {PoolError} As `attach`.
  *
  * @example
@@ -176,7 +178,7 @@ export function unpack(message: unknown): unknown {
   }
   if (isContainer(result)) {
     Object.defineProperty(result, Symbol.dispose, { value: releaseAll, writable: true, configurable: true });
-  }
+  } else if (result === message) assertIsMessage(message);
   return result;
 }
 
@@ -206,6 +208,33 @@ export function release(message: unknown): void {
   );
   const failure = dropClaims(message, new Set()) ?? unwalkable;
   if (failure !== undefined) throw failure;
+}
+
+/**
+ * What has a class passes as it is, and a structured clone of it would copy its arrays, silently. One that says by `toJSON` what
+ * it is in a message knows what it does.
+ */
+function assertHoldsNoArray(value: object): void {
+  if (ArrayBuffer.isView(value)) return;
+  for (const key of Object.keys(value)) {
+    const item = ownData(value, key);
+    if (!isSharedArray(item) && !(item instanceof Channel) || "toJSON" in value) continue;
+    throw new TypeError(
+      `a message holds plain objects, and ${
+        quote(key)
+      } is of one with a class, where pack() does not look: send { ...object }, or its properties`,
+    );
+  }
+}
+
+/** What is given to `unpack()` instead of the message in it. @throws {TypeError} */
+function assertIsMessage(message: unknown): void {
+  if (typeof message === "string" && message.includes('"$arraypool"')) {
+    throw new TypeError("this is the text of a message: unpack(JSON.parse(text))");
+  }
+  if (typeof MessageEvent === "function" && message instanceof MessageEvent) {
+    throw new TypeError("this is the event that brought a message: unpack(event.data)");
+  }
 }
 
 /** Drops the claims in a message, but for those in `done`. Goes on after a failure, and returns the first. */

@@ -33,7 +33,7 @@ import {
   type TypedArray,
   type TypedArrayClass,
 } from "./dtype.ts";
-import { PoolError, quote } from "./errors.ts";
+import { checkNames, PoolError, quote } from "./errors.ts";
 import { failure, staleDescriptor } from "./failure.ts";
 import { showAs } from "./inspect.ts";
 import { join, Member, type Way } from "./member.ts";
@@ -849,6 +849,7 @@ function checkOptions(options: PoolOptions): Omit<Extract<Way, { how: "create" }
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`options must be an object, not ${quote(options)}`);
   }
+  checkNames(options, ["name", "capacity", "claimTtlMs"]);
   const { name, capacity, claimTtlMs } = options;
   return {
     name: name === undefined ? undefined : checkName(name),

@@ -361,7 +361,10 @@ function sharedClass(type: ElementType): SharedClass {
   }
 
   showAs(View.prototype, (view) => {
-    const { hold } = Placed.of(view);
+    const place = placeOf(view);
+    // Node asks a proxy, such as frameworks put around what they watch, and not what is behind it.
+    if (place === undefined) return `Proxy(${type.className})`;
+    const { hold } = place;
     return inspectArray(view, type.className, view.shape, hold.member.name, hold.released, hold.origin);
   });
   for (const { prototype } of [View, Owner]) {

@@ -18,7 +18,7 @@ import {
 import { quote } from "./errors.ts";
 import type { Hold, Place } from "./hold.ts";
 import type { Member } from "./member.ts";
-import { assertNotReleased, type SharedView, wordPlaceOf } from "./shared_array.ts";
+import { assertNotReleased, isSharedArray, type SharedView, wordPlaceOf } from "./shared_array.ts";
 
 /** How a wait ended: it was notified, the word was another already, or the time was over. */
 export type WaitResult = "ok" | "not-equal" | "timed-out";
@@ -62,7 +62,8 @@ export function checkWord(member: Member, array: Int32Array | Uint32Array, index
 }
 
 function nameOf(value: unknown): string {
-  return ArrayBuffer.isView(value) ? `an ordinary ${value.constructor?.name ?? "view"}` : quote(value);
+  const quoted = quote(value);
+  return ArrayBuffer.isView(value) && !isSharedArray(value) ? quoted.replace(/^an? /, "an ordinary ") : quoted;
 }
 
 /** What the element is to be for a wait to begin. @throws {TypeError | RangeError} */

@@ -49,11 +49,17 @@ export function isContainer(value: unknown): value is object {
 }
 
 /**
- * A copy of a message in which `replace` has had its say on every object. What occurs twice is one thing in the copy, too.
+ * A copy of a message in which `replace` has had its say on every object, and `look` on those that are left as they are, since
+ * nothing looks into them. What occurs twice is one thing in the copy, too.
  * @throws {TypeError} if the message contains itself.
  * @throws {RangeError} if it is nested too deeply.
  */
-export function copyMessage(message: unknown, replace: (value: object) => unknown, read: Read): unknown {
+export function copyMessage(
+  message: unknown,
+  replace: (value: object) => unknown,
+  read: Read,
+  look?: (leaf: object) => void,
+): unknown {
   const copies = new Map<object, unknown>();
   let depth = 0;
   const copy = (value: unknown): unknown => {
@@ -66,7 +72,10 @@ export function copyMessage(message: unknown, replace: (value: object) => unknow
       copies.set(value, replaced);
       return replaced;
     }
-    if (!isContainer(value)) return value;
+    if (!isContainer(value)) {
+      look?.(value);
+      return value;
+    }
     if (depth === DEPTH_MAX) throw nestedTooDeeply();
     copies.set(value, UNFINISHED);
     depth++;

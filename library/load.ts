@@ -78,8 +78,7 @@ export function load<L>(runtime: Runtime, kind: Kind<L>, libraries: URL = folder
     try {
       return openChecked(runtime, kind, path);
     } catch (error) {
-      // Says itself what to do: a permission is missing.
-      if ((error as Error).name === "NotCapable") throw error;
+      throwIfForbidden(error);
       tried.push(`${path}: ${(error as Error).message}`);
       return undefined;
     }
@@ -88,7 +87,7 @@ export function load<L>(runtime: Runtime, kind: Kind<L>, libraries: URL = folder
   try {
     libc = new Libc(platform, runtime.functions);
   } catch (error) {
-    if ((error as Error).name === "NotCapable") throw error;
+    throwIfForbidden(error);
     tried.push((error as Error).message);
   }
   const inFolder = `${platform}/${kind.name}.${platform.startsWith("darwin") ? "dylib" : "so"}`;
@@ -102,6 +101,17 @@ export function load<L>(runtime: Runtime, kind: Kind<L>, libraries: URL = folder
     `the native library for ${platform} cannot be loaded: install arraypool anew, or, in its repository, run \`npm run build\` (${
       tried.join("; ")
     })`,
+  );
+}
+
+/** What is forbidden to this program, it is at every place. @throws what says which permission is missing. */
+function throwIfForbidden(error: unknown): void {
+  const { name, code, message } = error as Error & { code?: string };
+  if (name === "NotCapable") throw error; // Deno's, which says what to do
+  if (code !== "ERR_ACCESS_DENIED" && code !== "ERR_DLOPEN_DISABLED") return;
+  throw new PoolError(
+    "ERR_LIBRARY",
+    `Node may not load the native library here: with --permission, start it with --allow-ffi and --allow-addons, and without --no-addons (${message})`,
   );
 }
 

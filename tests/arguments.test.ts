@@ -13,6 +13,14 @@ type Call = (pool: Pool, array: SharedArray<Float64Array>) => unknown;
 
 const wrong: [string, typeof TypeError | typeof RangeError, Call[]][] = [
   ["Pool.create: options", TypeError, NOT_OBJECTS.map((options) => () => Pool.create(options as never))],
+  [
+    "Pool.create: names of options",
+    TypeError,
+    ["size", "capacityBytes", "Capacity", "claimTTLMs", "constructor", ""].flatMap((option): Call[] => [
+      () => Pool.create({ [option]: "1M" } as never),
+      () => Pool.openOrCreate({ name: "prices", [option]: "1M" } as never),
+    ]),
+  ],
   ["Pool.create: name", TypeError, NOT_STRINGS.slice(1).map((name) => () => Pool.create({ name } as never))],
   ["Pool.create: name", RangeError, NAMES.map((name) => () => Pool.create({ name }))],
   [
@@ -260,4 +268,26 @@ test("a getter or a prototype has no say in a descriptor", () =>
     assert.equal(attach(Object.freeze({ ...good, extra: 1 })).length, 6);
     release(pool.blocks());
     pool.close();
+  }));
+
+test("an error says what it was given: classes and views by their names, and runs none of its code", () =>
+  withPool((pool) => {
+    const trap = Object.defineProperty(() => 1, "name", { get: () => assert.fail("it was read") });
+    const given: [unknown, string][] = [
+      [Array, "the function Array"],
+      [DataView, "the function DataView"],
+      [class Matrix {}, "the function Matrix"],
+      [trap, "a function"],
+      [{ ["a name".repeat(20)]: () => 1 }["a name".repeat(20)], "a function"],
+      [Int8Array.of(1), "an Int8Array"],
+      [Object.setPrototypeOf(new Float64Array(1), null), "a Float64Array"],
+      [new DataView(new ArrayBuffer(1)), "a DataView"],
+      [[], "an array"],
+      [null, "null"],
+    ];
+    for (const [value, name] of given) {
+      assert.throws(() => pool.alloc(value as never, 1), (error: Error) => error.message.endsWith(` ${name}`), name);
+    }
+    assert.throws(() => Pool.create({ size: "4G" } as never), /no option "size": use name, capacity, claimTtlMs$/);
+    assert.throws(() => pool.channel({ size: 4 } as never), /no option "size": use capacity, maxMessageBytes$/);
   }));

@@ -310,6 +310,8 @@ test("console.log shows type, shape, pool and elements, and makes no claim", () 
     using big = pool.alloc(BigInt64Array, 1000);
     assert.match(inspect(big), /^BigInt64Array\(1000\) \[ 0n, .*… 968 more \]/);
     assert.equal(pool.stats().claims, 0);
+    // Who shows a proxy shows it or what is behind it, and does not fail.
+    assert.match(inspect({ watched: new Proxy(matrix, {}) }), /Float64Array/);
     matrix.release();
     assert.equal(inspect(matrix), `Float64Array(2 x 3) (released) in pool "${pool.name}"`);
   }));

@@ -241,7 +241,7 @@ test("what is no data cannot be sent, and says so", () =>
   withPool((pool) => {
     using channel = pool.channel<unknown>({ maxMessageBytes: 1000 });
     assert.throws(() => channel.send(undefined), { name: "TypeError", message: /send null/ });
-    assert.throws(() => channel.send({ f: () => 1 }), { name: "TypeError", message: /not a function/ });
+    assert.throws(() => channel.send({ f: () => 1 }), { name: "TypeError", message: /not the function f/ });
     assert.throws(() => channel.send(Symbol("s")), { name: "TypeError" });
     assert.throws(() => channel.send(new Float64Array(3)), { name: "TypeError", message: /pool\.from\(\)/ });
     assert.throws(() => channel.send([new URL("file:///x")]), { name: "TypeError", message: /class URL/ });
@@ -284,7 +284,7 @@ test("what is no data cannot be sent, and says so", () =>
 test("wrong arguments are typed errors before anything is done", () =>
   withPool((pool) => {
     const wrong = (value: unknown) => value as never;
-    for (const options of [null, 5, "x"]) assert.throws(() => pool.channel(wrong(options)), TypeError);
+    for (const options of [null, 5, "x", { size: 4 }]) assert.throws(() => pool.channel(wrong(options)), TypeError);
     for (const capacity of [0, -1, 1.5, 65537, NaN, Infinity]) {
       assert.throws(() => pool.channel({ capacity }), RangeError);
     }
@@ -317,13 +317,19 @@ test("a full channel takes nothing more: trySend says so, send waits for its tim
     for (let i = 0; i < 3; i++) assert.equal(channel.trySend(i), true);
     assert.equal(channel.trySend(3), false);
     const begun = performance.now();
-    throwsPoolError(() => channel.send(3, { timeoutMs: 150 }), "ERR_TIMEOUT", /timeoutMs/);
+    throwsPoolError(
+      () => channel.send(3, { timeoutMs: 150 }),
+      "ERR_TIMEOUT",
+      /had no room/,
+      /larger capacity/,
+      /timeoutMs/,
+    );
     assert.ok(performance.now() - begun >= 145);
     assert.equal(channel.receive(), 0);
     channel.send(3);
     assert.deepEqual([channel.receive(), channel.receive(), channel.receive()], [1, 2, 3]);
     throwsPoolError(() => channel.receive({ timeoutMs: 0 }), "ERR_TIMEOUT");
-    throwsPoolError(() => channel.receive({ timeoutMs: 120 }), "ERR_TIMEOUT");
+    throwsPoolError(() => channel.receive({ timeoutMs: 120 }), "ERR_TIMEOUT", /had no message/, /timeoutMs/);
   }));
 
 test("close() ends it after what is in it was received", () =>
@@ -334,12 +340,12 @@ test("close() ends it after what is in it was received", () =>
     channel.close();
     channel.close();
     assert.equal(channel.closed, true);
-    throwsPoolError(() => channel.send(5), "ERR_CLOSED", /closed/);
-    throwsPoolError(() => channel.trySend(5), "ERR_CLOSED");
+    throwsPoolError(() => channel.send(5), "ERR_CLOSED", /closed, so nothing more can be sent/);
+    throwsPoolError(() => channel.trySend(5), "ERR_CLOSED", /nothing more can be sent/);
     assert.deepEqual([...channel], [0, 1, 2, 3, 4]);
     assert.deepEqual([...channel], []);
-    throwsPoolError(() => channel.receive(), "ERR_CLOSED");
-    throwsPoolError(() => channel.tryReceive(), "ERR_CLOSED");
+    throwsPoolError(() => channel.receive(), "ERR_CLOSED", /all that was in it has been received/);
+    throwsPoolError(() => channel.tryReceive(), "ERR_CLOSED", /received/);
   }));
 
 test("stats() counts messages and bytes; blocks() shows a channel as one", () =>

@@ -141,6 +141,56 @@ test("everything else passes through as it is", () => {
   assert.equal(unpack(undefined), undefined);
 });
 
+test("an array inside of an object with a class is a TypeError, and not copied in silence", () =>
+  withPool((pool) => {
+    class Frame {
+      readonly pixels: unknown;
+      constructor(pixels: unknown) {
+        this.pixels = pixels;
+      }
+    }
+    class Told extends Frame {
+      toJSON(): unknown {
+        return { pixels: this.pixels };
+      }
+    }
+    using pixels = pool.alloc(Uint8Array, 4);
+    using channel = pool.channel();
+    for (const inside of [pixels, pixels.subarray(1), channel]) {
+      for (const message of [new Frame(inside), { first: pixels, frames: [new Frame(inside)] }]) {
+        assert.throws(() => pack(message), { name: "TypeError", message: /"pixels" .* class.* \.\.\.object/ });
+      }
+      assert.equal(pool.stats().claims, 0);
+      const frame = new Frame(inside);
+      release(pack({ ...frame }));
+      // It says itself what is to be sent.
+      const told = JSON.stringify(pack({ frame: new Told(pixels) }));
+      using got = unpack<{ frame: { pixels: Uint8Array } }>(JSON.parse(told));
+      assert.equal(got.frame.pixels.length, 4);
+    }
+    const getter = Object.defineProperty(new Frame(1), "trap", {
+      enumerable: true,
+      get: () => assert.fail("it was read"),
+    });
+    assert.equal(pack(getter), getter);
+  }));
+
+test("unpack() of a message's text, or of the event that brought it, says what is to be unpacked", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 4);
+    const packed = pack({ array });
+    assert.throws(() => unpack(JSON.stringify(packed)), {
+      name: "TypeError",
+      message: /unpack\(JSON\.parse\(text\)\)/,
+    });
+    const event = new MessageEvent("message", { data: packed });
+    assert.throws(() => unpack(event), { name: "TypeError", message: /unpack\(event\.data\)/ });
+    // Neither has used up its claim.
+    using got = unpack<{ array: Uint8Array }>(event.data);
+    assert.equal(got.array.length, 4);
+    for (const other of ["text", '{"a":1}', ""]) assert.equal(unpack(other), other);
+  }));
+
 test("sparse arrays, objects without a prototype, and shared parts keep their form", () => {
   const sparse: unknown[] = [1, , 3];
   const bare = Object.assign(Object.create(null), { a: 1 });

@@ -1,4 +1,4 @@
-/** Deno's permissions: `--allow-ffi` is enough for everything, and asks for nothing else. */
+/** Permissions. Deno's: `--allow-ffi` is enough for everything, and asks for nothing else. Node's: which it takes. */
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -55,5 +55,27 @@ testOnce("without Deno's own way to load a Node-API module, process.dlopen is th
     const { status, output } = run("./support/first_pool.ts", ["--allow-ffi"], [how]);
     assert.equal(status, 0, output);
     assert.match(output, /^seen: process; arrays: 0$/m);
+  }
+});
+
+testOnce("node --permission: with two flags all works, and without one of them the error names it", () => {
+  const folder = fileURLToPath(new URL("../", import.meta.url));
+  const script = `import { Pool } from "${folder}mod.ts";
+    using pool = Pool.create({ capacity: "1M" });
+    console.log(pool.alloc(Uint8Array, 5).length);`;
+  const flags = ["--allow-ffi", "--allow-addons"];
+  const runs = [
+    { flags: ["--permission", "--allow-fs-read=*", ...flags], says: /^5$/m },
+    { flags: ["--permission", "--allow-fs-read=*", flags[0]!], says: /--allow-ffi and --allow-addons/ },
+    { flags: ["--permission", "--allow-fs-read=*", flags[1]!], says: /--allow-ffi and --allow-addons/ },
+    { flags: ["--no-addons"], says: /without --no-addons/ },
+  ];
+  for (const { flags, says } of runs) {
+    const { stdout, stderr } = spawnSync(programOf("node"), [...flags, "--input-type=module", "-e", script], {
+      encoding: "utf8",
+    });
+    assert.match(stdout + stderr, says, flags.join(" "));
+    // Not that something were broken.
+    assert.doesNotMatch(stdout + stderr, /install arraypool anew/);
   }
 });

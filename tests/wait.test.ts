@@ -142,7 +142,7 @@ test("wrong arguments are a TypeError or a RangeError, and nothing begins", () =
     using foreign = other.alloc(Int32Array, 3);
     type Call = [unknown, unknown?, unknown?, unknown?];
     const wrong: [Call, typeof TypeError | typeof RangeError, RegExp][] = [
-      [[floats, 0, 0], TypeError, /Int32Array or Uint32Array of a pool/],
+      [[floats, 0, 0], TypeError, /Int32Array or Uint32Array of a pool.*, not a Float32Array$/],
       [[new Int32Array(3), 0, 0], TypeError, /not an ordinary Int32Array/],
       [[words.slice(), 0, 0], TypeError, /not an ordinary Int32Array/],
       [[[0, 0], 0, 0], TypeError, /not an array/],
