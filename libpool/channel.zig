@@ -12,8 +12,11 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const allocating = @import("allocating.zig");
+const holding = @import("holding.zig");
 const lock = @import("lock.zig");
 const members = @import("members.zig");
+const pinning = @import("pinning.zig");
 const waiting = @import("waiting.zig");
 const queue_file = @import("queue.zig");
 const system = @import("platform.zig").system;
@@ -43,12 +46,12 @@ pub const slice_ms_max = 100;
 /// Makes a channel, and holds it.
 pub fn create(pool: *Pool, capacity: u32, message_bytes_max: u32) Error!u32 {
     const shape: queue_file.Shape = queue_file.Shape.of(capacity, message_bytes_max) orelse return error.Argument;
-    const index = try pool.allocInner(shape.bytes(), true);
+    const index = try allocating.allocInner(pool, shape.bytes(), true);
     pool.showNothing(index.int()) catch {};
-    errdefer pool.letGoAnyway(index.int());
+    errdefer holding.letGoAnyway(pool, index.int());
     _ = Queue.make(try bytesOf(pool, index.int()), shape);
     // Only now does anybody take it for one.
-    try pool.setKind(index, layout.Kind.channel);
+    try pinning.setKind(pool, index, layout.Kind.channel);
     return index.int();
 }
 
@@ -154,7 +157,7 @@ noinline fn sendSlowly(pool: *Pool, queue: *const Queue, text: []const u8, recor
     defer if (timeout_ms > 0 and looksReady(queue, .senders)) ring(pool, queue, .senders);
     const body = try makeBody(pool, text, records);
     // The message pins it from now on, if it was sent.
-    defer pool.letGoAnyway(body.block);
+    defer holding.letGoAnyway(pool, body.block);
     return sendImage(pool, queue, .{ .text = text, .records = records, .body = body }, &slice);
 }
 
@@ -177,11 +180,11 @@ const Image = struct {
 
 /// A block of its own for what a cell cannot hold; held by this member.
 fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Error!Record {
-    const index = try pool.allocInner(imageBytes(text, records), false);
+    const index = try allocating.allocInner(pool, imageBytes(text, records), false);
     pool.showNothing(index.int()) catch {};
-    errdefer pool.letGoAnyway(index.int());
+    errdefer holding.letGoAnyway(pool, index.int());
     (Image{ .text = text, .records = records }).write(try bytesOf(pool, index.int()));
-    try pool.setKind(index, layout.Kind.message);
+    try pinning.setKind(pool, index, layout.Kind.message);
     return .{ .block = index.int(), .generation = pool.view.holds[index.int()].word.generation };
 }
 
@@ -224,7 +227,7 @@ inline fn publishHot(pool: *Pool, queue: *const Queue, image: Image) Error!void 
     cell.sent_bytes.set(sent_bytes);
     cell.text_bytes.set(@intCast(image.text.len));
     word.arrays = @intCast(image.records.len);
-    if (!word.pins()) cell.word.commit(word) else try pool.pinAndCommit(image.body, image.records, cell, word);
+    if (!word.pins()) cell.word.commit(word) else try pinning.pinAndCommit(pool, image.body, image.records, cell, word);
     header.tail.set(tail +% 1);
     header.sent_bytes.set(sent_bytes);
 }
@@ -376,18 +379,18 @@ fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Recei
         var records = queue.records(&pool.view, message);
         if (attached != word.arrays or (word.has_body and body == null)) {
             detachAll(pool, table, attached, body);
-            pool.unpin(&records);
+            pinning.unpin(pool, &records);
             end(pool, queue, from, null, head);
             return error.Corrupt; // it was not as it was sent, and is gone
         }
         if (body) |number| pool.showNothing(number) catch {} else @memcpy(into[0..text_bytes], message.content());
         // Before the end: from then on the cell is a sender's, who fills it without the pool's lock. Nothing is freed by it,
         // since all of it is held by now; and how many pins a block has is counted anew if we die in between.
-        if (!ack) pool.unpin(&records);
+        if (!ack) pinning.unpin(pool, &records);
         end(pool, queue, from, entry, head);
     }
     if (body) |number| {
-        defer pool.letGoAnyway(number);
+        defer holding.letGoAnyway(pool, number);
         @memcpy(into[0..text_bytes], (try bytesOf(pool, number))[0..text_bytes]);
     }
     return .{
@@ -422,12 +425,12 @@ fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, text_bytes: u3
     var count: u32 = 0;
     var is_body = has_body;
     while (records.next()) |record| {
-        _ = pool.attachLocked(record.block, record.generation, 0) catch return count;
+        _ = holding.attachLocked(pool, record.block, record.generation, 0) catch return count;
         const hold = &pool.view.holds[record.block];
         if (is_body) {
             is_body = false;
             if (hold.lengthBytes() < text_bytes) {
-                pool.detachLocked(record.block);
+                holding.detachLocked(pool, record.block);
                 return count;
             }
             body.* = record.block;
@@ -443,7 +446,7 @@ fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, text_bytes: u3
         };
         const at = count * @sizeOf(Attached);
         if (at + @sizeOf(Attached) > into.len) {
-            pool.detachLocked(record.block);
+            holding.detachLocked(pool, record.block);
             return count;
         }
         @memcpy(into[at..][0..@sizeOf(Attached)], std.mem.asBytes(&attached));
@@ -456,9 +459,9 @@ fn detachAll(pool: *Pool, attached: []u8, count: u32, body: ?u32) void {
     for (0..count) |i| {
         var block: f64 = undefined;
         @memcpy(std.mem.asBytes(&block), attached[i * @sizeOf(Attached) ..][0..8]);
-        pool.detachLocked(@intFromFloat(block));
+        holding.detachLocked(pool, @intFromFloat(block));
     }
-    if (body) |number| pool.detachLocked(number);
+    if (body) |number| holding.detachLocked(pool, number);
 }
 
 // ---------------------------------------------------------------- acknowledging
@@ -577,7 +580,7 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
             var records = queue.records(&pool.view, entry.message());
             entry.owner.commit(.{});
             header.unacknowledged.set(header.unacknowledged.get() -| 1);
-            pool.unpin(&records);
+            pinning.unpin(pool, &records);
         }
     }
     if (give_back) ring(pool, queue, .receivers);
@@ -801,8 +804,8 @@ pub fn stats(pool: *Pool, number: u32) Error!Stats {
 fn countWaiting(pool: *Pool, number: u32, bits: *[layout.holder_words]layout.Cell(u64)) u32 {
     const holders: Holders = .of(&pool.view.blocks[number]);
     var count: u32 = 0;
-    for (bits, holders.words, 0..) |*cell, holding, i| {
-        var left = cell.get() & holding;
+    for (bits, holders.words, 0..) |*cell, held, i| {
+        var left = cell.get() & held;
         while (left != 0) : (left &= left - 1) {
             const slot: u8 = @intCast(i * 64 + @ctz(left));
             const word = pool.view.members[slot].word.acquire();

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const holding = @import("holding.zig");
 const pool_file = @import("pool.zig");
 const segment = @import("segment.zig");
 const system = @import("platform.zig").system;
@@ -394,7 +395,7 @@ pub const NameInfo = extern struct {
     key: [layout.key_bytes_max]u8,
 };
 
-fn keyOf(pool: *Pool, key: ?[*]const u8, key_bytes: u32) error{Argument}!pool_file.names.Key {
+fn keyOf(pool: *Pool, key: ?[*]const u8, key_bytes: u32) error{Argument}!name_file.Key {
     const start = key orelse return error.Argument;
     return .of(start[0..@min(key_bytes, layout.key_bytes_max + 1)], pool.nonce);
 }
@@ -432,7 +433,7 @@ pub export fn ap_name_get(pool: *Pool, key: ?[*]const u8, key_bytes: u32, value:
     const fits = found.value.offset <= bytes and found.value.length_bytes <= bytes - found.value.offset;
     const shape = found.value.shape.read(&value.shape) catch null;
     if (!fits or (shape == null and found.value.shape.axes != layout.NameWord.no_shape)) {
-        _ = pool.releaseInner(block, false) catch {};
+        _ = holding.releaseInner(pool, block, false) catch {};
         return failed(pool, error.Corrupt);
     }
     if (shape) |axes| value.axes = axes;

@@ -1,5 +1,5 @@
-/* A member's cache: libpool/cache.zig, and of pool.zig alloc, release, share, attach, reaping. One block, which its holder lets
- * go of and takes again without the lock, while others who run short take it away under the lock.
+/* A member's cache: libpool/cache.zig, and what allocating.zig, holding.zig, pinning.zig (share) and reaping.zig do with it. One
+ * block, which its holder lets go of and takes again without the lock, while others who run short take it away under the lock.
  *
  * A load and the store after it that does not compare are two steps; a compare-and-swap is one. The lock is as lock.pml
  * proves it to be. README.md says what is left out.
@@ -116,7 +116,7 @@ proctype Member(byte me)
 {
     byte seen;
     do
-    /* Pool.publish */
+    /* allocating.publish */
     :: holding[me] == 0 && made < GENERATIONS ->
         acquire();
         if
@@ -148,7 +148,7 @@ proctype Member(byte me)
         fi;
         seen = 0
 
-    /* Pool.dropBit: the last one to let go frees it, or keeps it in his cache */
+    /* holding.dropBit: the last one to let go frees it, or keeps it in his cache */
     :: holding[me] != 0 && IS_SHARED(known[me]) ->
         acquire();
         atomic {
@@ -161,7 +161,7 @@ proctype Member(byte me)
         };
         release_lock()
 
-    /* Pool.share: without the lock */
+    /* pinning.share: without the lock */
     :: holding[me] != 0 && !IS_SHARED(known[me]) ->
         atomic {
             assert(word == known[me]);
@@ -170,7 +170,7 @@ proctype Member(byte me)
             sent = GENERATION(word)
         }
 
-    /* Pool.attach, by a descriptor that was sent, or forged */
+    /* holding.attach, by a descriptor that was sent, or forged */
     :: holding[me] == 0 ->
         acquire();
         if
@@ -181,7 +181,7 @@ proctype Member(byte me)
         fi;
         release_lock()
 
-    /* Pool.takeBackCached, by one who runs short; Cache.makeRoom is the owner's */
+    /* allocating.takeBackCached, by one who runs short; Cache.makeRoom is the owner's */
     :: holding[me] == 0 ->
         acquire();
         seen = word;
@@ -198,7 +198,7 @@ proctype Member(byte me)
         seen = 0;
         release_lock()
 
-    /* Pool.reapUnderLock */
+    /* reaping.reapUnderLock */
     :: deaths > 0 ->
         acquire();
         if

@@ -1,4 +1,4 @@
-/* Channels: libpool/queue.zig, libpool/channel.zig, and of pool.zig pinAndCommit and unpin. Two who send, two who receive (with
+/* Channels: libpool/queue.zig, libpool/channel.zig, and of pinning.zig pinAndCommit and unpin. Two who send, two who receive (with
  * an acknowledgement or without), one array that messages carry, deaths at every store, and one who comes last and finds
  * what all others have left. How they sleep and wake is in bell.pml.
  *

@@ -1,5 +1,5 @@
-/* Who holds what: libpool/pool.zig (alloc, attach, release, createClaim, dropClaim, reap, joining and leaving), pins.zig,
- * recovery.zig. One block with its generations, its holder bits, its claims and their count.
+/* Who holds what: libpool/allocating.zig, holding.zig (attach, release), pinning.zig (createClaim, dropClaim), reaping.zig, pool.zig
+ * (joining and leaving), pins.zig, recovery.zig. One block with its generations, its holder bits, its claims and their count.
  *
  * The lock is as lock.pml proves it to be: one owner that lives, and whoever takes over from a dead one recovers. Everything
  * under it is as many steps as the code makes stores, and between any two the owner can be killed. README.md says what is
@@ -111,7 +111,7 @@ inline take_off(p)
 #define FOUND(p) (attaches[p] > 0 && serial[p] == sent_serial && of_generation[p] == sent_generation)
 #endif
 
-/* Pool.takeBack, of the slots in `gone` */
+/* reaping.takeBack, of the slots in `gone` */
 inline take_back(gone)
 {
     if
@@ -208,11 +208,11 @@ inline use_claim()
 inline operate()
 {
     if
-    /* Pool.publish */
+    /* allocating.publish */
     :: atomic { MAY && holding[life] == 0 && !used && generation < GENERATIONS -> holders = BIT };
         atomic { generation++; used = true; holding[life] = generation }
 
-    /* Pool.dropBitAny: the member's own count says that it holds no more as soon as it calls */
+    /* holding.dropBitAny: the member's own count says that it holds no more as soon as it calls */
     :: atomic { MAY && holding[life] != 0 ->
             holding[life] = 0;
             if
@@ -221,7 +221,7 @@ inline operate()
             fi
         }
 
-    /* Pool.attach; by one who holds the block already it takes no claim, and changes nothing */
+    /* holding.attach; by one who holds the block already it takes no claim, and changes nothing */
     :: atomic { MAY && sent_generation != 0 && ATTACHABLE && holding[life] == 0 ->
             assert(!(holders & BIT)); /* nobody has a predecessor's bit */
             assert(sent_generation == generation); /* it is the very array that was sent */
@@ -251,20 +251,20 @@ inline operate()
         };
         pins++
 
-    /* Pool.dropClaim */
+    /* pinning.dropClaim */
     :: atomic { MAY && sent_serial != 0 && FOUND(sent_pin) -> take_off(sent_pin) };
         if
         :: ending -> end_pin(); free_if_unheld()
         :: else
         fi
 
-    /* Pool.expireClaims: whether a claim's time is over is anybody's guess, whenever somebody looks */
+    /* reaping.expireClaims: whether a claim's time is over is anybody's guess, whenever somebody looks */
     :: atomic { MAY && attaches[0] > 0 -> attaches[0] = 1; take_off(0) }; end_pin(); free_if_unheld()
 #if PINS > 1
     :: atomic { MAY && attaches[1] > 0 -> attaches[1] = 1; take_off(1) }; end_pin(); free_if_unheld()
 #endif
 
-    /* Pool.reapUnderLock, of one slot that was found dead */
+    /* reaping.reapUnderLock, of one slot that was found dead */
     :: STILL_DEAD ->
 #ifdef VACATE_FIRST
         vacate();

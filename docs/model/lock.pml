@@ -1,5 +1,5 @@
-/* The lock, its takeover, and slots that get new owners: libpool/lock.zig, members.zig, and of pool.zig what changes a
- * slot's word (finishJoin, reapUnderLock, giveUpHolds).
+/* The lock, its takeover, and slots that get new owners: libpool/lock.zig, members.zig, and what changes a slot's word
+ * (pool.finishJoin, pool.giveUpHolds, reaping.reapUnderLock).
  *
  * A life is one member, from taking a slot's byte to its end. Threads live one life after another, in whatever slot is free.
  * Between any two steps (a load, a store, a compare-and-swap, a system call) any life can be killed. A judgement (isDead) is

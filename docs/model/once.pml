@@ -1,4 +1,4 @@
-/* Who makes an array that all ask for once: libpool/pool.zig (beginOnce, endOnce, setName, deleteName), libpool/names.zig.
+/* Who makes an array that all ask for once: libpool/naming.zig (beginOnce, endOnce, setName, deleteName), libpool/names.zig.
  *
  * One name; members that come into slots, ask for it once, and leave; deaths at any moment; others who set the name, or
  * delete it. Under the lock a step is one: each of them becomes true with one store, and lock.pml shows that the lock

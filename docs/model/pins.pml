@@ -1,5 +1,5 @@
 /* What messages pin: libpool/queue.zig (Records, messages, counts), of channel.zig publish, takeAny, writeEntry and acknowledge, of
- * pool.zig pinAndCommit and unpin, of recovery.zig recountMessages and brokenChannels. One who sends, those who receive, with an
+ * pinning.zig pinAndCommit and unpin, of recovery.zig recountMessages and brokenChannels. One who sends, those who receive, with an
  * acknowledgement or without, and one who checks the counts, takes over from the dead, and comes last.
  *
  * Each message names none, one or both of two arrays, by records that stand in its cell. Every word of a cell and of an entry

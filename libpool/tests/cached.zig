@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const allocating = @import("../allocating.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
@@ -145,7 +146,7 @@ test "an array says when it was allocated, however long its member has done noth
         }.f,
         struct { // out of the free lists
             fn f(member: *Pool) !BlockIndex {
-                return member.allocInner(5000, false);
+                return allocating.allocInner(member, 5000, false);
             }
         }.f,
     };

@@ -2,6 +2,8 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const allocating = @import("../allocating.zig");
+const backing = @import("../backing.zig");
 const Pool = s.Pool;
 
 test "an array as large as the capacity fits, and not one byte more" {
@@ -24,16 +26,16 @@ test "who has backed more than it needs, and finds no entry for the rest any mor
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
     const granules = 1024;
-    const request: Pool.Request = .{ .length_bytes = 100, .granules = 2, .dtype = 1, .zeroed = false };
-    const first = (try pool.reserve(granules)).?;
-    const second = (try pool.reserve(granules)).?;
-    for ([_]Pool.Reserved{ first, second }) |reserved| try s.expect(try pool.backReserved(reserved));
+    const request: allocating.Request = .{ .length_bytes = 100, .granules = 2, .dtype = 1, .zeroed = false };
+    const first = (try backing.reserve(pool, granules)).?;
+    const second = (try backing.reserve(pool, granules)).?;
+    for ([_]backing.Reserved{ first, second }) |reserved| try s.expect(try backing.backReserved(pool, reserved));
     for (0..2) |i| {
         while (s.alloc(pool, 10, false)) |_| {} else |err| try s.expectEqual(error.Full, err);
         // To back more takes two entries: the last one is used up with what is backed already.
-        if (i == 0) try s.expectEqual(100, (try s.bytesOf(pool, (try pool.publishGrown(first, request)).?.index)).len);
+        if (i == 0) try s.expectEqual(100, (try s.bytesOf(pool, (try backing.publishGrown(pool, first, request)).?.index)).len);
     }
-    try s.expectEqual(null, try pool.publishGrown(second, request));
+    try s.expectEqual(null, try backing.publishGrown(pool, second, request));
     try s.expectSound(pool);
     const bytes = granules * s.layout.granule_bytes;
     try s.expectEqual(bytes, (try s.bytesOf(pool, try s.alloc(pool, bytes, false))).len);

@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const backing = @import("../backing.zig");
 const crash = @import("../crash.zig");
 const blocks = @import("../blocks.zig");
 const Pool = s.Pool;
@@ -65,7 +66,7 @@ test "trim() gives back what a member had backed when it was killed" {
                 fn f(at: *Pool) !void {
                     const member = try s.join(at);
                     // As backReserved() leaves it, if its process dies in the middle.
-                    const index = (try member.reserve(40 * MiB / s.layout.granule_bytes)).?.index;
+                    const index = (try backing.reserve(member, 40 * MiB / s.layout.granule_bytes)).?.index;
                     const extent = try member.view.extent(try member.view.block(index));
                     var failure: s.system.Failure = .{};
                     try s.system.back(member.self.fd, member.view.geometry.heap_start + extent.offsetBytes(), 32 * MiB, &failure);

@@ -1,0 +1,366 @@
+//! Holding and letting go.
+//!
+//!     attach    shared, and generation right? ── holder bit ── one off the claim
+//!     release   never shared: into the own cache, without the lock; or else under it
+//!               the last holder: into the own cache what it has allocated; or else one store: free ── merge
+//!               others clear their bit
+//!
+//! How often a member holds a block it counts for itself, in its `Hold` (view.zig); the segment has one bit for it. Where the
+//! host shows a block through buffers, they are counted too, and a block is lent until the last of them is gone.
+
+const layout = @import("layout.zig");
+const cache = @import("cache.zig");
+const allocating = @import("allocating.zig");
+const free_lists = @import("free_lists.zig");
+const pinning = @import("pinning.zig");
+const pins = @import("pins.zig");
+const queue_file = @import("queue.zig");
+const pool_file = @import("pool.zig");
+const View = @import("view.zig").View;
+const Holders = @import("view.zig").Holders;
+const Hold = @import("view.zig").Hold;
+const Buffers = @import("view.zig").Buffers;
+const Pool = pool_file.Pool;
+const Error = pool_file.Error;
+const Block = layout.Block;
+const BlockIndex = layout.BlockIndex;
+
+// ---------------------------------------------------------------- holding
+
+pub const Attached = enum(i32) { newly = 0, again = 1 };
+
+/// Holds what a descriptor names. Takes one off its claim if it names one, unless this member held the block already.
+pub fn attach(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
+    try pool.acquire();
+    defer pool.unlock();
+    return attachLocked(pool, number, generation, claim);
+}
+
+pub fn attachLocked(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
+    const view = &pool.view;
+    const index: BlockIndex = .of(number);
+    if (number >= view.header.blocks_used.get() or !view.isBacked(index)) return error.Stale;
+    const attached = try takeHold(pool, index, generation);
+    // Bit first, then claim: a crash between leaks a claim, which expires.
+    // A broken claim is no reason to refuse what is held now; it expires.
+    if (attached == .newly and claim != 0) {
+        if (pins.findClaim(view, claim, index, @intCast(generation))) |pin| pins.takeOff(view, pin, 1) catch {};
+    }
+    return attached;
+}
+
+/// Holds a block once more, under the lock.
+pub fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached {
+    const view = &pool.view;
+    const block = try view.blockHot(index);
+    const word = block.word.acquire(); // pairs with the exchangeIf in pinning.share()
+    if (word.state != .used or word.generation != generation or !word.shared) return error.Stale;
+    const newly = !view.isHeldHot(index);
+    const hold = view.holdOf(index);
+    if (newly) {
+        const extent = try view.extentHot(block);
+        const length_bytes = try View.lengthIn(block, extent);
+        try view.expectApart(index, block, extent);
+        if (view.briefs[index.int()].is == .listed) pool.cache.forget(view, index);
+        hold.word = word;
+        hold.tail_bytes = @truncate(extent.bytes() - length_bytes);
+        hold.start = extent.start;
+        hold.granules = extent.granules;
+        hold.is_allocated = false;
+        const cell = &block.of.holders[pool.self.slot / 64];
+        cell.commit(cell.get() | Holders.bit(pool.self.slot));
+    } else try view.expectAsHeld(index);
+    hold.holds += 1;
+    show(pool, index);
+    const attaches = &view.members[pool.self.slot].attaches;
+    attaches.set(attaches.get() +% 1);
+    return if (newly) .newly else .again;
+}
+
+/// Undoes an attachLocked() before anybody has seen what it gave.
+pub fn detachLocked(pool: *Pool, number: u32) void {
+    const hold = held(pool, number) catch return;
+    if (pool.options.counts_buffers) unshow(pool, &pool.view.buffers[number]);
+    hold.holds -= 1;
+    if (hold.holds > 0) return;
+    if (pool.view.buffers[number].areAlive()) {
+        hold.lent = true;
+        return;
+    }
+    dropBitAny(pool, number) catch {};
+    hold.end();
+    if (pool.options.counts_buffers) pool.view.buffers[number].end();
+}
+
+/// Holds once more what this member holds already; no business of the others.
+pub fn retain(pool: *Pool, number: u32) Error!void {
+    const hold = try held(pool, number);
+    hold.holds += 1;
+    show(pool, .of(number));
+}
+
+pub inline fn held(pool: *Pool, number: u32) Error!*Hold {
+    return holdOn(pool, number) orelse error.NotHeld;
+}
+fn holdOn(pool: *Pool, number: u32) ?*Hold {
+    if (number >= pool.view.geometry.blocks_max) return null;
+    const hold = pool.view.holdOf(.of(number));
+    return if (hold.holds == 0) null else hold;
+}
+
+/// A block for a host that writes where its arrays were made: held like any, but no array; nobody sees it through a buffer
+/// that is counted.
+pub fn openTrace(pool: *Pool, length_bytes: u64) Error!BlockIndex {
+    const index = try allocating.allocInner(pool, length_bytes, true);
+    const content = &pool.view.blocks[index.int()].content;
+    content.set(content.get().as(layout.Kind.trace));
+    try showNothing(pool, index.int());
+    return index;
+}
+
+// ---------------------------------------------------------------- what the host shows
+
+/// The host is about to make a buffer on the block.
+pub inline fn show(pool: *Pool, index: BlockIndex) void {
+    if (!pool.options.counts_buffers) return;
+    const member = &pool.view.members[pool.self.slot];
+    const buffers = &pool.view.buffers[index.int()];
+    buffers.all_gone = &member.buffers_gone;
+    member.buffers_shown.set(member.buffers_shown.get() +% 1);
+    buffers.shown += 1;
+}
+
+/// It has not made it.
+fn unshow(pool: *Pool, buffers: *Buffers) void {
+    const member = &pool.view.members[pool.self.slot];
+    buffers.shown -= 1;
+    member.buffers_shown.set(member.buffers_shown.get() -% 1);
+}
+
+/// No buffer is made for the last hold.
+pub fn showNothing(pool: *Pool, number: u32) Error!void {
+    _ = try held(pool, number);
+    const buffers = &pool.view.buffers[number];
+    if (buffers.shown > 0) unshow(pool, buffers);
+}
+
+/// Whether a buffer on the block is still there. Only private memory is read.
+pub fn isShown(pool: *const Pool, number: u32) bool {
+    return number < pool.view.geometry.blocks_max and pool.view.buffers[number].areAlive();
+}
+
+// ---------------------------------------------------------------- letting go
+
+pub const Released = enum(i32) { gone = 0, held = 1, lent = 2 };
+
+/// Lets go once. With error.Busy nothing has changed. In place, for the one who calls it from outside.
+pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
+    return if (releasePlain(pool, number)) .gone else releaseAny(pool, number, shown);
+}
+
+/// The way most releases go: held plainly, and there is room in the cache. False, and nothing done, if it is not.
+pub inline fn releasePlain(pool: *Pool, number: u32) bool {
+    if (number >= pool.view.geometry.blocks_max) return false;
+    const brief = pool.view.briefs[number];
+    if (brief.is != .plain or !pool.cache.hasRoom(brief.granules) or !pool.isTrusted()) return false;
+    pool.cache.keep(&pool.view, .of(number), brief.granules);
+    return true;
+}
+
+pub fn releaseAny(pool: *Pool, number: u32, shown: bool) Error!Released {
+    return releaseBy(pool, number, shown, true);
+}
+/// For what allocating.allocInner() gave, or others know of: never into the cache.
+pub fn releaseInner(pool: *Pool, number: u32, shown: bool) Error!Released {
+    return releaseBy(pool, number, shown, false);
+}
+
+noinline fn releaseBy(pool: *Pool, number: u32, shown: bool, may_be_cached: bool) Error!Released {
+    const hold = try held(pool, number);
+    const counts_buffers = pool.options.counts_buffers;
+    const buffers = &pool.view.buffers[number];
+    if (hold.holds > 1) {
+        hold.holds -= 1;
+        if (counts_buffers and !shown) unshow(pool, buffers);
+        return .held;
+    }
+    if (counts_buffers and buffers.shown - @intFromBool(!shown) != @atomicLoad(u32, &buffers.gone, .acquire)) { // pairs with the release in goneOne
+        hold.holds = 0;
+        hold.lent = true;
+        if (!shown) unshow(pool, buffers);
+        return .lent;
+    }
+    const released = try if (may_be_cached) letGo(pool, number, hold) else letGoShared(pool, number, hold);
+    if (counts_buffers) {
+        if (!shown) unshow(pool, buffers);
+        buffers.end();
+    }
+    return released;
+}
+
+/// The last hold ends.
+inline fn letGo(pool: *Pool, number: u32, hold: *Hold) Error!Released {
+    const kept: cache.Cache.Put = if (pool.isTrusted()) pool.cache.put(&pool.view, .of(number)) else .not_for_it;
+    if (kept != .kept) letGoLocked(pool, number, kept == .no_room) catch |err| return endedUnlessBusy(pool, number, err);
+    hold.end();
+    return .gone;
+}
+
+inline fn letGoShared(pool: *Pool, number: u32, hold: *Hold) Error!Released {
+    dropBitLocked(pool, number) catch |err| return endedUnlessBusy(pool, number, err);
+    hold.end();
+    return .gone;
+}
+
+noinline fn letGoLocked(pool: *Pool, number: u32, no_room: bool) Error!void {
+    if (!no_room) return dropBit(pool, number);
+    try makeRoom(pool, pool.view.holds[number].granules);
+    if (pool.cache.put(&pool.view, .of(number)) != .kept) try dropBitLocked(pool, number);
+}
+
+noinline fn makeRoom(pool: *Pool, granules: u32) Error!void {
+    try pool.acquire();
+    defer pool.unlock();
+    try pool.cache.makeRoom(&pool.view, granules);
+}
+
+/// In a damaged segment the block may stay as it is, but this member is done with it.
+fn endedUnlessBusy(pool: *Pool, number: u32, err: Error) Error {
+    @branchHint(.cold);
+    if (err == error.Busy) return err;
+    pool.view.holds[number].end();
+    if (pool.options.counts_buffers) pool.view.buffers[number].end();
+    return err;
+}
+
+/// Lets go of a lent block when the last buffer on it is gone.
+pub fn settle(pool: *Pool, number: u32) Error!Released {
+    if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
+    const hold = &pool.view.holds[number];
+    if (!hold.lent or hold.holds > 0) return .gone; // settled before, or held again
+    if (pool.view.buffers[number].areAlive()) return .lent;
+    dropBitLocked(pool, number) catch |err| return endedUnlessBusy(pool, number, err);
+    hold.end();
+    pool.view.buffers[number].end();
+    return .gone;
+}
+
+/// For a block that no host knows of, and shows: where the lock cannot be had, the next reap lets go of it.
+pub fn letGoAnyway(pool: *Pool, number: u32) void {
+    _ = releaseInner(pool, number, true) catch |err| {
+        if (err != error.Busy) return;
+        pool.view.holds[number].holds = 0;
+        pool.view.holds[number].lent = true;
+        pool.owed += 1;
+    };
+}
+
+pub fn letGoOfOwed(pool: *Pool) void {
+    for (pool.view.holds[0..pool.view.blocks_known], 0..) |*hold, i| {
+        if (!hold.lent or hold.holds > 0 or pool.view.buffers[i].areAlive()) continue;
+        dropBitAny(pool, @intCast(i)) catch {};
+        hold.end();
+        pool.view.buffers[i].end();
+    }
+    pool.owed = 0;
+}
+
+// ---------------------------------------------------------------- the bit in the segment, and the end of a block
+
+pub fn holdAlone(pool: *Pool, block: *Block) void {
+    inline for (&block.of.holders) |*cell| cell.set(0);
+    block.of.holders[pool.self.slot / 64].set(Holders.bit(pool.self.slot));
+}
+
+fn heldByOthers(pool: *Pool, block: *Block) bool {
+    const mine = pool.self.slot / 64;
+    var others = block.of.holders[mine].get() & ~Holders.bit(pool.self.slot);
+    inline for (&block.of.holders, 0..) |*cell, word| {
+        if (word != mine) others |= cell.get();
+    }
+    return others != 0;
+}
+
+inline fn dropBit(pool: *Pool, number: u32) Error!void {
+    try pool.acquireHot();
+    defer pool.unlockHot();
+    if (!freeWarm(pool, number)) try dropBitAny(pool, number);
+}
+
+fn dropBitLocked(pool: *Pool, number: u32) Error!void {
+    try pool.acquire();
+    defer pool.unlock();
+    try dropBitAny(pool, number);
+}
+
+/// The way most releases go, as allocating.takeWarm(): the last hold of a small block. False, and nothing done, if it is not.
+inline fn freeWarm(pool: *Pool, number: u32) bool {
+    const lists = pool.view.lists;
+    const table = pool.view.blocks;
+    const known = pool.view.blocks_known;
+    if (number >= known) return false;
+    const block = &table[number];
+    const word = block.word.get();
+    const next = block.next.get();
+    if (word.state != .used or block.pins.get() != 0 or heldByOthers(pool, block) or next.int() >= known) return false;
+    if (block.content.get().kind == layout.Kind.channel) return false;
+    const hold = &pool.view.holds[number];
+    const start = block.start.get();
+    const granules = table[next.int()].start.get() -% start;
+    if (word != hold.word or start != hold.start or granules != hold.granules) return false;
+    // Nobody else has it now, and nobody can attach it any more: as good as never shared. Whoever only attached it leaves it to
+    // those who allocate.
+    if (hold.is_allocated and granules <= cache.granules_max and pool.cache.hasRoom(granules)) {
+        hold.word.shared = false;
+        pool.cache.keep(&pool.view, .of(number), granules);
+        return true;
+    }
+    if (granules > layout.quick_granules_max) return false;
+    const quick_granules = lists.quick_granules.get() +| granules;
+    if (quick_granules > free_lists.quickLimit(&pool.view)) return false;
+
+    var free = word;
+    free.state = .free;
+    free.shared = false;
+    block.word.commit(free);
+    const head = &lists.quick[granules];
+    block.of.links.next.set(head.get());
+    block.of.links.list.set(.quick);
+    head.set(.of(number));
+    lists.quick_granules.set(quick_granules);
+    return true;
+}
+
+noinline fn dropBitAny(pool: *Pool, number: u32) Error!void {
+    try pool.view.expectAsHeld(.of(number));
+    const block = try pool.view.blockHot(.of(number));
+    if (block.pins.get() == 0 and !heldByOthers(pool, block)) return freeBlock(pool, .of(number));
+    const cell = &block.of.holders[pool.self.slot / 64];
+    cell.commit(cell.get() & ~Holders.bit(pool.self.slot));
+}
+
+/// Frees a block that nobody holds any more: true with the first store.
+pub fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
+    const block = try pool.view.block(index);
+    _ = try pool.view.extent(block);
+    var word = block.word.get();
+    if (word.state == .used and block.content.get().kind == layout.Kind.channel) {
+        // With the channel its messages are gone. What they held is freed first: no free block may be in no list meanwhile.
+        const queue = queue_file.queueIn(&pool.view, block);
+        word.state = .reserved;
+        block.word.commit(word);
+        if (queue) |found| try pinning.endMessages(pool, &found);
+    }
+    word.state = .free; // what it says of zeros stays true: a block in use never says yes
+    word.shared = false;
+    block.word.commit(word);
+    try free_lists.put(&pool.view, index);
+}
+
+pub fn freeIfUnheld(pool: *Pool, index: BlockIndex) Error!bool {
+    const block = try pool.view.block(index);
+    if (block.word.get().state != .used or block.pins.get() != 0 or !Holders.of(block).isEmpty()) return false;
+    if (pool.view.isHeld(index)) return error.Corrupt;
+    try freeBlock(pool, index);
+    return true;
+}
