@@ -19,6 +19,9 @@ import { makeOwner, type SharedArray } from "./shared_array.ts";
  *
  * The pool is joined if need be.
  *
+ * @param descriptor What `share()` or `toJSON()` of an array or a channel made, also through JSON.
+ * @param type If given, the class that the array must have.
+ * @returns An array or a channel, held here until it is released.
  * @throws {TypeError | RangeError} if it is no descriptor.
  * @throws {PoolError} `ERR_STALE_DESCRIPTOR`, `ERR_ARRAY_TOO_LARGE` (more than an ArrayBuffer of this runtime may have), and those of `Pool.open`
  *

@@ -108,7 +108,24 @@ export interface ChannelStats {
 export interface Delivery<T> extends Disposable {
   /** What was sent. */
   readonly message: Unpacked<T>;
-  /** The message is done with. @throws {PoolError} `ERR_RELEASED` if it is another receiver's by now; `ERR_POOL_BUSY`, then it can be called again. */
+  /**
+   * Says that the message is done with: nobody gets it any more. Later calls do nothing.
+   *
+   * @throws {PoolError} `ERR_RELEASED` if it is another receiver's by now; `ERR_POOL_BUSY`, then it can be called again.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using jobs = pool.channel<{ id: number }>();
+   * jobs.send({ id: 7 });
+   * using delivery = await jobs.receiveAsync({ ack: true });
+   * console.log(delivery.message.id, jobs.stats().unacknowledged); // 7 1
+   * delivery.ack();
+   * console.log(jobs.stats().unacknowledged); // 0
+   * ```
+   */
   ack(): void;
 }
 
@@ -130,10 +147,11 @@ let holdOf: (channel: Channel) => Hold;
 
 /**
  * A queue of messages in a pool: many members send, many receive, first in, first out. Made by `pool.channel()`; it travels
- * like an array, in `pack()`, `JSON.stringify()` and in messages.
+ * like an array, in `pack()`, `JSON.stringify()` and in messages. It is a type: `import { type Channel } from "arraypool"`.
  *
- * A message is plain data (objects, arrays, strings, numbers, bigints, Maps, Sets, Dates) with pool arrays anywhere inside. Those are
- * held by the message until it is received, and then by the receiver: the sender can release them at once.
+ * A message is plain data (objects, arrays, strings, numbers, bigints, Maps, Sets, Dates) with pool arrays and channels anywhere inside.
+ * It is sent as it is: a channel needs no `pack()`. Its arrays are held by the message until it is received, and then by the
+ * receiver: the sender can release them at once.
  *
  * @example
  * ```ts
@@ -195,9 +213,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * Sends a message; waits while the channel is full.
+   * Sends a message; blocks the thread while the channel is full.
    *
-   * @throws {TypeError} for what is no data.
+   * @param message Plain data, not packed, with arrays and channels anywhere inside.
+   * @param options How long to wait for room, and whether the sender's arrays are released with it.
+   * @throws {TypeError} for what is no data, and for wrong options.
    * @throws {RangeError} for more than `maxMessageBytes`.
    * @throws {PoolError} `ERR_TIMEOUT`, `ERR_CLOSED`, `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
    *
@@ -222,8 +242,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * Sends a message if there is room for it now. Returns whether it was sent.
+   * Sends a message if there is room for it now.
    *
+   * @param message As for `send`.
+   * @param options Whether the sender's arrays are released with it.
+   * @returns Whether it was sent.
    * @throws {TypeError | RangeError | PoolError} As `send`.
    *
    * @example
@@ -243,9 +266,12 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * As `send`, without blocking: a promise. What is sent so is sent in the order of the calls. The message is encoded at once; its arrays
+   * As `send`, without blocking the thread. What is sent so is sent in the order of the calls. The message is encoded at once; its arrays
    * have to be held until it is sent. Waiting keeps the process alive.
    *
+   * @param message As for `send`.
+   * @param options As for `send`, and a signal that ends the waiting.
+   * @returns A promise that is fulfilled when the message is in the channel.
    * @throws {TypeError | RangeError | PoolError} As `send`.
    * @throws The reason of `signal` when it is aborted.
    *
@@ -303,13 +329,15 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * Receives the next message; waits for one. Its arrays are this realm's from then on: `using job = channel.receive()`
-   * releases them. An object that comes inherits what that needs, so its prototype is another one than `Object.prototype`; its
-   * `constructor` is `Object`.
+   * Receives the next message; blocks the thread until there is one. Its arrays are this realm's from then on:
+   * `using job = channel.receive()` releases them. An object that comes inherits what that needs, so its prototype is another one
+   * than `Object.prototype`; its `constructor` is `Object`.
    *
    * With `ack: true` the message stays in the channel until it is acknowledged: should this process die before, another
    * receiver gets it. Without, it is lost with who has received it.
    *
+   * @param options How long to wait, and whether the message is to be acknowledged.
+   * @returns The message; with `ack: true` a Delivery, which has it.
    * @throws {PoolError} `ERR_TIMEOUT`; `ERR_CLOSED` when the channel was closed and is empty; `ERR_POOL_BUSY`, `ERR_RELEASED`
    *
    * @example
@@ -339,8 +367,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * Receives the next message if there is one; undefined if there is none now.
+   * Receives the next message if there is one.
    *
+   * @param options Whether the message is to be acknowledged.
+   * @returns As `receive`; undefined if there is none now.
    * @throws {PoolError} As `receive`.
    *
    * @example
@@ -364,8 +394,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * As `receive`, without blocking: a promise. Who asks first is served first. Waiting keeps the process alive.
+   * As `receive`, without blocking the thread. Who asks first is served first. Waiting keeps the process alive.
    *
+   * @param options As for `receive`, and a signal that ends the waiting.
+   * @returns A promise for what `receive` returns.
    * @throws {PoolError} As `receive`.
    * @throws The reason of `signal` when it is aborted.
    *
@@ -406,7 +438,25 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     });
   }
 
-  /** Messages as they come, until the channel is closed and empty; does not block. */
+  /**
+   * Messages as they come, until the channel is closed and empty; does not block the thread. Who leaves the loop takes no message more.
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED` (the pool), `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using frames = pool.channel<{ id: number; frame: Uint8Array }>();
+   * frames.send({ id: 7, frame: pool.alloc(Uint8Array, 1000) }, { move: true });
+   * frames.close();
+   * for await (const next of frames) {
+   *   using message = next; // its arrays are released at the end of each turn
+   *   console.log(message.id, message.frame.length); // 7 1000
+   * }
+   * ```
+   */
   [Symbol.asyncIterator](): AsyncIterator<Unpacked<T>> {
     // Whoever asks for the next and then goes (a stream that is destroyed, say) takes no message with him.
     let hasLeft = false;
@@ -438,7 +488,22 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (this.#member.asleep > 0) this.#member.lines.get(this.#hold.block)?.[side]?.look();
   }
 
-  /** Messages as they come, until the channel is closed and empty. Blocks: for a Worker or a process that only computes. */
+  /**
+   * Messages as they come, until the channel is closed and empty. Blocks the thread: for a Worker or a process that only computes.
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED` (the pool), `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>();
+   * for (const number of [1, 2, 3]) numbers.send(number);
+   * numbers.close();
+   * console.log([...numbers]); // [ 1, 2, 3 ]
+   * ```
+   */
   [Symbol.iterator](): Iterator<Unpacked<T>> {
     return {
       next: () => {
@@ -482,7 +547,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     };
   }
 
-  /** Whether it was closed, by anyone. @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY` */
+  /** Whether it was closed, by anyone. What is in it may still be received. @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY` */
   get closed(): boolean {
     this.stats();
     return this.#member.record[AP_CHANNEL_CLOSED] !== 0;
@@ -492,6 +557,17 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * Ends the channel for everybody: nothing more is sent, what is in it can still be received, and then iterations end.
    *
    * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>();
+   * numbers.send(1);
+   * numbers.close();
+   * console.log(numbers.closed, numbers.receive()); // true 1
+   * ```
    */
   close(): void {
     this.#live();
@@ -500,7 +576,17 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   /**
    * Lets go of it in this realm; for the others it goes on, and what was received here and not acknowledged is theirs. When
-   * nobody has it any more, what is in it is let go of.
+   * nobody has it any more, what is in it is let go of. Later calls do nothing. At the end of a scope, `using` does it.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * const numbers = pool.channel<number>();
+   * numbers.release();
+   * console.log(numbers.released, pool.blocks().length); // true 0
+   * ```
    */
   release(): void {
     if (this.#hold.released) return;
@@ -514,7 +600,23 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     this.release();
   }
 
-  /** A descriptor, good for one attach within the pool's `claimTtlMs`; called by `JSON.stringify`. */
+  /**
+   * What `JSON.stringify` calls.
+   *
+   * @returns A descriptor, good for one attach within the pool's `claimTtlMs`.
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
+   *
+   * @example
+   * ```ts
+   * import { attach, Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using numbers = pool.channel<number>();
+   * using same = attach<number>(JSON.parse(JSON.stringify(numbers)));
+   * numbers.send(1);
+   * console.log(same.receive()); // 1
+   * ```
+   */
   toJSON(): ChannelDescriptor {
     return claimedChannel(this, (hold) => claimOn(hold, { claims: 1, ttlMs: 0 }));
   }

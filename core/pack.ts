@@ -57,8 +57,11 @@ const claimsOfDescriptor = new WeakMap<object, number>();
 
 /**
  * Makes a message ready to be sent: every pool array and slice in it becomes its descriptor, with a claim that keeps it
- * until it is unpacked or `ttlMs` are over.
+ * until it is unpacked or `ttlMs` are over. Channels and pools become theirs.
  *
+ * @param message Anything. Plain objects, arrays, Maps and Sets are looked through; what else there is passes as it is.
+ * @param options For how many receivers it is, and how long it is kept for them.
+ * @returns A copy of the containers, with descriptors in it: plain data as far as the message was. The message is left alone.
  * @throws {PoolError} `ERR_RELEASED` for an array that was released, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
  * @throws {TypeError} for a message that contains itself, an array of another version of the package, or an object of a
  * class that has pool arrays: they would be copied.
@@ -126,6 +129,8 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
  * claim gives the same array. Pools are joined if need be. All or nothing: on an error what was attached is released, and
  * the message's other claims are dropped.
  *
+ * @param message What `pack()` made: an object, not its text.
+ * @returns A copy with arrays, channels and pools in it. `using` it, or `release()`, lets go of all.
  * @throws {TypeError | RangeError} for a descriptor that is none, for the text or the event that a message is in, and for a message
  * that contains itself, or is nested more than 1024 deep.
  * @throws {PoolError} As `attach`.
@@ -185,6 +190,9 @@ export function unpack(message: unknown): unknown {
 /**
  * Lets go of every array in a message: attached ones are released, a packed one's claims are dropped (it was not sent after all).
  * Slices have nothing to release.
+ *
+ * @param message What was packed, unpacked, or is still to be packed.
+ * @throws {PoolError} `ERR_POOL_BUSY`; what could be let go of, was.
  *
  * @example
  * ```ts

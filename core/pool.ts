@@ -165,6 +165,7 @@ export class Pool implements Disposable {
   /**
    * Makes a pool and joins it. It takes memory as arrays are allocated, not before.
    *
+   * @param options Its name, how large it may become, and how long what was sent is kept. All of them have defaults.
    * @throws {TypeError | RangeError} for an option that is none.
    * @throws {PoolError} `ERR_ALREADY_EXISTS`, `ERR_POOL_FULL`, `ERR_PERMISSION`, `ERR_SYSTEM`, `ERR_LIBRARY`
    *
@@ -184,6 +185,7 @@ export class Pool implements Disposable {
    * Joins a pool that exists. In a realm that has it open already, gives that Pool. What killed processes have left is no
    * pool any more, unless a message waits in it.
    *
+   * @param name 1 to 30 of `A-Z a-z 0-9 . _ -`, a letter or digit first.
    * @throws {TypeError | RangeError} for a name that can be none.
    * @throws {PoolError} `ERR_NOT_FOUND`, `ERR_TOO_MANY_MEMBERS`, `ERR_POOL_BUSY`, `ERR_PERMISSION`, `ERR_LAYOUT_VERSION`, `ERR_CORRUPT_SEGMENT`, `ERR_SYSTEM`, `ERR_LIBRARY`
    *
@@ -204,6 +206,7 @@ export class Pool implements Disposable {
    * Joins the pool of that name, and makes it where there is none. The other options count only for who makes it: one that
    * is there keeps its capacity.
    *
+   * @param options As for `create`, with a name.
    * @throws {PoolError} As `create` and `open`.
    *
    * @example
@@ -211,6 +214,8 @@ export class Pool implements Disposable {
    * import { Pool } from "arraypool";
    *
    * using pool = Pool.openOrCreate({ name: "prices", capacity: "16M" });
+   * using same = Pool.openOrCreate({ name: "prices", capacity: "4G" });
+   * console.log(same === pool, same.capacityBytes); // true 16777216
    * ```
    */
   static openOrCreate(options: PoolOptions & { name: string }): Pool {
@@ -237,6 +242,7 @@ export class Pool implements Disposable {
    *
    * @param type The class, such as `Float64Array`.
    * @param shape Elements, or the length of each axis.
+   * @returns The array, held here until it is released.
    * @throws {TypeError | RangeError} for what is no class of TypedArray, or no shape.
    * @throws {PoolError} `ERR_POOL_FULL`, `ERR_ARRAY_TOO_LARGE`, `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
@@ -259,6 +265,7 @@ export class Pool implements Disposable {
    *
    * @param type The class, such as `Float64Array`.
    * @param shape Elements, or the length of each axis.
+   * @returns The array, held here until it is released.
    * @throws {PoolError} As `alloc`.
    *
    * @example
@@ -279,6 +286,7 @@ export class Pool implements Disposable {
    *
    * @param array Any TypedArray.
    * @param shape The length of each axis, with as many elements in all as the array has.
+   * @returns A copy, held here until it is released.
    * @throws {TypeError | RangeError} for what is no TypedArray, or a shape that does not fit.
    * @throws {PoolError} As `alloc`; `ERR_RELEASED`
    *
@@ -424,9 +432,11 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Holds the array, the slice, or the channel, that was set under a name; undefined if there is none.
+   * Holds the array, the slice, or the channel, that was set under a name.
    *
+   * @param name 1 to 128 bytes of UTF-8.
    * @param type If given, the class that it must have.
+   * @returns What has the name, held here until it is released; undefined if nothing has it.
    * @throws {TypeError} if its elements are of another type.
    * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
@@ -450,17 +460,30 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Whether an array is set under a name.
+   * Whether an array, or a channel, is set under a name.
    *
+   * @param name 1 to 128 bytes of UTF-8.
+   * @throws {TypeError | RangeError} for what is no name.
    * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * pool.set("prices", pool.from(Float64Array.of(1, 2, 3)));
+   * console.log(pool.has("prices"), pool.has("costs")); // true false
+   * ```
    */
   has(name: string): boolean {
     return hasName(this.#member, name);
   }
 
   /**
-   * Lets go of the array that is set under a name. False if there is none.
+   * Lets go of what is set under a name.
    *
+   * @param name 1 to 128 bytes of UTF-8.
+   * @returns Whether there was something.
    * @throws {PoolError} `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
    * @example
@@ -503,6 +526,12 @@ export class Pool implements Disposable {
    * Blocks the thread while another one makes it. Inside `make`, ask for other names only if nobody asks for them the
    * other way round: who waits for each other waits for ever.
    *
+   * What has the name already is given as it is. That it has the element type that `make` would give it, TypeScript
+   * takes for granted; where programs may differ, look at `array.dtype`, or use a name of its own for each type.
+   *
+   * @param name 1 to 128 bytes of UTF-8.
+   * @param make Makes an array, or a channel, of the pool that it is given.
+   * @returns What has the name, held here until it is released.
    * @throws {TypeError} if `make` returns something else than an array of this pool, or asks for the same name.
    * @throws {PoolError} `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
@@ -530,6 +559,10 @@ export class Pool implements Disposable {
    * `once()` for a `make` that is asynchronous; does not block the thread. An abort ends the waiting, or the making: then
    * the next one makes it, and what `make` still returns is released.
    *
+   * @param name 1 to 128 bytes of UTF-8.
+   * @param make As for `once`, with a promise.
+   * @param options A signal, which ends the waiting, or the making, with its reason.
+   * @returns A promise for what has the name, held here until it is released.
    * @throws {TypeError} As `once`.
    * @throws {PoolError} As `once`.
    *
@@ -572,6 +605,9 @@ export class Pool implements Disposable {
   /**
    * Makes a channel: a queue of messages between all that are in the pool.
    *
+   * @param options How many messages fit, and how many bytes each may have.
+   * @returns The channel, held here until it is released.
+   * @throws {TypeError | RangeError} for an option that is none.
    * @throws {PoolError} `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
    * @example
@@ -801,7 +837,20 @@ export class Pool implements Disposable {
     this.close();
   }
 
-  /** What names the pool to another process; `unpack()` makes a Pool of it. */
+  /**
+   * What names the pool to another process; `unpack()` makes a Pool of it. It keeps nothing: keep the pool open until the other
+   * one has joined.
+   *
+   * @example
+   * ```ts
+   * import { Pool, unpack } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * const text = JSON.stringify({ pool });
+   * const { pool: same } = unpack<{ pool: Pool }>(JSON.parse(text));
+   * console.log(same === pool); // true
+   * ```
+   */
   toJSON(): { readonly $arraypool: 1; readonly pool: string; readonly nonce: string } {
     return { $arraypool: 1, pool: this.name, nonce: this.#member.nonce };
   }

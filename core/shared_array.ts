@@ -52,6 +52,7 @@ export interface ViewMembers<T extends TypedArray> {
   /**
    * The `index`-th entry along the first axis (NumPy's `x[i]`), a slice with the other axes as its shape.
    *
+   * @param index From 0 on.
    * @throws {RangeError} if there is no such entry.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    *
@@ -69,6 +70,7 @@ export interface ViewMembers<T extends TypedArray> {
   /**
    * The same elements under another shape, a slice.
    *
+   * @param shape The length of each axis, with as many elements in all.
    * @throws {RangeError} if the shape has another number of elements.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    *
@@ -86,6 +88,7 @@ export interface ViewMembers<T extends TypedArray> {
   /**
    * A hold of its own on these elements only, which outlives `base`.
    *
+   * @returns An array of the same shape, on the same memory, held until it is released.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`, `ERR_POOL_BUSY`
    *
    * @example
@@ -103,6 +106,8 @@ export interface ViewMembers<T extends TypedArray> {
   /**
    * A descriptor good for `claims` attaches within `ttlMs`; with `claims: 0`, for as long as somebody holds the array (argv, logs).
    *
+   * @param options For how many receivers it is, and how long the array is kept for them.
+   * @throws {TypeError | RangeError} for an option that is none.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
    *
    * @example
@@ -117,7 +122,22 @@ export interface ViewMembers<T extends TypedArray> {
    * ```
    */
   share(options?: ShareOptions): Descriptor;
-  /** `share()`, called by `JSON.stringify`. */
+  /**
+   * What `JSON.stringify` calls: `share()`.
+   *
+   * @throws {PoolError} As `share`.
+   *
+   * @example
+   * ```ts
+   * import { Pool, unpack } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using prices = pool.from(Float64Array.of(1, 2, 3));
+   * const text = JSON.stringify({ prices }); // as JSON.stringify(pack({ prices }))
+   * using got = unpack<{ prices: Float64Array }>(JSON.parse(text));
+   * console.log(got.prices[2]); // 3
+   * ```
+   */
   toJSON(): Descriptor;
 }
 
@@ -143,6 +163,8 @@ export interface ArrayMembers<T extends TypedArray> extends ViewMembers<T>, Disp
    * Puts off a release, by anyone, until `use` has settled, and returns it: for native calls in flight, which may read or
    * write the memory later than they were called.
    *
+   * @param use What the call returns: it is done when that is settled.
+   * @returns `use`.
    * @throws {TypeError} for what is no promise.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    *
@@ -310,7 +332,11 @@ function sharedClass(type: ElementType): SharedClass {
       if (count === undefined) throw new RangeError("slab() needs an array with an axis, and this one is a scalar");
       if (typeof index !== "number") throw new TypeError(`index must be a number, not ${quote(index)}`);
       if (!Number.isInteger(index) || index < 0 || index >= count) {
-        throw new RangeError(`index must be an integer from 0 to ${count - 1}, not ${index}`);
+        throw new RangeError(
+          count === 0
+            ? `the first axis is empty, and has no entry ${index}`
+            : `index must be an integer from 0 to ${count - 1}, not ${index}`,
+        );
       }
       const length = Placed.of(this).length / count;
       return slice(this, index * length, length, axes(shape.slice(1)));

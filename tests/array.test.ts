@@ -159,6 +159,7 @@ test("slab() is an entry along the first axis, reshape() the same elements under
     }
     using empty = pool.alloc(Int32Array, [3, 0]);
     assert.deepEqual(empty.slab(2).shape, [0]);
+    assert.throws(() => empty.slab(2).slab(0), { name: "RangeError", message: /first axis is empty/ });
     assert.deepEqual(empty.reshape([0, 7]).shape, [0, 7]);
   }));
 
