@@ -10,7 +10,7 @@
 //!     inspecting.zig    stats, list, shortage, check
 //!
 //! And apart from these waiting.zig and channel.zig. All of it calls down to what knows the segment and no member's state, most
-//! of it under the lock: blocks, free_lists, pins, names, members, queue.
+//! of it under the lock: blocks, free_lists, pins, names, waiters, members, queue.
 
 const std = @import("std");
 const layout = @import("layout.zig");

@@ -10,6 +10,7 @@ const lock = @import("lock.zig");
 const members = @import("members.zig");
 const naming = @import("naming.zig");
 const pins = @import("pins.zig");
+const waiters = @import("waiters.zig");
 const waiting = @import("waiting.zig");
 const system = @import("platform.zig").system;
 const pool_file = @import("pool.zig");
@@ -71,7 +72,7 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped 
 /// Clears the bits of `slots` everywhere and frees what nobody holds then: one pass over the table.
 pub fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
     var freed: Freed = .{};
-    if (!slots.isEmpty()) try waiting.dropAll(&pool.view, slots);
+    if (!slots.isEmpty()) try waiters.dropAll(&pool.view, slots);
     for (0..pool.view.blocksUsed()) |i| {
         const index: BlockIndex = .of(@intCast(i));
         const block = &pool.view.blocks[i];

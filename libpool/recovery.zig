@@ -7,7 +7,7 @@
 const std = @import("std");
 const layout = @import("layout.zig");
 const free_lists = @import("free_lists.zig");
-const waiting = @import("waiting.zig");
+const waiters = @import("waiters.zig");
 const names = @import("names.zig");
 const pins = @import("pins.zig");
 const queue = @import("queue.zig");
@@ -27,7 +27,7 @@ pub fn recover(view: *const View, now_ms: u64) Corrupt!void {
     try names.recover(view);
     try recountMessages(view);
     try rebuildLists(view);
-    try waiting.rebuild(view);
+    try waiters.rebuild(view);
 }
 
 /// The last split or merge may have left one entry out of the chain that is not marked so.
@@ -208,7 +208,7 @@ fn walk(view: *const View, census: *Census) What {
     if (header.blocks_used.get() > header.blocks_backed.get()) return census.at(.@"entries of the block table are used that are not backed", header.blocks_used.get());
     if (header.pins_backed.get() > view.geometry.pins_max) return census.at(.@"more of the pin table is backed than there is", header.pins_backed.get());
     if (header.pins_used.get() > header.pins_backed.get()) return census.at(.@"pins are used that are not backed", header.pins_used.get());
-    const parts = .{ brokenChain, brokenPins, names.broken, brokenChannels, brokenBlocks, brokenQuick, brokenRuns, brokenCounts, brokenHolds, waiting.broken };
+    const parts = .{ brokenChain, brokenPins, names.broken, brokenChannels, brokenBlocks, brokenQuick, brokenRuns, brokenCounts, brokenHolds, waiters.broken };
     inline for (parts) |broken| {
         const what = broken(view, census);
         if (what != .nothing) return what;

@@ -1,4 +1,4 @@
-/* Wait and notify: libpool/waiting.zig. Three who wait for a word (by a futex or a socket that their event loop watches, and
+/* Wait and notify: libpool/waiting.zig, waiters.zig. Three who wait for a word (by a futex or a socket that their event loop watches, and
  * blocking), notifiers that change it, stores that others see late, and deaths at every step. What is shown: whoever
  * waits ends, if only one notifier lives, whatever the other one left behind; and with a notify of one, the dead do
  * not take the place of the living. With UNFENCED those who notify look at the count without a fence, and who begins to wait
