@@ -188,6 +188,8 @@ const forged: [keyof Descriptor, typeof TypeError | typeof RangeError, unknown[]
     [NaN, 1],
     [Infinity, 0],
     new Array(10_000).fill(1),
+    // One axis more than there may be, and as many elements as the array has.
+    [2, 3, ...new Array(63).fill(1)],
   ]],
 ];
 

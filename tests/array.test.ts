@@ -96,7 +96,12 @@ test("a shape cannot be changed", () =>
   withPool((pool) => {
     using vector = pool.alloc(Uint8Array, 3);
     using matrix = pool.alloc(Uint8Array, [2, 3]);
-    for (const { shape } of [vector, matrix, matrix.slab(0), matrix.reshape([3, 2])]) {
+    using attached = attach(JSON.parse(JSON.stringify(matrix)));
+    using channel = pool.channel<SharedArray<Uint8Array>>();
+    channel.send(matrix);
+    using received = channel.receive();
+    assert.deepEqual([attached.shape, received.shape], [[2, 3], [2, 3]]);
+    for (const { shape } of [vector, matrix, matrix.slab(0), matrix.reshape([3, 2]), attached, received]) {
       assert.throws(() => (shape as number[])[0] = 100, TypeError);
     }
     const mine = [2, 3];

@@ -1,8 +1,17 @@
 /** Channels: what is sent is received, once and in order, by whoever receives; what a message holds; who waits, and who dies. */
 
 import { attach, type Channel, isSharedArray, pack, Pool, type PoolError, type SharedArray, unpack } from "arraypool";
-import { AP_RECORD_LENGTH, AP_STATS_ARRAYS } from "../core/abi.ts";
+import {
+  AP_FLOAT64,
+  AP_KIND_ARRAY,
+  AP_KIND_CHANNEL,
+  AP_RECEIVED_ARRAY,
+  AP_RECORD_LENGTH,
+  AP_STATS_ARRAYS,
+  AP_UINT8,
+} from "../core/abi.ts";
 import { Codec } from "../core/codec.ts";
+import { Unloading } from "../core/parcel.ts";
 import {
   assert,
   type Child,
@@ -494,6 +503,79 @@ test("what was received by a channel that is collected, and not acknowledged, is
       assert.deepEqual([job.id, job.numbers[0]], [id, id]);
     }
     assert.equal(jobs.stats().unacknowledged, 0);
+  }));
+
+test("what a message says of an array is compared with the array that came, and refused if it is another one", () => {
+  const table = new DataView(new ArrayBuffer(2 * AP_RECEIVED_ARRAY.BYTES));
+  const put = (index: number, fields: Partial<Record<keyof typeof AP_RECEIVED_ARRAY, number>>) => {
+    for (const [field, value] of Object.entries(fields)) {
+      const at = AP_RECEIVED_ARRAY[field as keyof typeof AP_RECEIVED_ARRAY];
+      table.setFloat64(index * AP_RECEIVED_ARRAY.BYTES + at, value, true);
+    }
+  };
+  put(0, { block: 5, generation: 1, offset: 0, length_bytes: 48, dtype: AP_FLOAT64, kind: AP_KIND_ARRAY });
+  put(1, { block: 7, generation: 1, offset: 0, length_bytes: 48, dtype: AP_UINT8, kind: AP_KIND_CHANNEL });
+  const shown: number[] = [];
+  const dropped: number[] = [];
+  const shows = (block: number): never => {
+    shown.push(block);
+    throw new Error("shown");
+  };
+  const member = {
+    showReceived: shows,
+    showReceivedChannel: shows,
+    dropReceived: (block: number) => dropped.push(block),
+  };
+  const unloading = new Unloading(member as never, table, 0, 2);
+  // As they came.
+  assert.throws(() => unloading.shared(0, [AP_FLOAT64, 0, 6, [2, 3]]), /shown/);
+  assert.throws(() => unloading.shared(0, [AP_FLOAT64, 16, 4, null]), /shown/);
+  assert.throws(() => unloading.shared(1, null), /shown/);
+  assert.deepEqual(shown.splice(0), [5, 5, 7]);
+  // Anything else: [what, which, as].
+  const wrong: [string, number, unknown][] = [
+    ["an array as a channel", 0, null],
+    ["a channel as an array", 1, [AP_UINT8, 0, 48, null]],
+    ["another element type", 0, [AP_UINT8, 0, 48, null]],
+    ["no element type", 0, [99, 0, 6, null]],
+    ["more elements", 0, [AP_FLOAT64, 0, 7, null]],
+    ["elements behind its end", 0, [AP_FLOAT64, 8, 6, null]],
+    ["an offset between two elements", 0, [AP_FLOAT64, 4, 5, null]],
+    ["an offset before it", 0, [AP_FLOAT64, -8, 6, null]],
+    ["half an element", 0, [AP_FLOAT64, 0, 0.5, null]],
+    ["a shape of more elements", 0, [AP_FLOAT64, 0, 6, [2, 4]]],
+    ["a shape of fewer elements", 0, [AP_FLOAT64, 0, 6, [2, 2]]],
+    ["a shape that is none", 0, [AP_FLOAT64, 0, 6, "2 x 3"]],
+    ["a number", 0, 5],
+    ["one that did not come", 2, [AP_FLOAT64, 0, 6, null]],
+  ];
+  for (const [what, index, as] of wrong) {
+    throwsPoolError(
+      () => {
+        unloading.shared(index, as);
+        assert.fail(`${what} was taken`);
+      },
+      "ERR_CORRUPT_SEGMENT",
+      /not as it was sent/,
+    );
+  }
+  assert.deepEqual(shown, []);
+  // What the message does not mention is let go of.
+  unloading.dropUnshown();
+  assert.deepEqual(dropped, [5, 7]);
+});
+
+test("a channel that was released cannot be sent, and the message says so", () =>
+  withPool((pool) => {
+    using channel = pool.channel<unknown>();
+    const gone = pool.channel();
+    gone.release();
+    throwsPoolError(
+      () => channel.send({ gone }),
+      "ERR_RELEASED",
+      /this channel was released here: send it before that/,
+    );
+    assert.equal(channel.stats().depth, 0);
   }));
 
 test("arrays and channels of another pool go along as claims", () =>

@@ -19,6 +19,9 @@ import {
   withPool,
 } from "./support/harness.ts";
 
+import { Hold } from "../core/hold.ts";
+import { native } from "../core/native.ts";
+
 const MIB = 2 ** 20;
 
 declare const Bun: { gc(force: boolean): void };
@@ -446,4 +449,46 @@ test("a claim keeps the pool when its last member leaves", () => {
   } finally {
     rmSync(fileOf(name), { force: true });
   }
+});
+
+test("the collector is not told of arrays that were released, however many there were", async () => {
+  const told: number[] = [];
+  const side = native() as { weigh(bytes: number): void };
+  const { weigh } = side;
+  side.weigh = (bytes) => void told.push(bytes);
+  try {
+    await withPool(async (pool) => {
+      // Of those that it may have to find it is; then the count begins anew.
+      const kept: SharedArray[] = [];
+      while (told.length === 0 && kept.length < 100) {
+        kept.push(pool.allocUnsafe(Uint8Array, MIB));
+        await null; // from the end of the job on it is the collector's
+      }
+      assert.equal(told.length, 1);
+      for (let i = 0; i < 100; i++) {
+        const array = pool.allocUnsafe(Uint8Array, MIB);
+        await null;
+        array.release();
+      }
+      assert.equal(told.length, 1);
+      for (const array of kept) array.release();
+    }, { capacity: "128M" });
+  } finally {
+    side.weigh = weigh;
+  }
+});
+
+test("a hold whose owner is garbage, and with which something is still to be done, is let go of after that, once", () => {
+  const letGo: Hold[] = [];
+  const member = { letGo: (hold: Hold) => letGo.push(hold) };
+  const hold = new Hold(member as never, 1, 1, 0, 0, new ArrayBuffer(0));
+  hold.buffer = undefined;
+  hold.onAbandoned = () => hold.use({});
+  hold.abandoned();
+  assert.deepEqual([letGo.length, hold.released, hold.ended], [0, true, false]);
+  hold.used();
+  assert.deepEqual([letGo.length, hold.ended], [1, true]);
+  hold.release();
+  hold.abandoned();
+  assert.equal(letGo.length, 1);
 });
