@@ -612,14 +612,22 @@ test("a trace is bounded, and gone with its member", () =>
 test("a trace that says anything names nothing that is not there", () => {
   assert.deepEqual(readTraceLog(new Uint8Array(0)), { holds: [], leftOut: 0 });
   const bytes = new Uint8Array(8192);
-  for (let round = 0; round < 200; round++) {
-    for (let i = 0; i < bytes.length; i++) bytes[i] = round % 2 ? Math.random() * 256 : 255;
-    new DataView(bytes.buffer).setUint32(0, 0x6370_7274, true);
-    new DataView(bytes.buffer).setUint32(4, 1, true);
+  const words = new Uint32Array(bytes.buffer);
+  const kinds = [() => 0xffff_ffff, () => Math.random() * 2 ** 32, () => Math.random() * 8, () => Math.random() * 1200];
+  let [seen, longest] = [0, 0];
+  for (let round = 0; round < 400; round++) {
+    for (let i = 0; i < words.length; i++) words[i] = kinds[round < 4 ? round : Math.floor(Math.random() * 4)]!();
+    words[0] = 0x6370_7274;
+    words[1] = 1;
     const { holds } = readTraceLog(bytes.subarray(0, Math.floor(Math.random() * 8192)));
     assert.ok(holds.length < 8192 / 32);
-    for (const { stack } of holds) assert.ok(stack.length <= 1020);
+    for (const { stack } of holds) {
+      assert.ok(stack.length <= 1020);
+      longest = Math.max(longest, stack.length);
+    }
+    seen += holds.length;
   }
+  assert.ok(seen > 100 && longest > 100, `${seen} holds, ${longest}`);
 });
 
 // ---------------------------------------------------------------- top

@@ -241,6 +241,7 @@ function checkCommand(words: string[], block: Block): void {
 
 test("the reference consists of the comments and the signatures", () => {
   const examples = new Set(commented.map(({ code }) => code.trim()));
+  assert.ok(blocksOf(REFERENCE).filter(({ language }) => language === "ts").length > 50);
   for (const block of blocksOf(REFERENCE)) {
     if (block.language === "ts") assert.ok(examples.has(block.code.trim()), `${placeOf(block)}: run \`npm run docs\``);
     else assert.equal(block.language, "typescript", placeOf(block));
@@ -250,8 +251,10 @@ test("the reference consists of the comments and the signatures", () => {
 // ---------------------------------------------------------------- what it names
 
 test("every link between the pages leads somewhere", () => {
+  let count = 0;
   for (const page of pages()) {
     for (const link of linksOf(page)) {
+      count++;
       const [path, anchor] = link.split("#") as [string, string?];
       const target = path === "" ? page : normalize(join(dirname(page), path));
       assert.ok(existsSync(join(root, target)), `${page}: ${link} leads nowhere`);
@@ -259,21 +262,26 @@ test("every link between the pages leads somewhere", () => {
       assert.ok(anchorsOf(target).has(anchor), `${page}: ${target} has no heading for #${anchor}`);
     }
   }
+  assert.ok(count > 100, `${count} links`);
 });
 
 test("every file, script and error code that a page names is there", () => {
   const codes = textOf("core/errors.ts");
+  let [files, names] = [0, 0];
   for (const page of pages()) {
     for (const quoted of quotedIn(page)) {
       if (/^(?:bench|bun|core|deno|docs|examples|libpool|node|scripts|tests)\/[\w./-]+$/.test(quoted)) {
         assert.ok(existsSync(join(root, quoted)) || quoted === "bench/results/", `${page}: there is no ${quoted}`);
+        files++;
       }
       const script = /^npm run ([\w:-]+)/.exec(quoted)?.[1];
       assert.ok(script === undefined || Object.hasOwn(scripts, script), `${page}: there is no ${quoted}`);
       const code = /^ERR_[A-Z_]+$/.exec(quoted)?.[0];
       assert.ok(code === undefined || codes.includes(`"${code}"`), `${page}: there is no ${quoted}`);
+      if ((script ?? code) !== undefined) names++;
     }
   }
+  assert.ok(files > 30 && names > 20, `${files} files, ${names} names`);
 });
 
 test("the page of limits has the numbers of the source", () => {

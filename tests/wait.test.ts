@@ -340,6 +340,35 @@ test("an aborted wait ends with the signal's reason, and takes no wake with it",
     assert.equal(await second, "ok");
   }));
 
+test("a signal has no part in a wait that is over, nor in one that comes after it", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 1);
+    const controller = new AbortController();
+    const { signal } = controller;
+    let listeners = 0;
+    for (const [name, step] of [["addEventListener", 1], ["removeEventListener", -1]] as const) {
+      const method = signal[name] as (...args: unknown[]) => void;
+      Object.defineProperty(signal, name, {
+        value: (...args: unknown[]) => {
+          listeners += step;
+          method.apply(signal, args);
+        },
+      });
+    }
+    for (let i = 0; i < 10; i++) {
+      const wait = pool.waitAsync(words, 0, 0, { signal, ref: true });
+      assert.equal(listeners, 1);
+      assert.equal(pool.notify(words, 0), 1);
+      assert.equal(await wait, "ok");
+    }
+    assert.equal(await pool.waitAsync(words, 0, 0, { signal, ref: true, timeoutMs: 1 }), "timed-out");
+    assert.equal(listeners, 0);
+    const next = pool.waitAsync(words, 0, 0, { ref: true });
+    controller.abort();
+    assert.equal(pool.notify(words, 0), 1);
+    assert.equal(await next, "ok");
+  }));
+
 test("releasing the array ends the waits for it, and no others", () =>
   withPool(async (pool) => {
     const words = pool.alloc(Int32Array, 3);
