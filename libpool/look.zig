@@ -17,6 +17,7 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const locked_bytes = @import("locked_bytes.zig");
 const members = @import("members.zig");
 const platform = @import("platform.zig");
 const recovery = @import("recovery.zig");
@@ -170,7 +171,7 @@ pub const Look = struct {
         facts.file_bytes = file.size_bytes;
         facts.taken_bytes = file.backed_bytes;
         facts.has_name = system.hasName(look.fd, look.nameOf());
-        facts.is_live = system.anySlotTaken(look.fd);
+        facts.is_live = locked_bytes.anySlotTaken(look.fd);
         const header = look.view.header;
         if (!system.readAt(look.fd, 0, std.mem.asBytes(header)) or header.magic.get() != layout.magic) return;
         facts.version = header.version.get();

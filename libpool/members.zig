@@ -10,6 +10,7 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const locked_bytes = @import("locked_bytes.zig");
 const system = @import("platform.zig").system;
 const Fd = @import("platform.zig").Fd;
 const View = @import("view.zig").View;
@@ -109,7 +110,7 @@ pub fn isDead(view: *const View, self: *const Self, slot: u8, word: MemberWord) 
 /// The same, for one who is no member himself: `fd` is any descriptor of the segment, `judge` the caller.
 pub fn looksDead(view: *const View, fd: Fd, judge: system.Thread, slot: u8, word: MemberWord) bool {
     const member = &view.members[slot];
-    if (!system.slotTaken(fd, slot)) return true;
+    if (!locked_bytes.slotTaken(fd, slot)) return true;
     if (word.state != .joined) return false;
     const namespace = member.pid_namespace.get();
     const pid = member.pid.get();
@@ -125,7 +126,7 @@ pub fn looksDead(view: *const View, fd: Fd, judge: system.Thread, slot: u8, word
 /// Whether somebody may still see what the dead member held that `word` stood for.
 fn mayBeSeen(view: *const View, self: *const Self, slot: u8, word: MemberWord) bool {
     const member = &view.members[slot];
-    if (!system.slotTaken(self.fd, slot)) return false; // the kernel, or a sibling, has closed it
+    if (!locked_bytes.slotTaken(self.fd, slot)) return false; // the kernel, or a sibling, has closed it
     const gone = member.buffers_gone.acquire(); // pairs with add() in Hold.bufferGone
     if (gone == member.buffers_shown.get() and member.word.acquire() == word) return false;
     const pid = member.pid.get();
@@ -171,14 +172,31 @@ pub fn closeLeftovers(view: *const View, fd: Fd, own_slot: ?u8, thread: system.T
         if (slot == own_slot or member.pid.get() != thread.pid) continue;
         if (word.state == .joining or member.pid_namespace.get() != thread.pid_namespace) continue;
         const mapping = member.mapping.get();
-        if (member.word.acquire() != word or !system.slotTaken(fd, slot)) continue;
+        if (member.word.acquire() != word or !locked_bytes.slotTaken(fd, slot)) continue;
         // Held by whoever takes the slot, too, and before looking: it orders this after whatever a newcomer did. When another
         // sibling is done, the slot and the descriptor's number may be a newcomer's, and then the word is.
-        if (!system.enterHandover(fd, slot)) continue;
-        defer system.leaveHandover(fd, slot);
+        if (!locked_bytes.enterHandover(fd, slot)) continue;
+        defer locked_bytes.leaveHandover(fd, slot);
         if (member.word.acquire() != word) continue;
         const stamp = Stamp.get(mapping) orelse continue;
         if (stamp.slot != slot or !system.threadIsDead(thread, thread.pid, stamp.tid, stamp.started_ticks)) continue;
-        system.closeLeftover(fd, slot, stamp.fd, mapping, private_bytes, retire);
+        closeLeftover(fd, slot, stamp.fd, mapping, private_bytes, retire);
     }
+}
+
+/// Closes the descriptor that a dead thread of this process left open, once `retire` has given its mapping back. The caller
+/// has entered the slot's handover. Nothing that the segment says is believed: `fd` must prove to own the slot's byte,
+/// `mapping` to be one of this very file.
+fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
+    if (fd < 0 or fd == mine) return;
+    const my_file = system.info(mine) orelse return;
+    const its_file = system.info(fd) orelse return;
+    if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
+    // Its own lock does not hinder a description: the byte is locked for us, and free for its owner only.
+    if (!locked_bytes.slotTaken(mine, slot) or locked_bytes.slotTaken(fd, slot)) return;
+    if (!system.isMappingOf(mapping, private_bytes, my_file.inode)) return;
+    if (!retire(@ptrFromInt(mapping))) return;
+    // To close it is not enough: a process that is being started may have a copy until it runs its program.
+    locked_bytes.dropSlot(fd, slot);
+    system.close(fd);
 }

@@ -22,6 +22,7 @@ const channel = @import("channel.zig");
 const holding = @import("holding.zig");
 const inspecting = @import("inspecting.zig");
 const lock = @import("lock.zig");
+const locked_bytes = @import("locked_bytes.zig");
 const members = @import("members.zig");
 const naming = @import("naming.zig");
 const pinning = @import("pinning.zig");
@@ -201,7 +202,7 @@ pub const Pool = struct {
         };
         errdefer {
             // If the last member left meanwhile, it saw our slot taken, and left the segment to us.
-            system.dropSlot(entered.fd, entered.slot);
+            locked_bytes.dropSlot(entered.fd, entered.slot);
             _ = segment.removeIfUnused(entered.fd, name);
             system.close(entered.fd);
         }
@@ -289,7 +290,7 @@ pub const Pool = struct {
         pool.cache.granules_limit = cache.Cache.limitOf(entered.geometry);
         members.Stamp.put(base, &pool.self);
         const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
-        system.leaveHandover(entered.fd, entered.slot);
+        locked_bytes.leaveHandover(entered.fd, entered.slot);
         pool.finishJoin(before) catch |err| {
             report.pid = pool.patience.owner_pid;
             return switch (err) {
@@ -333,7 +334,7 @@ pub const Pool = struct {
         pool.closeLeftovers();
         // Before the slot is another's: whoever destroys a buffer, on any thread, may be about to count it there (goneOne).
         if (keep) system.mapZeros(mapping, mappingBytes(geometry));
-        system.dropSlot(fd, slot);
+        locked_bytes.dropSlot(fd, slot);
         const removed = segment.removeIfUnused(fd, name);
         if (!keep) system.unmap(mapping, mappingBytes(geometry));
         system.close(fd);

@@ -7,6 +7,7 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
+const locked_bytes = @import("locked_bytes.zig");
 const platform = @import("platform.zig");
 const system = platform.system;
 const Fd = platform.Fd;
@@ -71,7 +72,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Repor
     errdefer system.close(fd);
     system.setSize(fd, geometry.segment_bytes, &report.failure) catch |err| return translated(err, report);
     backFirst(fd, geometry, report) catch |err| return translated(err, report);
-    if (!system.takeSlot(fd, 0)) return error.System;
+    if (!locked_bytes.takeSlot(fd, 0)) return error.System;
 
     // Through a mapping of its own, since the header's fields are the compiler's to place.
     const map_bytes = layout.blocks_start + layout.section_bytes;
@@ -133,12 +134,12 @@ pub fn enter(name: []const u8, nonce: ?u64, report: *Report) Error!Entered {
     try readable;
     // Somebody may be about to unlink it: that takes no time, or fails.
     for (0..2000) |_| {
-        if (system.enterGate(fd)) break;
+        if (locked_bytes.enterGate(fd)) break;
         system.sleep(1);
     } else return error.Busy;
     // Who left meanwhile may have found us at the gate, and given up.
     errdefer _ = removeIfUnused(fd, name);
-    defer system.leaveGate(fd);
+    defer locked_bytes.leaveGate(fd);
     if (nonce) |expected| if (header.nonce.get() != expected) return error.Nonce;
     const geometry = layout.Geometry.of(header.capacity_bytes.get()).?;
     // Its maker has done that; a file that only looks like it may have holes, and a hole can be a SIGBUS.
@@ -162,9 +163,9 @@ pub fn visit(name: []const u8, report: *Report) Error!struct { fd: Fd, geometry:
 /// From here until the slot's word says who took it (members.beginJoin), no sibling of a predecessor closes what that one
 /// left open: it could be our descriptor, which may have got its number.
 fn takeSlot(fd: Fd, slot: u8) bool {
-    if (system.slotTaken(fd, slot) or !system.enterHandover(fd, slot)) return false;
-    if (system.takeSlot(fd, slot)) return true;
-    system.leaveHandover(fd, slot);
+    if (locked_bytes.slotTaken(fd, slot) or !locked_bytes.enterHandover(fd, slot)) return false;
+    if (locked_bytes.takeSlot(fd, slot)) return true;
+    locked_bytes.leaveHandover(fd, slot);
     return false;
 }
 
@@ -201,13 +202,13 @@ const gate_tries = 100;
 /// Unlinks the segment unless somebody is in it, somebody joins, or a claim waits. The caller's own slot must be dropped.
 pub noinline fn removeIfUnused(fd: Fd, name: []const u8) bool {
     for (0..gate_tries) |_| {
-        if (system.anySlotTaken(fd)) return false; // the usual case, without the gate
-        if (!system.closeGate(fd)) {
+        if (locked_bytes.anySlotTaken(fd)) return false; // the usual case, without the gate
+        if (!locked_bytes.closeGate(fd)) {
             system.sleep(1);
             continue;
         }
-        defer system.leaveGate(fd);
-        if (system.anySlotTaken(fd)) continue;
+        defer locked_bytes.leaveGate(fd);
+        if (locked_bytes.anySlotTaken(fd)) continue;
         if (!system.hasName(fd, name)) return false;
         var header: layout.Header = undefined;
         if (system.read(fd, std.mem.asBytes(&header)) and header.claims_until_ms.get() > system.monotonicMs()) return false;
@@ -231,16 +232,16 @@ pub fn removeAtExit(name: []const u8) bool {
 fn removeIfOnlyOurs(fd: Fd, name: []const u8, start: *align(@alignOf(layout.Header)) [layout.free_lists_start]u8) bool {
     const header: *layout.Header = @ptrCast(start);
     for (0..gate_tries) |_| {
-        if (system.closeGate(fd)) break;
+        if (locked_bytes.closeGate(fd)) break;
         system.sleep(1);
     } else return false;
-    defer system.leaveGate(fd);
+    defer locked_bytes.leaveGate(fd);
     if (!system.hasName(fd, name) or !system.read(fd, start)) return false;
     const members: *const [layout.members_max]layout.Member = @ptrCast(@alignCast(start[layout.members_start..]));
     if (header.claims_until_ms.get() > system.monotonicMs()) return false;
     const self: system.Thread = .current();
     for (members, 0..) |*member, slot| {
-        if (!system.slotTaken(fd, @intCast(slot))) continue;
+        if (!locked_bytes.slotTaken(fd, @intCast(slot))) continue;
         const ours = member.word.get().state == .joined and member.pid.get() == self.pid and
             self.pid_namespace != 0 and member.pid_namespace.get() == self.pid_namespace;
         if (!ours) return false;
@@ -281,13 +282,13 @@ pub fn remove(name: []const u8, force: bool, report: *Report) Error!Removed {
     // Whatever is in it: a damaged one is to be got rid of, too.
     if (!file.regular or !file.owned or file.mode != 0o600) return error.Permission;
     for (0..gate_tries) |_| {
-        if (system.closeGate(fd)) break;
+        if (locked_bytes.closeGate(fd)) break;
         system.sleep(1);
     } else if (!force) return .somebody_lives;
-    defer system.leaveGate(fd);
+    defer locked_bytes.leaveGate(fd);
     if (!system.hasName(fd, name)) return error.NotFound;
     if (!force) {
-        if (system.anySlotTaken(fd)) return .somebody_lives;
+        if (locked_bytes.anySlotTaken(fd)) return .somebody_lives;
         var header: layout.Header = undefined;
         const is_ours = system.read(fd, std.mem.asBytes(&header)) and header.magic.get() == layout.magic;
         if (is_ours and header.claims_until_ms.get() > system.monotonicMs()) return .something_waits;

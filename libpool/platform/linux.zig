@@ -1,12 +1,6 @@
 //! Linux, by raw system calls: the library links no libc, so one file serves glibc and musl.
 //!
-//! A segment is a file of /dev/shm. Who lives is told by open-file-description locks on bytes far beyond its end:
-//!
-//!     2^62 + s          slot byte: write-locked by the member in slot s for as long as its descriptor is open
-//!     2^62 + 256        gate: shared while somebody joins, exclusive while somebody unlinks
-//!     2^62 + 512 + s    handover: held while somebody takes slot s, or a sibling closes what a dead thread left open there
-//!
-//! The kernel drops them when the process is gone, and no earlier. These places are the same in every layout version.
+//! A segment is a file of /dev/shm.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -20,9 +14,6 @@ const Fd = platform.Fd;
 
 pub const prefix = "arraypool.";
 const directory = "/dev/shm";
-const slot_byte: i64 = 1 << 62;
-const gate_byte: i64 = slot_byte + 256;
-const handover_byte: i64 = slot_byte + 512;
 
 /// A system call's last failure, for the report; private to the member that asks for it.
 pub const Failure = struct { errno: i32 = 0 };
@@ -421,16 +412,19 @@ noinline fn readFile(path: [*:0]const u8, into: []u8) ?[]u8 {
 
 // ---------------------------------------------------------------- who lives: locked bytes
 
-fn flock(kind: i16, start: i64, length: i64) linux.Flock {
+pub const Lock = enum(i16) { shared = linux.F.RDLCK, exclusive = linux.F.WRLCK, none = linux.F.UNLCK };
+
+fn flock(kind: Lock, start: i64, length: i64) linux.Flock {
     var lock = std.mem.zeroes(linux.Flock);
-    lock.type = kind;
+    lock.type = @intFromEnum(kind);
     lock.whence = linux.SEEK.SET;
     lock.start = start;
     lock.len = length;
     return lock;
 }
 
-noinline fn setLock(fd: Fd, kind: i16, start: i64) bool {
+/// Locks one byte for this descriptor's description, or lets go of it. False if another one has it.
+pub noinline fn setLock(fd: Fd, kind: Lock, start: i64) bool {
     var lock = flock(kind, start, 1);
     while (true) {
         const result = linux.fcntl(fd, linux.F.OFD_SETLK, @intFromPtr(&lock));
@@ -441,44 +435,11 @@ noinline fn setLock(fd: Fd, kind: i16, start: i64) bool {
 }
 
 /// Whether somebody else's description holds a lock in the range. Unsure means yes.
-noinline fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
-    var lock = flock(linux.F.WRLCK, start, length);
+pub noinline fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
+    var lock = flock(.exclusive, start, length);
     const result = linux.fcntl(fd, linux.F.OFD_GETLK, @intFromPtr(&lock));
     crash.load();
     return !isDone(result) or lock.type != linux.F.UNLCK;
-}
-
-pub fn takeSlot(fd: Fd, slot: u8) bool {
-    return setLock(fd, linux.F.WRLCK, slot_byte + slot);
-}
-pub fn dropSlot(fd: Fd, slot: u8) void {
-    _ = setLock(fd, linux.F.UNLCK, slot_byte + slot);
-}
-pub fn slotTaken(fd: Fd, slot: u8) bool {
-    return lockedByOther(fd, slot_byte + slot, 1);
-}
-pub fn anySlotTaken(fd: Fd) bool {
-    return lockedByOther(fd, slot_byte, 256);
-}
-
-/// Whoever takes the slot, or closes what its last owner left open, keeps the other of the two from doing so.
-pub fn enterHandover(fd: Fd, slot: u8) bool {
-    return setLock(fd, linux.F.WRLCK, handover_byte + slot);
-}
-pub fn leaveHandover(fd: Fd, slot: u8) void {
-    _ = setLock(fd, linux.F.UNLCK, handover_byte + slot);
-}
-
-/// Shared: nobody unlinks the segment while it is held. False while somebody is about to.
-pub fn enterGate(fd: Fd) bool {
-    return setLock(fd, linux.F.RDLCK, gate_byte);
-}
-/// Exclusive: nobody joins while it is held. False while somebody does.
-pub fn closeGate(fd: Fd) bool {
-    return setLock(fd, linux.F.WRLCK, gate_byte);
-}
-pub fn leaveGate(fd: Fd) void {
-    _ = setLock(fd, linux.F.UNLCK, gate_byte);
 }
 
 // ---------------------------------------------------------------- who lives: threads
@@ -635,23 +596,6 @@ noinline fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
     return stat;
 }
 
-/// Closes the descriptor that a dead thread of this process left open, once `retire` has given its mapping back. The caller
-/// has entered the slot's handover. Nothing that the segment says is believed: `fd` must prove to own the slot's byte,
-/// `mapping` to be one of this very file.
-pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
-    if (fd < 0 or fd == mine) return;
-    const my_file = info(mine) orelse return;
-    const its_file = info(fd) orelse return;
-    if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
-    // Its own lock does not hinder a description: the byte is locked for us, and free for its owner only.
-    if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
-    if (!isMappingOf(mapping +% private_bytes, my_file.inode)) return;
-    if (!retire(@ptrFromInt(mapping))) return;
-    // To close it is not enough: a process that is being started may have a copy until it runs its program.
-    dropSlot(fd, slot);
-    close(fd);
-}
-
 /// Reads this process's memory at an address that may be anything. False if there is nothing to read.
 pub fn readOwnMemory(address: u64, into: []u8) bool {
     var failure: Failure = .{};
@@ -662,8 +606,9 @@ pub fn readOwnMemory(address: u64, into: []u8) bool {
     return linux.pread(fd, into.ptr, into.len, @intCast(address)) == into.len;
 }
 
-/// Whether a mapping of the file with that inode starts at that address.
-fn isMappingOf(address: u64, inode: u64) bool {
+/// Whether a mapping of the file with that inode starts behind the private memory at that address.
+pub fn isMappingOf(mapping: u64, private_bytes: usize, inode: u64) bool {
+    const address = mapping +% private_bytes;
     var failure: Failure = .{};
     const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
     const fd: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, "/proc/self/maps", flags, 0), &failure) catch return false);

@@ -12,10 +12,6 @@ const text_file = @import("../text.zig");
 const Error = platform.Error;
 const Fd = platform.Fd;
 
-const slot_byte: i64 = 1 << 62;
-const gate_byte: i64 = slot_byte + 256;
-const handover_byte: i64 = slot_byte + 512;
-
 const ofd_setlk = 90;
 const ofd_getlk = 92;
 const punchhole = 99;
@@ -358,9 +354,11 @@ pub fn defaultCapacity() u64 {
 
 // ---------------------------------------------------------------- who lives: locked bytes
 
-fn lockCall(fd: Fd, command: c_int, kind: i16, start: i64, length: i64) ?i16 {
+pub const Lock = enum(i16) { shared = c.F.RDLCK, exclusive = c.F.WRLCK, none = c.F.UNLCK };
+
+fn lockCall(fd: Fd, command: c_int, kind: Lock, start: i64, length: i64) ?i16 {
     var lock = std.mem.zeroes(c.Flock);
-    lock.type = kind;
+    lock.type = @intFromEnum(kind);
     lock.whence = c.SEEK.SET;
     lock.start = start;
     lock.len = length;
@@ -368,42 +366,14 @@ fn lockCall(fd: Fd, command: c_int, kind: i16, start: i64, length: i64) ?i16 {
     return lock.type;
 }
 
-fn setLock(fd: Fd, kind: i16, start: i64) bool {
+pub fn setLock(fd: Fd, kind: Lock, start: i64) bool {
     defer crash.step();
     return lockCall(fd, ofd_setlk, kind, start, 1) != null;
 }
 
-fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
-    const kind = lockCall(fd, ofd_getlk, c.F.WRLCK, start, length) orelse return true;
+pub fn lockedByOther(fd: Fd, start: i64, length: i64) bool {
+    const kind = lockCall(fd, ofd_getlk, .exclusive, start, length) orelse return true;
     return kind != c.F.UNLCK;
-}
-
-pub fn takeSlot(fd: Fd, slot: u8) bool {
-    return setLock(fd, c.F.WRLCK, slot_byte + slot);
-}
-pub fn dropSlot(fd: Fd, slot: u8) void {
-    _ = setLock(fd, c.F.UNLCK, slot_byte + slot);
-}
-pub fn slotTaken(fd: Fd, slot: u8) bool {
-    return lockedByOther(fd, slot_byte + slot, 1);
-}
-pub fn anySlotTaken(fd: Fd) bool {
-    return lockedByOther(fd, slot_byte, 256);
-}
-pub fn enterHandover(fd: Fd, slot: u8) bool {
-    return setLock(fd, c.F.WRLCK, handover_byte + slot);
-}
-pub fn leaveHandover(fd: Fd, slot: u8) void {
-    _ = setLock(fd, c.F.UNLCK, handover_byte + slot);
-}
-pub fn enterGate(fd: Fd) bool {
-    return setLock(fd, c.F.RDLCK, gate_byte);
-}
-pub fn closeGate(fd: Fd) bool {
-    return setLock(fd, c.F.WRLCK, gate_byte);
-}
-pub fn leaveGate(fd: Fd) void {
-    _ = setLock(fd, c.F.UNLCK, gate_byte);
 }
 
 // ---------------------------------------------------------------- who lives: threads
@@ -482,18 +452,9 @@ fn processIsGone(pid: u32) bool {
     return c.kill(@intCast(pid), @enumFromInt(0)) != 0 and c._errno().* == @intFromEnum(c.E.SRCH);
 }
 
-/// That `mapping` is a member's, its stamp has proved: there is no cheap way to ask the system.
-pub fn closeLeftover(mine: Fd, slot: u8, fd: Fd, mapping: u64, private_bytes: usize, retire: *const fn ([*]align(4096) u8) bool) void {
-    _ = private_bytes;
-    if (fd < 0 or fd == mine) return;
-    const my_file = info(mine) orelse return;
-    const its_file = info(fd) orelse return;
-    if (my_file.inode != its_file.inode or my_file.device != its_file.device) return;
-    if (!slotTaken(mine, slot) or slotTaken(fd, slot)) return;
-    if (mapping == 0 or mapping % 4096 != 0) return;
-    if (!retire(@ptrFromInt(mapping))) return;
-    dropSlot(fd, slot); // a process that is being started may have a copy
-    close(fd);
+/// That it is a member's, its stamp has proved: there is no cheap way to ask the system.
+pub fn isMappingOf(mapping: u64, _: usize, _: u64) bool {
+    return mapping != 0 and mapping % 4096 == 0;
 }
 
 // ---------------------------------------------------------------- doorbells

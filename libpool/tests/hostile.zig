@@ -13,6 +13,7 @@ const linux = std.os.linux;
 const exports = @import("../exports.zig");
 const look_exports = @import("../look_exports.zig");
 const layout = @import("../layout.zig");
+const locked_bytes = @import("../locked_bytes.zig");
 const system = @import("../platform.zig").system;
 const Pool = @import("../pool.zig").Pool;
 const Buffers = @import("../pool.zig").Buffers;
@@ -1341,18 +1342,18 @@ test "only what its own memory says lets a sibling close what a thread left" {
         _ = try pool.reap();
         try s.expectEqual(layout.magic, pool.view.header.magic.get());
         try s.expectEqual(layout.magic, alive.pool.?.view.header.magic.get());
-        try s.expect(system.slotTaken(pool.self.fd, lives));
-        try s.expect(system.slotTaken(pool.self.fd, left));
+        try s.expect(locked_bytes.slotTaken(pool.self.fd, lives));
+        try s.expect(locked_bytes.slotTaken(pool.self.fd, left));
     }
     records[left].mapping.set(mapping);
     records[left].word.set(.{ .incarnation = gone.pool.?.self.incarnation, .state = .joined });
     // Under qemu a thread that was joined is not quite gone yet.
     for (0..2000) |_| {
         _ = try pool.reap();
-        if (!system.slotTaken(pool.self.fd, left)) break;
+        if (!locked_bytes.slotTaken(pool.self.fd, left)) break;
         system.sleep(1);
     }
-    try s.expect(!system.slotTaken(pool.self.fd, left));
+    try s.expect(!locked_bytes.slotTaken(pool.self.fd, left));
     _ = linux.munmap(@alignCast(@as([*]u8, @ptrFromInt(mapping))), Pool.mappingBytes(pool.view.geometry));
     system.close(alive.pool.?.self.fd);
     system.unmap(alive.pool.?.mapping, Pool.mappingBytes(pool.view.geometry));

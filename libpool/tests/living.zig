@@ -5,6 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const s = @import("support.zig");
 const lock = @import("../lock.zig");
+const locked_bytes = @import("../locked_bytes.zig");
 const members = @import("../members.zig");
 const Pool = s.Pool;
 
@@ -241,7 +242,7 @@ test "a PID that was a dead member's is no reason to keep the dead, nor to reap 
             try nextIs100();
             const stranger = try s.Child.start(idle, at);
             try s.expectEqual(100, stranger.pid);
-            try s.expect(s.system.slotTaken(judge.self.fd, 2));
+            try s.expect(locked_bytes.slotTaken(judge.self.fd, 2));
             try s.expectEqual(1, (try judge.reap()).members);
             try s.expectEqual(0, (try judge.stats()).arrays);
             stranger.kill();
@@ -362,8 +363,8 @@ test "a member that has touched gigabytes and is killed with the lock does not k
         const begun_ms = s.system.monotonicMs();
         _ = try s.alloc(pool, 100, false);
         const taken_over_ms = s.system.monotonicMs() - begun_ms;
-        if (s.system.slotTaken(pool.self.fd, 1)) while_taken += 1;
-        while (s.system.slotTaken(pool.self.fd, 1)) s.system.sleep(1);
+        if (locked_bytes.slotTaken(pool.self.fd, 1)) while_taken += 1;
+        while (locked_bytes.slotTaken(pool.self.fd, 1)) s.system.sleep(1);
         const let_go_ms = s.system.monotonicMs() - begun_ms;
         try s.expectEqual(128 + 9, try victim.wait());
         try s.expectEqual(1, (try pool.stats()).recoveries);
@@ -453,7 +454,7 @@ test "a thousand threads that end without leaving use up no slot, descriptor or 
     try s.expectEqual(before.descriptors, after.descriptors);
     try s.expect(after.mappings <= before.mappings + 4);
     try s.expect(after.virtual_kib <= before.virtual_kib + 1024);
-    for (1..256) |slot| try s.expect(!s.system.slotTaken(pool.self.fd, @intCast(slot)));
+    for (1..256) |slot| try s.expect(!locked_bytes.slotTaken(pool.self.fd, @intCast(slot)));
 }
 
 test "the slot of a thread that has ended is free though a process that is being started has copies of all descriptors" {
@@ -582,13 +583,13 @@ test "a newcomer is not taken for the thread that had its slot and its descripto
     try s.expectEqual(slot, entered.slot);
     stale.fd.set(@bitCast(entered.fd));
     _ = try pool.reap();
-    try s.expect(s.system.slotTaken(pool.self.fd, slot));
+    try s.expect(locked_bytes.slotTaken(pool.self.fd, slot));
     // And where the stale mapping is that of a living one.
     const other = try s.join(pool);
     defer _ = other.close(false);
     stale.mapping.set(@intFromPtr(other.mapping));
     _ = try pool.reap();
-    try s.expect(s.system.slotTaken(pool.self.fd, slot));
+    try s.expect(locked_bytes.slotTaken(pool.self.fd, slot));
     _ = try s.alloc(other, 100, true);
 }
 

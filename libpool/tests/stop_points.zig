@@ -5,6 +5,7 @@ const std = @import("std");
 const s = @import("support.zig");
 const crash = @import("../crash.zig");
 const lock = @import("../lock.zig");
+const locked_bytes = @import("../locked_bytes.zig");
 const members = @import("../members.zig");
 const layout = s.layout;
 const Pool = s.Pool;
@@ -259,7 +260,7 @@ const LateCount = struct {
 
     /// As soon as somebody else can have the slot, he has it, and the count comes.
     fn look() void {
-        if (newcomer != null or s.system.slotTaken(keeper.self.fd, slot)) return;
+        if (newcomer != null or locked_bytes.slotTaken(keeper.self.fd, slot)) return;
         crash.observer = null;
         newcomer = s.join(keeper) catch unreachable;
         all_gone.add(1);
