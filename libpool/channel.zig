@@ -154,7 +154,7 @@ noinline fn sendSlowly(pool: *Pool, queue: *const Queue, text: []const u8, recor
         is_over = slice.waitFor(pool, queue, .senders);
     }
     // Whatever becomes of it: see sendImage.
-    defer if (timeout_ms > 0 and looksReady(queue, .senders)) ring(pool, queue, .senders);
+    defer passOn(pool, queue, .senders);
     const body = try makeBody(pool, text, records);
     // The message pins it from now on, if it was sent.
     defer holding.letGoAnyway(pool, body.block);
@@ -191,7 +191,7 @@ fn makeBody(pool: *Pool, text: []const u8, records: []align(1) const Record) Err
 fn sendImage(pool: *Pool, queue: *const Queue, image: Image, slice: *Slice) Error!void {
     if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait or slice.timeout_ms == 0) return err;
     // Who was woken and does not use it, or not all of it, wakes the next.
-    defer if (looksReady(queue, .senders)) ring(pool, queue, .senders);
+    defer passOn(pool, queue, .senders);
     while (true) {
         const is_over = slice.waitFor(pool, queue, .senders);
         if (publish(pool, queue, &image)) |_| return ring(pool, queue, .receivers) else |err| if (err != error.Wait) return err;
@@ -325,7 +325,7 @@ fn take(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!Received 
     if (received) |message| {
         ring(pool, queue, .senders);
         // What was given back is taken for good: its entry is free.
-        if (!ack) ringBell(pool, &header.entry_bell);
+        if (!ack) ringForEntry(pool, queue);
         return message;
     }
     return if (closed) error.Closed else error.Wait;
@@ -513,13 +513,25 @@ fn returnFromDead(pool: *Pool, queue: *const Queue, head: u64) void {
     const header = queue.header;
     if (header.unacknowledged.get() == header.returned.get()) return;
     if (!pool.probed.isTime(@intFromPtr(header), system.monotonicMs())) return;
-    var judge: Judge = .{};
+    var lives: Lives = @splat(.unknown);
     for (0..queue.shape.slots) |i| {
         const entry = queue.entry(@intCast(i));
         const owner = entry.owner.get();
-        if (owner.state != .taken or !Queue.counts(entry, head) or !judge.isDead(pool, owner)) continue;
+        if (owner.state != .taken or !Queue.counts(entry, head) or !isDead(pool, owner, &lives)) continue;
         giveBackEntry(queue, entry);
     }
+}
+
+/// Of each slot's member. It is asked once, however many messages he has: under the lock, which the others wait for.
+const Lives = [layout.members_max]enum(u8) { unknown, yes, no };
+
+fn isDead(pool: *Pool, owner: Owner, lives: *Lives) bool {
+    const word = pool.view.members[owner.slot].word.acquire();
+    if (word.incarnation != owner.incarnation or word.state == .vacant) return true;
+    const it = &lives[owner.slot];
+    // Nobody gets a message meanwhile: whoever has one, and is in that slot, is the one who was asked about.
+    if (it.* == .unknown) it.* = if (members.isDead(&pool.view, &pool.self, owner.slot, word)) .no else .yes;
+    return it.* == .no;
 }
 
 /// When a member has last looked after the owners in a channel: in that channel, or one who looks into several of them in turn
@@ -534,23 +546,6 @@ pub const Probed = struct {
         if (last.channel == at and now_ms -% last.ms < every_ms) return false;
         last.* = .{ .channel = at, .ms = now_ms };
         return true;
-    }
-};
-
-/// Asks once for each owner, however many messages he has: it is done under the lock, which the others wait for. Nobody gets a
-/// message meanwhile, so none is a newcomer's in a slot that was asked about.
-const Judge = struct {
-    asked: Holders = .nobody,
-    dead: Holders = .nobody,
-
-    fn isDead(judge: *Judge, pool: *Pool, owner: Owner) bool {
-        const word = pool.view.members[owner.slot].word.acquire();
-        if (word.incarnation != owner.incarnation or word.state == .vacant) return true;
-        if (!judge.asked.has(owner.slot)) {
-            judge.asked.add(owner.slot);
-            if (members.isDead(&pool.view, &pool.self, owner.slot, word)) judge.dead.add(owner.slot);
-        }
-        return judge.dead.has(owner.slot);
     }
 };
 
@@ -584,7 +579,7 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
         }
     }
     if (give_back) ring(pool, queue, .receivers);
-    ringBell(pool, &queue.header.entry_bell);
+    ringForEntry(pool, queue);
 }
 
 // ---------------------------------------------------------------- waiting
@@ -626,9 +621,10 @@ fn looksReady(queue: *const Queue, side: Side) bool {
 }
 
 /// For who was woken and does not use it, or not all of it: then it is the next one's.
-fn passOn(pool: *Pool, queue: *const Queue, side: Side) void {
-    if (looksReady(queue, if (side == .senders) .senders else .receivers)) ring(pool, queue, if (side == .senders) .senders else .receivers);
-    if (side == .acknowledgers and hasEntry(queue)) ringBell(pool, &queue.header.entry_bell);
+noinline fn passOn(pool: *Pool, queue: *const Queue, side: Side) void {
+    const of: Side = if (side == .senders) .senders else .receivers;
+    if (looksReady(queue, of)) ring(pool, queue, of);
+    if (side == .acknowledgers and hasEntry(queue)) ringForEntry(pool, queue);
 }
 
 /// Wakes one who sleeps on the other side, if somebody may. After the lock was released, which is in one order with this look.
@@ -637,6 +633,11 @@ noinline fn ring(pool: *Pool, queue: *const Queue, side: Side) void {
 }
 inline fn ringHot(pool: *Pool, queue: *const Queue, side: Side) void {
     ringBell(pool, bellOf(queue, side));
+}
+
+/// The one for an entry.
+noinline fn ringForEntry(pool: *Pool, queue: *const Queue) void {
+    ringBell(pool, &queue.header.entry_bell);
 }
 
 inline fn ringBell(pool: *Pool, bell: *layout.Cell(u32)) void {
