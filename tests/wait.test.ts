@@ -281,6 +281,41 @@ test("who has notified in vain many times finds whoever waits, whichever word it
     });
   }));
 
+/** Stores and notifies, with fewer looks than there are between two of the library. */
+function storeAndNotify(pool: Pool, words: Words, first: number): number {
+  let sum = first;
+  for (let i = 0; i < 1000; i++) {
+    words[0] = i < 999 ? first : first + 1;
+    pool.notify(words, 0);
+    // Long enough for somebody to begin to wait, and nothing for which an engine would have to look at memory again.
+    for (let j = 0; j < 800; j++) sum = Math.imul(sum, 48271) + j | 0;
+  }
+  return sum;
+}
+
+test("a loop that does nothing but store and notify sees who begins to wait while it runs", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 8);
+    await notifyInVain(words);
+    await withChild(start(runtime, WAITER), async (child) => {
+      // Were a look taken out of the loop, somebody would sleep until his time is over.
+      child.write(order("begin", words, 0, 0, { options: { timeoutMs: 100_000 } }));
+      assert.equal(await child.next(), "beginning");
+      // Often enough for the engine to compile the loop as well as it can.
+      for (let round = 1; words[4] === 0 && (round <= 100 || (words[3]! < 100 && round < 2000)); round++) {
+        words[0] = 2 * round - 1;
+        pool.notify(words, 0, 1); // by the library
+        Atomics.store(words, 1, round);
+        storeAndNotify(pool, words, 2 * round - 1);
+        while (Atomics.load(words, 2) < round);
+      }
+      Atomics.store(words, 1, -1);
+      const ends = await child.next() as Record<string, number>;
+      assert.equal(ends["timed-out"], 0);
+      assert.ok(ends["ok"]! > 0, "somebody was woken in the middle of it");
+    });
+  }));
+
 test("an array that is released, or whose pool is closed, while the options are read is not waited for", async () => {
   for (const end of ["release", "close"] as const) {
     const pool = Pool.create({ capacity: "1M" });

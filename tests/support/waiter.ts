@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { type SharedArray, unpack, type WaitAsyncOptions } from "arraypool";
 
 interface Order {
-  do: "wait" | "waitAsync" | "notify" | "answer" | "hold";
+  do: "wait" | "waitAsync" | "notify" | "answer" | "hold" | "begin";
   words: SharedArray<Int32Array>;
   index: number;
   expected: number;
@@ -58,6 +58,22 @@ async function obey(message: unknown): Promise<void> {
         pool.notify(words, index);
       }
       return say("answered");
+    case "begin": {
+      // Begins to wait whenever it can, as long as the element is odd; the next ones say which round it is, which are done, how
+      // often it was woken, and how often not.
+      const ends = { "ok": 0, "not-equal": 0, "timed-out": 0 };
+      say("beginning");
+      for (let round = 1; Atomics.load(words, index + 1) >= 0;) {
+        if (Atomics.load(words, index + 1) !== round) continue;
+        while (words[index] === 2 * round - 1) {
+          ends[pool.wait(words, index, 2 * round - 1, options)]++;
+          words[index + 3] = ends.ok;
+          words[index + 4] = ends["timed-out"];
+        }
+        Atomics.store(words, index + 2, round++);
+      }
+      return say(ends);
+    }
   }
 }
 
