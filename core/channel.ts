@@ -911,7 +911,7 @@ export function createChannel(member: Member, options: ChannelOptions): Channel 
 
 /** Attaches the channel that a checked descriptor names. */
 export function attachChannel(descriptor: ChannelDescriptor): Channel {
-  const member = memberFor(descriptor);
+  const member = memberFor(descriptor, "channel");
   return enteredChannel(member.attachChannel(descriptor.block, descriptor.generation, descriptor.claim));
 }
 

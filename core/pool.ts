@@ -868,13 +868,13 @@ function opened(name: string): Pool | undefined {
 
 /** The pool of a reference, joined if need be. @throws {PoolError} */
 export function openReference(reference: PoolReference): Pool {
-  const member = memberFor(reference);
+  const member = memberFor(reference, "pool");
   member.passing = false;
   return member.pool!;
 }
 
 /** The member for the pool that a descriptor names, joined if need be. @throws {PoolError} `ERR_STALE_DESCRIPTOR` … */
-export function memberFor({ pool: name, nonce }: PoolReference): Member {
+export function memberFor({ pool: name, nonce }: PoolReference, what: "array" | "channel" | "pool" = "array"): Member {
   const pool = open.get(name);
   if (pool !== undefined && !pool.closed) {
     const member = memberOf(pool);
@@ -888,8 +888,13 @@ export function memberFor({ pool: name, nonce }: PoolReference): Member {
     return member;
   } catch (error) {
     if (!(error instanceof PoolError) || error.code !== "ERR_NOT_FOUND") throw error;
+    if (what === "pool") {
+      throw staleDescriptor(
+        `pool "${name}" is gone, which nobody has open any more: keep it open at the sender until the receiver has joined it, or send an array or a channel of it, too`,
+      );
+    }
     throw staleDescriptor(
-      `the array is gone with pool "${name}", which nobody has open any more: keep the pool open at the sender until the array was attached, or send it with more time: pack(message, { ttlMs })`,
+      `the ${what} is gone with pool "${name}", which nobody has open any more: keep the pool open at the sender until that was attached, or send it with more time: pack(message, { ttlMs })`,
     );
   }
 }

@@ -12,6 +12,7 @@ import {
   type TypedArrayClass,
   unpack,
 } from "arraypool";
+import { native } from "../core/native.ts";
 import { assert, runtime, test, throwsPoolError, withPool } from "./support/harness.ts";
 
 const TYPES: [TypedArrayClass<TypedArray> & { name: string }, DType][] = [
@@ -344,6 +345,37 @@ test("an array larger than the runtime can show is an error, and leaves nothing"
     );
     assert.equal(pool.stats().usedBytes, before);
   }, { capacity: runtime === "bun" ? "6G" : "4G" }));
+
+test("what another runtime has made larger than this one can show is an error however it comes, and leaves nothing", () =>
+  withPool((pool) => {
+    const made = pool.alloc(Uint8Array, 2000);
+    using channel = pool.channel<unknown>();
+    const side = native() as { largestBufferBytes: number };
+    const { largestBufferBytes } = side;
+    const packed = pack({ made });
+    const descriptor = made.share();
+    pool.set("it", made);
+    channel.send({ made });
+    made.release();
+    side.largestBufferBytes = 1000;
+    try {
+      const says = /at most 1000 B, not 2 KiB: use several smaller arrays, or attach slices/;
+      throwsPoolError(() => pool.alloc(Uint8Array, 2000), "ERR_ARRAY_TOO_LARGE", says);
+      throwsPoolError(() => attach(descriptor), "ERR_ARRAY_TOO_LARGE", says);
+      throwsPoolError(() => unpack(packed), "ERR_ARRAY_TOO_LARGE", says);
+      throwsPoolError(() => pool.get("it"), "ERR_ARRAY_TOO_LARGE", says);
+      throwsPoolError(() => channel.receive(), "ERR_ARRAY_TOO_LARGE", says);
+      // Only the name holds it still.
+      const blocks = pool.blocks().filter(({ kind }) => kind === "array");
+      assert.deepEqual(blocks.map(({ holders, claims }) => [holders.length, claims]), [[0, 0]]);
+      using slice = pool.alloc(Uint8Array, 1000);
+      assert.equal(slice.length, 1000);
+    } finally {
+      side.largestBufferBytes = largestBufferBytes;
+    }
+    assert.equal(pool.get("it", Uint8Array)!.length, 2000);
+    pool.delete("it");
+  }));
 
 test("the public names are there, and Pool cannot be constructed", () => {
   assert.throws(() => Reflect.construct(Pool, []), { name: "TypeError", message: /Pool\.create/ });

@@ -815,6 +815,19 @@ test("a loop that never waits gives back what others have seen of its arrays", (
     }
   }));
 
+test("who lets go of a channel while it sleeps for a message waits no more, for others either", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel<number>();
+    const other = attach<number>(channel.toJSON());
+    const message = other.receiveAsync();
+    await until(() => channel.stats().waitingReceivers === 1, "it sleeps");
+    other.release();
+    await rejectsPoolError(() => message, "ERR_RELEASED");
+    await until(() => channel.stats().waitingReceivers === 0, "it waits no more");
+    channel.send(1);
+    assert.equal(channel.receive(), 1);
+  }));
+
 test("who is to acknowledge sleeps in its event loop while all entries are taken, until one is free or given back", () =>
   withPool(async (pool) => {
     using channel = pool.channel<number>({ capacity: 1 });

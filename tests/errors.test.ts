@@ -2,7 +2,7 @@
 
 import { chmodSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { attach, pack, Pool, PoolError, release } from "arraypool";
+import { attach, pack, Pool, PoolError, release, unpack } from "arraypool";
 import { AP_CAUSE_BLOCKS, AP_CAUSE_DEVICE, AP_ERR_FULL, AP_ERR_SYSTEM, AP_RECORD_LENGTH } from "../core/abi.ts";
 import * as abi from "../core/abi.ts";
 import { Codec, garbled } from "../core/codec.ts";
@@ -275,8 +275,19 @@ test("ERR_STALE_DESCRIPTOR: the pool is gone, or another one has its name", () =
   withName((name) => {
     using first = Pool.create({ name, capacity: "1M" });
     const descriptor = first.alloc(Uint8Array, 1).share({ claims: 0 });
+    const channel = first.channel();
+    const queue = channel.toJSON();
+    release(queue);
     first.close();
-    throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /keep the pool open/, /ttlMs/);
+    throwsPoolError(
+      () => attach(descriptor),
+      "ERR_STALE_DESCRIPTOR",
+      /^the array is gone/,
+      /keep the pool open/,
+      /ttlMs/,
+    );
+    throwsPoolError(() => attach(queue), "ERR_STALE_DESCRIPTOR", /^the channel is gone/);
+    throwsPoolError(() => unpack(first.toJSON()), "ERR_STALE_DESCRIPTOR", /^pool .* is gone/, /keep it open/);
     using second = Pool.create({ name, capacity: "1M" });
     using array = second.alloc(Uint8Array, 1);
     throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /later one of the same name/);

@@ -66,6 +66,15 @@ test("the same array is one claim and one array, however often it and its slices
     assert.equal(got[0], got[3].array);
     assert.notEqual(got[0], got[2]);
     release(got);
+    // The same elements under another shape are another slice.
+    {
+      const { flat, table } = { flat: array, table: array.reshape([2, 2]) };
+      using both = unpack<{ flat: SharedArray; table: SharedArray; again: SharedArray }>(
+        JSON.parse(JSON.stringify(pack({ flat, table, again: table }))),
+      );
+      assert.deepEqual([both.flat.shape, both.table.shape, both.again.shape], [[4], [2, 2], [2, 2]]);
+      assert.equal(pool.stats().claims, 0);
+    }
     array.release();
     assert.equal(pool.stats().arrays, 0);
   }));
@@ -192,12 +201,14 @@ test("unpack() of a message's text, or of the event that brought it, says what i
   }));
 
 test("sparse arrays, objects without a prototype, and shared parts keep their form", () => {
-  const sparse: unknown[] = [1, , 3];
+  // A property that only looks like an index is none.
+  const sparse: unknown[] = Object.assign([1, , 3], { "1.5": "no element", "02": "nor this" });
   const bare = Object.assign(Object.create(null), { a: 1 });
   const shared = { x: 1 };
   const got = unpack(pack({ sparse, bare, one: shared, two: shared })) as unknown as Record<string, unknown>;
   assert.equal(1 in (got.sparse as unknown[]), false);
   assert.equal((got.sparse as unknown[]).length, 3);
+  assert.deepEqual(Object.keys(got.sparse as unknown[]), ["0", "2"]);
   assert.equal(Object.getPrototypeOf(got.bare), null);
   assert.equal(got.one, got.two);
   assert.notEqual(got.one, shared);
@@ -345,6 +356,33 @@ test("release() leaves slices and their base alone", () =>
     using array = pool.alloc(Uint8Array, 10);
     release({ slice: array.subarray(1) });
     assert.equal(array.released, false);
+  }));
+
+test("release() of a packed message does nothing to what is gone already, array or pool", () =>
+  withPool((pool) => {
+    const arrays = [pool.from(Float64Array.of(1)), pool.from(Float64Array.of(2))];
+    const packed = pack(arrays);
+    release(arrays);
+    release(unpack(packed));
+    assert.equal(pool.stats().arrays, 0);
+    release(packed);
+    const other = Pool.create({ capacity: "1M" });
+    using array = other.alloc(Uint8Array, 1);
+    const further = pack({ array }, { claims: 0 });
+    other.close();
+    release([packed, further]);
+    assert.equal(pool.stats().claims, 0);
+  }));
+
+test("release() of what is nested too deeply lets go of what it reaches, and says so", () =>
+  withPool((pool) => {
+    const array = pool.alloc(Uint8Array, 1);
+    let deep: unknown = [array];
+    for (let i = 0; i < 1100; i++) deep = [deep];
+    const near = pool.alloc(Uint8Array, 1);
+    assert.throws(() => release([near, deep]), { name: "RangeError", message: /1024 deep/ });
+    assert.deepEqual([near.released, array.released], [true, false]);
+    array.release();
   }));
 
 test("release() of a message that contains itself ends", () =>

@@ -3,7 +3,7 @@
  * `text` there, … stands for anything, lines may break anywhere, and every pool is called "prices".
  */
 
-import { attach, pack, Pool, type PoolError, release } from "arraypool";
+import { attach, pack, Pool, type PoolError, release, unpack } from "arraypool";
 import * as abi from "../core/abi.ts";
 import { failure } from "../core/failure.ts";
 import type { setLoader } from "../core/native.ts";
@@ -135,6 +135,7 @@ async function messages(): Promise<Message[]> {
     found.push(await messageOf(() => prices.share(), name));
     found.push(await messageOf(() => pool.alloc(Uint8Array, 1), name));
     found.push(await messageOf(() => attach(descriptor), name));
+    found.push(await messageOf(() => unpack(pool.toJSON()), name));
   });
 
   const libraryMessage = (loader: () => unknown) =>
