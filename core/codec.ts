@@ -218,9 +218,10 @@ export class Codec {
     }
     const special = this.outgoing!.encode(value);
     if (special === undefined) return this.putOther(value, at, depth + 1);
-    if ("index" in special) return this.put(special.as, this.putLength(KIND.shared, special.index, at), depth);
+    // One deeper, as it is decoded.
+    if ("index" in special) return this.put(special.as, this.putLength(KIND.shared, special.index, at), depth + 1);
     this.bytes[at] = KIND.reference;
-    return this.put(special.reference, at + 1, depth);
+    return this.put(special.reference, at + 1, depth + 1);
   }
 
   private putArray(value: readonly unknown[], at: number, depth: number): number {
@@ -263,15 +264,25 @@ export class Codec {
   }
 
   private putOther(value: object, at: number, depth: number): number {
+    // How many there are is known at the end: a getter in one of them may add others.
+    let count = 0;
     if (isMap(value)) {
-      at = this.putLength(KIND.map, value.size, at);
-      for (const [key, item] of value) at = this.put(item, this.put(key, at, depth), depth);
-      return at;
+      let end = this.putLength(KIND.map, 0, at);
+      for (const [key, item] of value) {
+        end = this.put(item, this.put(key, end, depth), depth);
+        count++;
+      }
+      this.putLength(KIND.map, count, at);
+      return end;
     }
     if (isSet(value)) {
-      at = this.putLength(KIND.set, value.size, at);
-      for (const item of value) at = this.put(item, at, depth);
-      return at;
+      let end = this.putLength(KIND.set, 0, at);
+      for (const item of value) {
+        end = this.put(item, end, depth);
+        count++;
+      }
+      this.putLength(KIND.set, count, at);
+      return end;
     }
     if (!(value instanceof Date)) throw new TypeError(unsendable(value));
     this.bytes[at] = KIND.date;

@@ -31,7 +31,7 @@ export class Parcel implements Outgoing {
   // Made when there is something: most messages have nothing.
   #holds = NO_HOLDS;
   #places = NO_PLACES;
-  #known: Map<object, Shared> | undefined;
+  #known: Map<object, Shared | { readonly reference: object }> | undefined;
   /** Of arrays of other pools, which no message here can hold: they travel as claims. */
   #references: object[] | undefined;
 
@@ -74,7 +74,10 @@ export class Parcel implements Outgoing {
   #refer(value: object): { readonly reference: object } {
     const reference = pack(value) as object;
     (this.#references ??= []).push(reference);
-    return { reference };
+    // However often it occurs, and is encoded: one claim.
+    const referred = { reference };
+    (this.#known ??= new Map()).set(value, referred);
+    return referred;
   }
 
   /** Writes an ap_sent_array for each. */

@@ -273,6 +273,25 @@ test("what is no data cannot be sent, and says so", () =>
       },
     });
     assert.deepEqual(plain(channel.receive()), { inner: "inner" });
+    // And may change what is sent.
+    const map = new Map<string, unknown>([["first", {
+      get number() {
+        map.set("second", 2);
+        return 1;
+      },
+    }]]);
+    const set = new Set<unknown>([{
+      get number() {
+        set.add("more");
+        return 1;
+      },
+    }]);
+    channel.send([map, set, "end"]);
+    const changed = [
+      new Map<string, unknown>([["first", { number: 1 }], ["second", 2]]),
+      new Set([{ number: 1 }, "more"]),
+    ];
+    assert.deepEqual(plain(channel.receive()), [...changed, "end"]);
     // And may release it, and make another one, which gets the same block.
     const first = pool.channel<unknown>({ capacity: 4 });
     let second: Channel | undefined;
@@ -596,6 +615,43 @@ test("arrays and channels of another pool go along as claims", () =>
       full.send(0);
       assert.equal(full.trySend({ array }), false);
       assert.equal(other.stats().claims, 0);
+      // Once, however often it occurs, and though so many properties are looked at twice.
+      channel.send({ array, again: array, ...Object.fromEntries(new Array(40).entries()) });
+      assert.equal(other.stats().claims, 1);
+      {
+        using got = channel.receive() as { array: Int32Array; again: Int32Array } & Disposable;
+        assert.deepEqual([got.array[0], got.again[0], other.stats().claims], [7, 7, 0]);
+      }
+    })
+  ));
+
+test("what can be sent can be received, however deep in a message an array is", () =>
+  withPool((pool) =>
+    withPool((other) => {
+      using channel = pool.channel<unknown>();
+      using inner = pool.channel();
+      const leaves = [
+        pool.alloc(Float64Array, 4),
+        pool.alloc(Float64Array, [2, 2]),
+        other.alloc(Float64Array, 4),
+        inner,
+        new Map([[1, [2]]]),
+      ];
+      for (const leaf of leaves) {
+        let message: unknown = leaf;
+        for (let depth = 0; depth < 1015; depth++) message = [message];
+        let received = 0;
+        const sendDeeper = () => {
+          for (let depth = 1015; depth < 1030; depth++) {
+            channel.send(message);
+            using _ = channel.receive() as unknown[] & Disposable;
+            received++;
+            message = [message];
+          }
+        };
+        assert.throws(sendDeeper, { name: "RangeError", message: /1024 deep/ });
+        assert.ok(received > 0);
+      }
     })
   ));
 
