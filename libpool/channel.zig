@@ -82,7 +82,10 @@ noinline fn getToKnow(pool: *Pool, number: u32, known: *queue_file.Known) Error!
 /// it may be the one who waits.
 pub fn enter(pool: *Pool, number: u32) Error!*const Queue {
     const queue = try queueOf(pool, number);
-    if (pool.view.holds[number].holds == 1) for ([_]Side{ .receivers, .senders }) |side| waitingOf(queue, pool, side).lower(Holders.bit(pool.self.slot));
+    if (pool.view.holds[number].holds == 1) {
+        waitingOf(queue, pool, .receivers).lower(Holders.bit(pool.self.slot));
+        waitingOf(queue, pool, .senders).lower(Holders.bit(pool.self.slot));
+    }
     return queue;
 }
 
@@ -242,7 +245,7 @@ pub fn close(pool: *Pool, number: u32) Error!void {
     }
     for ([_]*layout.Cell(u32){ &queue.header.message_bell, &queue.header.space_bell, &queue.header.entry_bell }) |bell| {
         _ = bell.exchange(bell.get() +% 2);
-        system.wakeAll(&bell.raw);
+        _ = system.wakeAll(&bell.raw);
         _ = waiting.notify(pool.caller(), placeOf(pool, bell), waiting.everybody) catch {};
     }
 }

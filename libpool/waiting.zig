@@ -282,16 +282,16 @@ fn wake(view: *const View, marked: *const Marked) Holders {
     return silent;
 }
 
-/// True if the kernel found it asleep.
+/// True if the kernel found it asleep. All who sleep there are woken: a call of one who had the slot before, or who was in a pool that
+/// was mapped there, may have come so late that it sleeps on what is now another's (see sleep()), and it must not take the wake.
 fn call(view: *const View, slot: u8) bool {
     const doorbell = &view.waiting.doorbells[slot];
     if (doorbell.state.get() == .awake) return false;
     const socket = doorbell.socket.get();
-    const answered = if (socket != 0) system.ringSocket(socket, doorbell.cookie.get()) else system.wakeOne(&doorbell.state.raw);
-    if (answered or socket != 0) return answered;
+    if (socket != 0) return system.ringSocket(socket, doorbell.cookie.get());
+    if (system.wakeAll(&doorbell.state.raw)) return true;
     // It is on its way to the futex: not any more. Who calls after us calls it again, since we may die before the wake.
-    if (doorbell.state.compareAndSwap(.parked, .called)) return system.wakeOne(&doorbell.state.raw);
-    return false;
+    return doorbell.state.compareAndSwap(.parked, .called) and system.wakeAll(&doorbell.state.raw);
 }
 
 /// Calls every member that is ready and sleeps: for one who may have died before it did so.
@@ -394,7 +394,7 @@ pub fn unpark(caller: Caller) void {
     if (state.get() != .awake) state.commit(.awake);
 }
 
-/// Sleeps until the doorbell is rung. Of the pool it touches nothing but this one word, which may be gone already.
+/// Sleeps until the doorbell is rung. Of the pool it touches nothing but this one word, which may be gone already, or another's.
 pub fn sleep(doorbell: *const layout.Cell(layout.DoorbellState)) void {
     system.waitNs(&doorbell.raw, @intFromEnum(layout.DoorbellState.parked), null);
 }
@@ -407,7 +407,7 @@ pub fn wakeSelf(caller: Caller) void {
 /// The same, for one who knows no more than the address.
 pub fn ring(doorbell: *layout.Cell(layout.DoorbellState)) void {
     doorbell.commit(.awake);
-    _ = system.wakeOne(&doorbell.raw);
+    _ = system.wakeAll(&doorbell.raw);
 }
 
 /// Where the member is woken from now on.

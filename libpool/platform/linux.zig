@@ -740,8 +740,10 @@ pub fn wakeOne(word: *const u32) bool {
     return linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, 1) == 1;
 }
 
-pub fn wakeAll(word: *const u32) void {
-    _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, std.math.maxInt(i32));
+/// Whether there was anybody.
+pub fn wakeAll(word: *const u32) bool {
+    const woken: isize = @bitCast(linux.futex_3arg(word, .{ .cmd = .WAKE, .private = false }, std.math.maxInt(i32)));
+    return woken > 0;
 }
 
 pub const has_barriers = true;

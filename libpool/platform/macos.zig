@@ -490,11 +490,16 @@ pub fn waitNs(word: *const u32, expected: u32, timeout_ns: ?u64) void {
 }
 
 pub fn wakeOne(word: *const u32) bool {
-    return __ulock_wake(compare_and_wait_shared, word, 0) == 0;
+    return wake(word, compare_and_wait_shared);
 }
 
-pub fn wakeAll(word: *const u32) void {
-    _ = __ulock_wake(compare_and_wait_shared | wake_all, word, 0);
+pub fn wakeAll(word: *const u32) bool {
+    return wake(word, compare_and_wait_shared | wake_all);
+}
+
+/// Whether there was anybody.
+noinline fn wake(word: *const u32, how: u32) bool {
+    return __ulock_wake(how, word, 0) == 0;
 }
 
 extern "c" fn sched_yield() c_int;

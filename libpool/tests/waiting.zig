@@ -16,6 +16,7 @@ const Ground = struct {
     generation: u64,
     results: [8]i32,
     flag: u32,
+    slot: u32,
 
     fn join(ground: *const Ground) !*Pool {
         var report: s.segment.Report = .{};
@@ -49,6 +50,7 @@ fn begin(ground: *Ground) !*Pool {
     ground.nonce = pool.nonce;
     ground.block = (try s.alloc(pool, 64, true)).int();
     ground.generation = s.generationOf(pool, .of(ground.block));
+    ground.slot = pool.self.slot;
     try pool.share(ground.block);
     return pool;
 }
@@ -113,6 +115,36 @@ test "notify wakes as many as it says, and the killed take nobody's place" {
     try expectEqual(2, (try pool.reap()).members);
     try s.expectSound(pool);
     for (&pool.view.waiting.buckets) |*bucket| try expectEqual(0, bucket.waiters.get());
+}
+
+test "who still sleeps on a doorbell that is another's by now takes no wake with him" {
+    const ground = try s.sharedPage(Ground);
+    const pool = try begin(ground);
+    defer s.end(pool);
+    const place = try pool.placeIn(ground.block, 0);
+    for ([_]bool{ false, true }) |by_itself| {
+        try s.expect(try pool.beginWait(place, 0) != null);
+        try s.expect(try waiting.park(pool.caller()));
+        // Two of them, as calls of their own that the member has made: one late, from a time when the slot was another's.
+        var sleepers: [2]s.Child = undefined;
+        for (&sleepers) |*sleeper| {
+            sleeper.* = try s.Child.start(struct {
+                fn body(at: *Ground) !void {
+                    const member = try at.join();
+                    waiting.sleep(&member.view.waiting.doorbells[at.slot].state);
+                    _ = member.close(false);
+                }
+            }.body, ground);
+            while (!s.sleepsInFutex(sleeper.*)) s.system.sleep(1);
+        }
+        if (by_itself) waiting.wakeSelf(pool.caller()) else try expectEqual(1, try notify(pool, ground, waiting.everybody));
+        for (sleepers) |sleeper| try expectEqual(0, try sleeper.wait());
+        waiting.unpark(pool.caller());
+        var ready: [4]u32 = undefined;
+        if (by_itself) try expectEqual(1, try notify(pool, ground, waiting.everybody));
+        try expectEqual(1, try waiting.take(pool.caller(), &ready));
+    }
+    try s.expectSound(pool);
 }
 
 /// Turns of the test below: each finds the store of who notifies still on its way in some of a thousand.
