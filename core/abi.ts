@@ -4,6 +4,7 @@ export const AP_ABI_VERSION = 5;
 export const AP_COUNTS_BUFFERS = 256;
 export const AP_MEMBERS_MAX = 256;
 export const AP_GRANULE_BYTES = 64;
+export const AP_FIRST_BYTES = 86016;
 export const AP_NAME_BYTES_MAX = 30;
 export const AP_NONCE_BYTES = 16;
 export const AP_CLAIM_ATTACHES_MAX = 16777215;

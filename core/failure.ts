@@ -25,6 +25,7 @@ import {
   AP_ERR_TOO_LARGE,
   AP_ERR_VERSION,
   AP_ERR_WAIT,
+  AP_FIRST_BYTES,
   AP_MEMBERS_MAX,
   AP_SHORT_ASKED,
   AP_SHORT_CAUSE,
@@ -186,9 +187,9 @@ function noRoomMessage(pool: string, facts: Facts): string {
       "What helps: end programs that use other pools, delete files there that nobody uses, a /dev/shm with more inodes " +
       "(mount -o remount,nr_inodes=... /dev/shm)";
   }
-  return `/dev/shm has only ${
-    formatBytes(facts.detail ?? 0)
-  } left, and ${pool} needs 132 KiB before its first array. ` +
+  return `/dev/shm has only ${formatBytes(facts.detail ?? 0)} left, and ${pool} needs ${
+    formatBytes(AP_FIRST_BYTES)
+  } before its first array. ` +
     "What helps: end programs that use other pools, trim() them, a larger /dev/shm (Docker: --shm-size)";
 }
 

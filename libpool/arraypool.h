@@ -72,6 +72,7 @@ enum { AP_RUNTIME_NATIVE = 0, AP_RUNTIME_BUN = 1, AP_RUNTIME_DENO = 2, AP_RUNTIM
 
 #define AP_MEMBERS_MAX 256u
 #define AP_GRANULE_BYTES 64u
+#define AP_FIRST_BYTES 86016u /* what a pool takes of /dev/shm before its first array */
 #define AP_NAME_BYTES_MAX 30u /* without the terminating nul */
 #define AP_NONCE_BYTES 16u    /* lower-case hexadecimal digits, without the terminating nul */
 #define AP_CLAIM_ATTACHES_MAX 16777215u

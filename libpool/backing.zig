@@ -27,21 +27,19 @@ const BlockIndex = layout.BlockIndex;
 /// its page is there already, just what is asked for.
 pub fn grow(pool: *Pool, request: allocating.Request) Error!?allocating.Array {
     const geometry = pool.view.geometry;
-    // A 64th of what it has grown by so far: so little is backed in vain, and growing stays rare.
-    const most_bytes = std.math.clamp(geometry.capacity_bytes / 64, 64 << 10, 1 << 20);
-    const step_bytes = std.math.clamp(pool.grown_bytes / 64, 64 << 10, most_bytes);
-    const step: u32 = @intCast(step_bytes / layout.granule_bytes);
+    const step = growthFor(pool, request.granules);
     if (try growRest(pool, request, step)) |array| return array;
-    const sections = layout.alignUp(@max(request.granules, step), layout.section_bytes / layout.granule_bytes);
-    const generous: u32 = @intCast(@min(sections, geometry.heap_granules));
-    const pages = layout.alignUp(request.granules, system.pageBytes() / layout.granule_bytes);
+    const page_granules = system.pageBytes() / layout.granule_bytes;
+    const generous = layout.alignUp(@max(request.granules, step), page_granules);
+    const pages = layout.alignUp(request.granules, page_granules);
     var tried: u32 = 0;
-    for ([_]u32{ generous, @intCast(@min(pages, geometry.heap_granules)), request.granules }, 0..) |wanted, i| {
+    for ([_]u64{ generous, pages, request.granules }, 0..) |some, i| {
+        const wanted: u32 = @intCast(@min(some, geometry.heap_granules));
         if (wanted == tried) continue;
-        if (i == 0 and !system.hasRoom(@as(u64, wanted) * layout.granule_bytes)) continue;
+        if (i == 0 and !system.hasRoom(pool.self.fd, @as(u64, wanted) * layout.granule_bytes)) continue;
         tried = wanted;
         if (try reserve(pool, wanted)) |reserved| {
-            if (!try backReserved(pool, reserved)) {
+            if (!try backReserved(pool, reserved, i == 0)) {
                 pool.cause = .device;
             } else if (try publishGrown(pool, reserved, request)) |array| return array;
         }
@@ -49,10 +47,20 @@ pub fn grow(pool: *Pool, request: allocating.Request) Error!?allocating.Array {
     return null;
 }
 
+/// What is backed at least where an array does not fit: a 256th of what this member has grown the heap by so far, so little is
+/// backed in vain, and growing stays rare. No more than what is lacking to one that is as large: its pages take longer than the
+/// rest of growing.
+fn growthFor(pool: *const Pool, granules: u32) u32 {
+    const least = @max(32 << 10, system.pageBytes());
+    const most = std.math.clamp(pool.view.geometry.capacity_bytes / 64, least, 1 << 20);
+    const step = std.math.clamp(pool.grown_bytes / 256, least, most) / layout.granule_bytes;
+    return if (granules < step) @intCast(step) else 0;
+}
+
 /// Before unbacked memory there may be a backed rest that is too small: then only what is lacking is backed.
 fn growRest(pool: *Pool, request: allocating.Request, step: u32) Error!?allocating.Array {
     const reserved = try reserveBehindRest(pool, request, step) orelse return null;
-    if (!try backReserved(pool, reserved)) return null;
+    if (!try backReserved(pool, reserved, false)) return null;
     try acquireOrStrand(pool);
     defer pool.unlock();
     const block = try pool.view.block(reserved.index);
@@ -80,7 +88,7 @@ fn reserveBehindRest(pool: *Pool, request: allocating.Request, step: u32) Error!
     if (request.zeroed and !word.zero) return null; // to clear all of it would take longer
     const has = (try view.extent(rest)).granules;
     if (has >= request.granules) return null;
-    const lacking = layout.alignUp(@max(request.granules - has, step), layout.section_bytes / layout.granule_bytes);
+    const lacking = layout.alignUp(@max(request.granules - has, step), system.pageBytes() / layout.granule_bytes);
     try free_lists.remove(view, index);
     if ((try view.extent(block)).granules > lacking) try allocating.cut(pool, index, @intCast(lacking));
     return try markReserved(pool, index);
@@ -115,10 +123,11 @@ fn markReserved(pool: *Pool, index: BlockIndex) Error!Reserved {
 }
 
 /// Puts memory behind a reserved block. When there is none left, the block is free again, and false is returned.
-pub fn backReserved(pool: *Pool, reserved: Reserved) Error!bool {
+/// `has_room`: the caller has just looked whether there is any.
+pub fn backReserved(pool: *Pool, reserved: Reserved, has_room: bool) Error!bool {
     const extent = reserved.extent;
     // What cannot fit does not take, for as long as it tries, what others could have. Pages at the ends may be backed.
-    if (reserved.was_zero and !system.hasRoom(extent.bytes() -| 2 * system.pageBytes())) {
+    if (!has_room and reserved.was_zero and !system.hasRoom(pool.self.fd, extent.bytes() -| 2 * system.pageBytes())) {
         try freeReserved(pool, reserved.index, true);
         return false;
     }
@@ -218,9 +227,10 @@ pub fn growNames(pool: *Pool) Error!void {
 
 /// Outside the lock; backing twice does no harm.
 fn backTable(pool: *Pool, table_start: u64, entry_bytes: u64, backed: *layout.Cell(u32), now: u32, entries_max: u32) Error!void {
-    // A 16th more each time, within 64 KiB and 4 MiB.
-    const more = std.math.clamp(@as(u64, now) * entry_bytes / 16, layout.section_bytes, 4 << 20);
-    const more_entries: u32 = @intCast(layout.alignUp(more, layout.section_bytes) / entry_bytes);
+    // A 32nd more each time, within 16 KiB and 4 MiB.
+    const least = @max(16 << 10, system.pageBytes());
+    const more = std.math.clamp(@as(u64, now) * entry_bytes / 32, least, 4 << 20);
+    const more_entries: u32 = @intCast(layout.alignUp(more, least) / entry_bytes);
     const entries = @min(entries_max, now +| more_entries);
     const offset = table_start + @as(u64, now) * entry_bytes;
     var failure: system.Failure = .{};

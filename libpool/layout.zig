@@ -33,7 +33,8 @@ pub const version: u32 = 3;
 
 pub const granule_bytes = 64;
 pub const section_bytes = 64 * 1024; // the largest page size in use
-/// Of the pin table, what each segment has memory for.
+/// Of the block table and of the pin table, what each segment has memory for.
+pub const blocks_first_bytes = 16 * 1024;
 pub const pins_first_bytes = 4096;
 pub const members_max = 256;
 pub const capacity_min: u64 = 1 << 20;
@@ -657,6 +658,8 @@ pub const free_lists_start = members_start + members_max * @sizeOf(Member);
 pub const waiting_start = 32 * 1024;
 pub const activity_start = 60 * 1024;
 pub const blocks_start = section_bytes;
+/// What a segment takes of /dev/shm before its first array.
+pub const first_bytes = blocks_start + blocks_first_bytes + pins_first_bytes;
 
 /// Everything that follows from the capacity. Computed from it once by each member, and never read from the segment.
 pub const Geometry = struct {
@@ -702,10 +705,11 @@ pub const Geometry = struct {
 
     /// What the metadata takes of /dev/shm, when so many entries of each table are backed.
     pub fn metadataBytes(_: Geometry, blocks: u32, pins: u32, waiters: u32, names: u32) u64 {
-        return blocks_start + alignUp(@as(u64, blocks) * @sizeOf(Block), section_bytes) +
-            alignUp(@as(u64, pins) * @sizeOf(Pin), pins_first_bytes) +
-            alignUp(@as(u64, waiters) * @sizeOf(Waiter), section_bytes) +
-            alignUp(@as(u64, names) * @sizeOf(Name), section_bytes);
+        return blocks_start + wholePages(blocks, @sizeOf(Block)) + wholePages(pins, @sizeOf(Pin)) +
+            wholePages(waiters, @sizeOf(Waiter)) + wholePages(names, @sizeOf(Name));
+    }
+    fn wholePages(entries: u32, entry_bytes: u64) u64 {
+        return alignUp(entries * entry_bytes, 4096);
     }
 };
 

@@ -45,9 +45,9 @@ pub const Entered = struct {
     claim_ttl_ms: u64,
 };
 
-/// Members and pins that a new segment has memory for; more of the tables is backed as they grow.
-pub const blocks_backed_first = layout.section_bytes / @sizeOf(layout.Block);
-/// A page of them: few programs have more claims at a time.
+/// Arrays and claims that a new segment has memory for; more of the tables is backed as they grow.
+pub const blocks_backed_first = layout.blocks_first_bytes / @sizeOf(layout.Block);
+/// A page of them: few programs have more at a time.
 pub const pins_backed_first = layout.pins_first_bytes / @sizeOf(layout.Pin);
 
 pub fn nameIsValid(name: []const u8) bool {
@@ -75,7 +75,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Repor
     if (!locked_bytes.takeSlot(fd, 0)) return error.System;
 
     // Through a mapping of its own, since the header's fields are the compiler's to place.
-    const map_bytes = layout.blocks_start + layout.section_bytes;
+    const map_bytes = layout.blocks_start + layout.section_bytes; // of pages of any size
     const base = system.map(fd, 0, map_bytes, &report.failure) catch |err| return translated(err, report);
     defer system.unmap(base, map_bytes);
     const header: *layout.Header = @ptrCast(base);
@@ -116,7 +116,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Repor
 
 /// What every segment has memory for.
 fn backFirst(fd: Fd, geometry: layout.Geometry, report: *Report) platform.Error!void {
-    try system.back(fd, 0, layout.blocks_start + layout.section_bytes, &report.failure);
+    try system.back(fd, 0, layout.blocks_start + layout.blocks_first_bytes, &report.failure);
     try system.back(fd, geometry.pins_start, layout.pins_first_bytes, &report.failure);
 }
 

@@ -61,11 +61,11 @@ testInSmallShm(
   async () => {
     const result = await run<{ made: number; refused: number; first: string; last: string }>("create", "size=1m");
     for (const message of [result.first, result.last]) {
-      assert.match(message, /needs 132 KiB before its first array.*trim\(\).*--shm-size/);
+      assert.match(message, /needs 84 KiB before its first array.*trim\(\).*--shm-size/);
     }
     assert.match(result.first, /has only 0 B left/);
-    assert.match(result.last, /has only 128 KiB left/);
-    assert.deepEqual([result.refused, result.made], [33, 38]);
+    assert.match(result.last, /has only 80 KiB left/);
+    assert.deepEqual([result.refused, result.made], [21, 50]);
   },
 );
 

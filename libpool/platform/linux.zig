@@ -257,8 +257,9 @@ pub noinline fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!v
 }
 
 /// False when /dev/shm certainly has no such room.
-pub fn hasRoom(bytes: u64) bool {
-    const space = deviceSpace() orelse return true;
+pub fn hasRoom(fd: Fd, bytes: u64) bool {
+    if (bytes == 0) return true;
+    const space = spaceBy(.fstatfs, @intCast(fd)) orelse return true;
     return space.free_bytes >= bytes;
 }
 
@@ -353,10 +354,14 @@ const Statfs = extern struct {
 };
 
 /// Null when it cannot be told, or has no limit of its own.
-pub noinline fn deviceSpace() ?DeviceSpace {
-    var buffer: Statfs = undefined;
+pub fn deviceSpace() ?DeviceSpace {
     const path: [*:0]const u8 = directory;
-    const result = linux.syscall2(.statfs, @intFromPtr(path), @intFromPtr(&buffer));
+    return spaceBy(.statfs, @intFromPtr(path));
+}
+/// By a path, or by a descriptor of something there: in a third of the time.
+noinline fn spaceBy(call_number: linux.SYS, of: usize) ?DeviceSpace {
+    var buffer: Statfs = undefined;
+    const result = linux.syscall2(call_number, of, @intFromPtr(&buffer));
     if (!isDone(result) or buffer.block_bytes <= 0 or buffer.blocks == 0) return null;
     const block: u64 = @intCast(buffer.block_bytes);
     return .{

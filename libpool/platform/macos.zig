@@ -261,7 +261,7 @@ pub fn back(_: Fd, _: u64, bytes: u64, _: *Failure) Error!void {
 }
 
 /// Never sure: the file system can make room.
-pub fn hasRoom(_: u64) bool {
+pub fn hasRoom(_: Fd, _: u64) bool {
     return true;
 }
 

@@ -46,6 +46,7 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(@sizeOf(exports.NameValue), @sizeOf(c.ap_name_value));
     try expectEqual(@offsetOf(exports.NameInfo, "key"), @offsetOf(c.ap_name_info, "key"));
     try expectEqual(@offsetOf(exports.NameValue, "shape"), @offsetOf(c.ap_name_value, "shape"));
+    try expectEqual(layout.first_bytes, c.AP_FIRST_BYTES);
     try expectEqual(layout.key_bytes_max, c.AP_KEY_BYTES_MAX);
     try expectEqual(layout.room_bytes_max, c.AP_TAIL_BYTES_MAX);
     try expectEqual(pool_file.Pool.tail_at, c.AP_RECORD_TAIL);

@@ -22,7 +22,7 @@ const Fingerprint = struct {
     fn of(pool: *Pool) !Fingerprint {
         var buffer: linux.Statx = undefined;
         if (linux.errno(linux.statx(pool.self.fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &buffer)) != .SUCCESS) return error.Stat;
-        const bytes = @as([*]const u8, @ptrCast(pool.view.header))[0 .. s.layout.blocks_start + s.layout.section_bytes];
+        const bytes = @as([*]const u8, @ptrCast(pool.view.header))[0 .. s.layout.blocks_start + s.layout.blocks_first_bytes];
         return .{ .hash = std.hash.Wyhash.hash(0, bytes), .taken_bytes = s.system.info(pool.self.fd).?.backed_bytes, .times = .{ buffer.atime, buffer.mtime, buffer.ctime } };
     }
 };
@@ -208,7 +208,7 @@ test "whatever stands in a segment, a look ends, and is not larger than what the
         const index = try s.alloc(pool, 100 * i, false);
         if (i % 3 == 0) _ = try pool.createClaim(index.int(), 1, 1000);
     }
-    const metadata = @as([*]u8, @ptrCast(pool.view.header))[0 .. s.layout.blocks_start + s.layout.section_bytes];
+    const metadata = @as([*]u8, @ptrCast(pool.view.header))[0 .. s.layout.blocks_start + s.layout.blocks_first_bytes];
     const sound = try std.testing.allocator.dupe(u8, metadata);
     defer std.testing.allocator.free(sound);
     var random_state: std.Random.DefaultPrng = .init(std.testing.random_seed);

@@ -292,7 +292,7 @@ pub const all = [_]Operation{
         fn f(member: ?*Pool, _: *Plan) anyerror!void {
             for (0..8) |_| _ = try s.alloc(member.?, 128, false);
         }
-    }.f, .arrays_left = .{ 1000, 1100 } },
+    }.f, .arrays_left = .{ s.segment.blocks_backed_first - 20, s.segment.blocks_backed_first + 20 } },
     .{ .name = "alloc, after quick lists were merged", .capacity = 2 << 20, .set_up = struct {
         fn f(member: *Pool, _: *Plan) anyerror!void {
             var many: [36]u32 = undefined;

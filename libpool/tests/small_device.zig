@@ -13,8 +13,7 @@ const Pool = s.Pool;
 
 const KiB = 1 << 10;
 const MiB = 1 << 20;
-/// What a pool takes before its first array.
-const metadata = 2 * s.layout.section_bytes + s.layout.pins_first_bytes;
+const metadata = s.layout.first_bytes;
 const no_signal = 0;
 
 fn expectDone(code: u32) !void {
