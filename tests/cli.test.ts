@@ -590,6 +590,9 @@ test("leaks --for shows what was there all the time, and what grows", () =>
       const { groups, arrays } = holders.find(({ pid }: Json) => pid === child.process.pid);
       assert.equal(watchedMs, 500);
       assert.ok(groups[0].grew > 0 && groups[0].arrays === arrays, JSON.stringify(groups));
+      // What came meanwhile is counted as growth, and not as there.
+      const now = pool.stats().arrays;
+      assert.ok(groups[0].arrays + groups[0].grew <= now, `${now} now, and ${JSON.stringify(groups)}`);
       await says(0, ["leaks", pool.name, "--for", "0.5"], /of float32\[100 x 10\].*, \+\d+ in 0 s/);
     })
   ));

@@ -11,7 +11,8 @@ import {
   type SharedArray,
   unpack,
 } from "arraypool";
-import { assert, test, throwsPoolError, untilCollected, withPool } from "./support/harness.ts";
+import { existsSync } from "node:fs";
+import { assert, fileOf, test, throwsPoolError, until, untilCollected, withPool } from "./support/harness.ts";
 
 /** The ways in which a message may come. */
 const transports: [string, <T>(packed: Packed<T>) => Packed<T>][] = [
@@ -359,7 +360,7 @@ test("release() leaves slices and their base alone", () =>
   }));
 
 test("release() of a packed message does nothing to what is gone already, array or pool", () =>
-  withPool((pool) => {
+  withPool(async (pool) => {
     const arrays = [pool.from(Float64Array.of(1)), pool.from(Float64Array.of(2))];
     const packed = pack(arrays);
     release(arrays);
@@ -368,8 +369,12 @@ test("release() of a packed message does nothing to what is gone already, array 
     release(packed);
     const other = Pool.create({ capacity: "1M" });
     using array = other.alloc(Uint8Array, 1);
-    const further = pack({ array }, { claims: 0 });
+    const further = pack({ array }, { ttlMs: 1 });
     other.close();
+    await until(() => {
+      Pool.create({ capacity: "1M" }).close(); // which sweeps
+      return !existsSync(fileOf(other.name));
+    }, "its pool is gone");
     release([packed, further]);
     assert.equal(pool.stats().claims, 0);
   }));

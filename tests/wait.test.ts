@@ -404,6 +404,21 @@ test("a signal has no part in a wait that is over, nor in one that comes after i
     assert.equal(await next, "ok");
   }));
 
+test("a closed pool leaves open nothing by which it was woken", async () => {
+  if (process.platform !== "linux") return;
+  const open = () => readdirSync("/proc/self/fd").length;
+  const waitAndClose = async () => {
+    using pool = Pool.create({ capacity: "1M" });
+    const words = pool.alloc(Int32Array, 1);
+    // Long enough to be parked.
+    assert.equal(await pool.waitAsync(words, 0, 0, { timeoutMs: 20, ref: true }), "timed-out");
+  };
+  await waitAndClose(); // what stays open for good is open then
+  const before = open();
+  for (let i = 0; i < 10; i++) await waitAndClose();
+  await until(() => open() < before + 5, "the descriptors are closed");
+});
+
 test("releasing the array ends the waits for it, and no others", () =>
   withPool(async (pool) => {
     const words = pool.alloc(Int32Array, 3);
