@@ -689,6 +689,18 @@ test("a closed pool ends its channels", async () => {
     throwsPoolError(() => channel.stats(), "ERR_CLOSED");
     channel.release();
   });
+  // A loop ends with its channel; that the pool was closed under it is an error.
+  await withName(async (name) => {
+    const pool = Pool.create({ name, capacity: "1M" });
+    const channel = pool.channel<number>();
+    const loop = (async () => {
+      for await (const message of channel) assert.fail(`${message} was never sent`);
+    })();
+    await sleep(0);
+    pool.close();
+    await rejectsPoolError(() => loop, "ERR_CLOSED", /pool ".*" was closed here/);
+    assert.throws(() => [...channel], { code: "ERR_CLOSED" });
+  });
 });
 
 // ---------------------------------------------------------------- acknowledging

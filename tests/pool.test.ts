@@ -76,6 +76,24 @@ test("open() of a pool that nobody has is ERR_NOT_FOUND, also after close()", ()
   throwsPoolError(() => Pool.open(name), "ERR_NOT_FOUND");
 });
 
+test("a pool that was closed here is not found again, and does not hide the next one of its name", async () => {
+  const name = newName();
+  const first = Pool.create({ name, capacity: "1M" });
+  first.close();
+  using second = Pool.create({ name, capacity: "1M" });
+  first.close();
+  assert.equal(Pool.open(name), second);
+  // Joined by a descriptor alone, it is left with its last array.
+  const descriptor = second.alloc(Uint8Array, 1).share();
+  second.close();
+  attach(descriptor).release();
+  await until(() => !existsSync(fileOf(name)), "the pool is left");
+  throwsPoolError(() => Pool.open(name), "ERR_NOT_FOUND");
+  throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR");
+  using third = Pool.openOrCreate({ name, capacity: "2M" });
+  assert.deepEqual([third.capacityBytes, third.closed], [2 ** 21, false]);
+});
+
 test("several pools at once are apart from each other", () =>
   withPool((one) =>
     withPool((two) => {

@@ -478,6 +478,18 @@ test("the collector is not told of arrays that were released, however many there
   }
 });
 
+test("arrays that are dropped in a loop come back while it goes on: the collector hears what they weigh", () =>
+  withPool(async (pool) => {
+    let most = 0;
+    for (let i = 0; i < 64; i++) {
+      pool.allocUnsafe(Uint8Array, 8 * MIB);
+      await sleep(0);
+      most = Math.max(most, pool.stats().usedBytes / MIB);
+    }
+    assert.ok(most < 384, `${most} of 512 MiB at a time`);
+    await untilCollected(() => pool.stats().arrays <= LEFT_ON_STACK, "they are collected");
+  }, { capacity: "1G" }));
+
 test("a hold whose owner is garbage, and with which something is still to be done, is let go of after that, once", () => {
   const letGo: Hold[] = [];
   const member = { letGo: (hold: Hold) => letGo.push(hold) };
