@@ -163,8 +163,7 @@ let holdOf: (channel: Channel) => Hold;
  * jobs.close(); // nothing more comes
  *
  * // In any process or Worker that has the channel:
- * for (const job of jobs) {
- *   using _ = job;
+ * for (using job of jobs) { // its array is released at the end of each turn
  *   console.log(job.row.map((value) => value * job.factor)); // Float64Array(3) [ 10, 20, 30 ]
  * }
  * ```
@@ -451,8 +450,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * using frames = pool.channel<{ id: number; frame: Uint8Array }>();
    * frames.send({ id: 7, frame: pool.alloc(Uint8Array, 1000) }, { move: true });
    * frames.close();
-   * for await (const next of frames) {
-   *   using message = next; // its arrays are released at the end of each turn
+   * for await (using message of frames) { // its arrays are released at the end of each turn
    *   console.log(message.id, message.frame.length); // 7 1000
    * }
    * ```

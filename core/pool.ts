@@ -452,6 +452,17 @@ export class Pool implements Disposable {
    * same[0] = 42;
    * console.log(prices[0], pool.get("costs")); // 42 undefined
    * ```
+   *
+   * @example
+   * ```ts
+   * import { type Channel, Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * pool.set("jobs", pool.channel<{ id: number }>());
+   * using jobs = pool.get<Channel<{ id: number }>>("jobs")!;
+   * jobs.send({ id: 7 });
+   * console.log(jobs.receive().id); // 7
+   * ```
    */
   get<T extends TypedArray>(name: string, type: TypedArrayClass<T>): SharedArray<T> | undefined;
   get<T extends SharedArray | Channel = SharedArray>(name: string): T | undefined;

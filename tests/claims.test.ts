@@ -187,6 +187,14 @@ testOnce(
     }, { capacity: "2M" }),
 );
 
+test("a part of a millisecond is a time, too, and not the pool's own", () =>
+  withPool(async (pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    array.share({ ttlMs: 0.25 });
+    await until(() => (pool.reap(), pool.stats().claims === 0), "the claim is over");
+    assert.equal(array.length, 1);
+  }));
+
 test("sending in a loop what nobody attaches never fills the pin table for good", () =>
   withPool(async (pool) => {
     using array = pool.alloc(Float64Array, 1);

@@ -159,6 +159,11 @@ test("ls shows every pool with its size, memory, arrays, members, age and creato
       /▒|▄/,
       /SLOT +PROCESS/,
     );
+    assert.equal(seen.pool.lockPid, null);
+    // The next to expire comes first, though it was made later.
+    const sooner = pack(cube, { ttlMs: 100_000 });
+    await says(0, ["inspect", pool.name], /^BLOCK +ATTACHES LEFT +EXPIRES IN\n.* \d+ s\n.* \d+ min$/m);
+    release(sooner);
     release(message);
   }));
 
@@ -167,6 +172,11 @@ test("inspect and leaks know how old arrays are, the oldest first", () =>
     const arrays = [0, 2, 50].map((hours, i) => makeOlder(pool.alloc(Float64Array, 10 - i), hours));
     makeOlder(pool.alloc(Float64Array, 7), 100).release();
     arrays.push(pool.alloc(Float64Array, 7)); // in the same block
+    // Of two that are equally large the older one comes first.
+    const twins = [1, 30].map((hours) => makeOlder(pool.alloc(Float64Array, 3), hours));
+    const { arrays: all } = await json(0, "inspect", pool.name);
+    assert.deepEqual(all.slice(-2).map(({ ageMs }: Json) => Math.round(ageMs / HOUR_MS)), [30, 1]);
+    release(twins);
     const { arrays: largest, oldest } = await json(0, "inspect", pool.name, "--arrays", "2");
     assert.deepEqual(largest.map(({ length }: Json) => length), [10, 9]);
     assert.deepEqual(oldest.map(({ length }: Json) => length), [8, 9]);

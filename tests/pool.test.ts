@@ -37,6 +37,7 @@ test("capacity is bytes, or a number with K, M or G", () => {
   const cases: [number | `${number}${"" | "K" | "M" | "G"}`, number][] = [
     [2 ** 20, 2 ** 20],
     [2 ** 20 + 1, 2 ** 20 + 2 ** 16],
+    [2 ** 20 + 0.5, 2 ** 20 + 2 ** 16],
     ["1M", 2 ** 20],
     ["1.5M", 1.5 * 2 ** 20],
     ["2048K", 2 ** 21],

@@ -17,6 +17,7 @@ const array = pool.alloc(Uint8Array, 2 ** 19);
 const small = pool.from(Float64Array.of(1, 2, 3));
 const same = attach(small.share());
 const { port1, port2 } = new MessageChannel();
+const channel = new BroadcastChannel("arraypool");
 const packed = pack({ array });
 console.log(JSON.stringify({
   alloc: inspect(array),
@@ -27,10 +28,12 @@ console.log(JSON.stringify({
   deep: said(() => structuredClone({ a: [new Map([["b", small]])] })),
   slice: said(() => structuredClone(small.subarray(1))),
   port: said(() => port1.postMessage({ small })),
+  broadcast: said(() => channel.postMessage([small])),
   packed: said(() => structuredClone(packed)),
   ordinary: said(() => structuredClone({ a: new Uint8Array(3) })),
 }));
 release(packed);
 port1.close();
 port2.close();
+channel.close();
 pool.close();
