@@ -141,6 +141,22 @@ pub fn unshare(flags: usize) !void {
     return error.SkipZigTest;
 }
 
+/// From here on that system call fails with EPERM in this process.
+pub fn forbid(call: linux.SYS) !void {
+    const Instruction = extern struct { code: u16, if_true: u8 = 0, if_false: u8 = 0, operand: u32 };
+    const Program = extern struct { length: u16, instructions: [*]const Instruction };
+    const instructions = [_]Instruction{
+        .{ .code = 0x20, .operand = 0 }, // load the call's number
+        .{ .code = 0x15, .operand = @intCast(@intFromEnum(call)), .if_false = 1 },
+        .{ .code = 0x06, .operand = 0x00050000 | @as(u32, @intFromEnum(linux.E.PERM)) }, // SECCOMP_RET_ERRNO
+        .{ .code = 0x06, .operand = 0x7fff0000 }, // SECCOMP_RET_ALLOW
+    };
+    const program: Program = .{ .length = instructions.len, .instructions = &instructions };
+    const set_mode_filter = 1;
+    if (linux.errno(linux.prctl(@intFromEnum(linux.PR.SET_NO_NEW_PRIVS), 1, 0, 0, 0)) != .SUCCESS) return error.SkipZigTest;
+    if (linux.errno(linux.seccomp(set_mode_filter, 0, &program)) != .SUCCESS) return error.SkipZigTest; // under an emulator
+}
+
 /// What a child that has skipped its test exits with.
 pub const skipped = 77;
 
