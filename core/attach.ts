@@ -5,7 +5,7 @@ import {
   type ChannelDescriptor,
   type Descriptor,
   isChannelDescriptor,
-  isMarked,
+  markOfDescriptor,
   parseChannelDescriptor,
   type Parsed,
   parseDescriptor,
@@ -45,18 +45,17 @@ export function attach(
   type?: TypedArrayClass<TypedArray>,
 ): SharedArray | Channel {
   const wanted = type === undefined ? undefined : elementTypeOfClass(type);
-  if (wanted === undefined && namesChannel(descriptor)) return attachChannel(parseChannelDescriptor(descriptor));
-  const parsed = parseDescriptor(descriptor);
+  const mark = markOfDescriptor(descriptor);
+  if (wanted === undefined && isChannelDescriptor(descriptor)) {
+    return attachChannel(parseChannelDescriptor(descriptor, mark));
+  }
+  const parsed = parseDescriptor(descriptor, mark);
   if (wanted !== undefined && wanted !== parsed.type) {
     throw new TypeError(
       `the descriptor names an array of ${parsed.dtype}, not of ${wanted.dtype}: attach it as ${parsed.type.className}`,
     );
   }
   return attachParsed(parsed);
-}
-
-function namesChannel(value: unknown): value is object {
-  return typeof value === "object" && value !== null && isMarked(value) && isChannelDescriptor(value);
 }
 
 /** Attaches what a checked descriptor names. */

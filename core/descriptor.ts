@@ -123,9 +123,15 @@ function isCount(value: unknown, max: number): value is number {
 /** What may be in a descriptor: each is to be read once, and only if it `isData()`. */
 type Untrusted = { readonly [Key in keyof Descriptor | "kind"]?: unknown };
 
-/** Whether `value` claims to be ours: a descriptor, or the reference of a pool. */
-export function isMarked(value: object): boolean {
-  return isData(value, "$arraypool");
+/** The mark of what has none. */
+export const UNMARKED: unique symbol = Symbol("unmarked");
+
+/**
+ * What `value` has under `$arraypool`, by which it claims to be ours: a descriptor, or the reference of a pool. It is looked up
+ * once and handed on, as to look up a field takes longer than to check what is in it.
+ */
+export function markOf(value: Untrusted): unknown {
+  return isData(value, "$arraypool") ? value.$arraypool : UNMARKED;
 }
 
 /** Whether a marked value names a pool only. */
@@ -138,9 +144,9 @@ export function isChannelDescriptor(value: Untrusted): boolean {
   return isData(value, "kind") && value.kind === "channel";
 }
 
-/** Checks the descriptor of a channel. @throws {TypeError | RangeError} */
-export function parseChannelDescriptor(value: Untrusted): ChannelDescriptor {
-  const { pool, nonce } = parsePoolReference(value);
+/** Checks the descriptor of a channel; `mark` is its `markOf`. @throws {TypeError | RangeError} */
+export function parseChannelDescriptor(value: Untrusted, mark: unknown): ChannelDescriptor {
+  const { pool, nonce } = parsePoolReference(value, mark);
   const block = parseBlock(value);
   const generation = parseGeneration(value);
   return { $arraypool: 1, kind: "channel", pool, nonce, block, generation, claim: parseClaim(value) };
@@ -150,12 +156,12 @@ export function parseChannelDescriptor(value: Untrusted): ChannelDescriptor {
 let lastName: string | undefined;
 let lastNonce: string | undefined;
 
-/** Checks the reference of a pool. @throws {TypeError | RangeError} */
-export function parsePoolReference(value: Untrusted): PoolReference {
-  const version = isData(value, "$arraypool") ? value.$arraypool : undefined;
-  if (version !== 1) {
+/** Checks the reference of a pool; `mark` is its `markOf`. @throws {TypeError | RangeError} */
+export function parsePoolReference(value: Untrusted, mark: unknown): PoolReference {
+  if (mark !== 1) {
+    const found = mark === UNMARKED ? undefined : mark;
     throw new TypeError(
-      `a descriptor has $arraypool: 1, not ${quote(version)}: use the same version of arraypool on both sides`,
+      `a descriptor has $arraypool: 1, not ${quote(found)}: use the same version of arraypool on both sides`,
     );
   }
   const nonce = isData(value, "nonce") ? value.nonce : undefined;
@@ -185,10 +191,9 @@ function checkField(value: unknown, key: keyof Descriptor, max: number): number 
   return isCount(value, max) ? value + 0 : checkInteger(value, `${key} in a descriptor`, max);
 }
 
-/** Checks a descriptor. @throws {TypeError | RangeError} */
-export function parseDescriptor(value: unknown): Parsed {
-  const given = assertMarked(value);
-  const { pool, nonce } = parsePoolReference(given);
+/** Checks a descriptor; `mark` is its `markOf`. @throws {TypeError | RangeError} */
+export function parseDescriptor(given: Untrusted, mark: unknown): Parsed {
+  const { pool, nonce } = parsePoolReference(given, mark);
   if (isPoolReference(given)) {
     throw new TypeError(`this names pool "${pool}" and no array: use unpack() or Pool.open()`);
   }
@@ -204,7 +209,8 @@ export function parseDescriptor(value: unknown): Parsed {
   if (offset % type.bytes !== 0) {
     throw new RangeError(`offset in a descriptor must be a multiple of ${type.bytes}, not ${offset}`);
   }
-  if (!Number.isSafeInteger(offset + length * type.bytes)) {
+  // Whole it is.
+  if (offset + length * type.bytes > Number.MAX_SAFE_INTEGER) {
     throw new RangeError(`length in a descriptor is too large: ${length}`);
   }
   return {
@@ -222,9 +228,12 @@ export function parseDescriptor(value: unknown): Parsed {
   };
 }
 
-/** @throws {TypeError} for what does not claim to be a descriptor. */
-function assertMarked(value: unknown): Untrusted {
-  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && isMarked(value)) return value;
+/** The mark of what should be a descriptor. @throws {TypeError} for what does not claim to be one. */
+export function markOfDescriptor(value: unknown): unknown {
+  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
+    const mark = markOf(value);
+    if (mark !== UNMARKED) return mark;
+  }
   const array = elementTypeOf(value);
   throw new TypeError(
     array !== undefined

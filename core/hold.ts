@@ -143,12 +143,17 @@ export class Hold implements Place {
   end(): void {
     if (this.ended) return;
     const buffer = this.#bufferNow();
-    if (buffer?.detached === false) {
-      if (native().callsInFlight()) this.#keep(buffer);
-      else buffer.transfer(0);
+    if (buffer !== undefined) {
+      let isOurs = true;
+      try {
+        if (native().callsInFlight()) this.#keep(buffer);
+        else buffer.transfer(0);
+      } catch {
+        isOurs = false; // it was transferred away before
+      }
       // A native call that has pinned the buffer can make the engine ignore the transfer, without a word.
       if (!buffer.detached) return this.member.postpone(this);
-      this.detached = true;
+      this.detached = isOurs;
     }
     this.#finish();
     this.member.letGo(this);

@@ -12,13 +12,14 @@ import {
   type ChannelDescriptor,
   checkShareOptions,
   isChannelDescriptor,
-  isMarked,
   isPoolReference,
+  markOf,
   parseChannelDescriptor,
   type Parsed,
   parseDescriptor,
   parsePoolReference,
   type ShareOptions,
+  UNMARKED,
 } from "./descriptor.ts";
 import { PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
@@ -154,9 +155,10 @@ export function unpack(message: unknown): unknown {
   // By their blocks: a text that says all of a descriptor would take longer to make than the rest of this.
   const arrivals = new Map<number, Arrival>();
   const unpackOne = (value: object): unknown => {
-    if (!isMarked(value)) return UNTOUCHED;
-    if (isPoolReference(value)) return openReference(parsePoolReference(value));
-    const parsed = parseAny(value);
+    const mark = markOf(value);
+    if (mark === UNMARKED) return UNTOUCHED;
+    if (isPoolReference(value)) return openReference(parsePoolReference(value, mark));
+    const parsed = parseAny(value, mark);
     const first = arrivals.get(parsed.block);
     for (let known = first; known !== undefined; known = known.next) {
       if (isSame(known.parsed, parsed)) return known.array;
@@ -249,8 +251,9 @@ function assertIsMessage(message: unknown): void {
 function dropClaims(message: unknown, done: Set<string>): unknown {
   let failure: unknown;
   const dropOne = (value: object): void => {
-    if (!isMarked(value) || isPoolReference(value)) return;
-    const parsed = parseAny(value);
+    const mark = markOf(value);
+    if (mark === UNMARKED || isPoolReference(value)) return;
+    const parsed = parseAny(value, mark);
     const key = claimKeyOf(parsed);
     if (parsed.claim === 0 || done.has(key)) return;
     done.add(key);
@@ -285,8 +288,8 @@ function isSame(one: Parsed | ChannelDescriptor, other: Parsed | ChannelDescript
     one.shape?.join() === other.shape?.join();
 }
 
-function parseAny(value: object): Parsed | ChannelDescriptor {
-  return isChannelDescriptor(value) ? parseChannelDescriptor(value) : parseDescriptor(value);
+function parseAny(value: object, mark: unknown): Parsed | ChannelDescriptor {
+  return isChannelDescriptor(value) ? parseChannelDescriptor(value, mark) : parseDescriptor(value, mark);
 }
 
 function claimKeyOf({ pool, nonce, block, generation, claim }: Parsed | ChannelDescriptor): string {

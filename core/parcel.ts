@@ -7,6 +7,7 @@ import { garbled, type Incoming, type Outgoing, type Shared } from "./codec.ts";
 import {
   isChannelDescriptor,
   isPoolReference,
+  markOf,
   parseChannelDescriptor,
   parseDescriptor,
   parsePoolReference,
@@ -164,10 +165,11 @@ export class Unloading implements Incoming {
   }
 
   reference(value: object): unknown {
-    if (isPoolReference(value)) return openReference(parsePoolReference(value));
+    const mark = markOf(value);
+    if (isPoolReference(value)) return openReference(parsePoolReference(value, mark));
     const attached = isChannelDescriptor(value)
-      ? attachChannel(parseChannelDescriptor(value))
-      : attachParsed(parseDescriptor(value));
+      ? attachChannel(parseChannelDescriptor(value, mark))
+      : attachParsed(parseDescriptor(value, mark));
     (this.#referred ??= []).push(attached);
     return attached;
   }

@@ -22,7 +22,8 @@ export function shapeLength(shape: unknown): number {
 
 function checkLength(length: unknown, what: string): number {
   if (typeof length !== "number") throw new TypeError(`${what} must be a number, not ${quote(length)}`);
-  if (!Number.isSafeInteger(length) || length < 0) {
+  // JavaScriptCore calls its own code for Number.isSafeInteger, and compiles this one where it stands.
+  if (!(length >= 0 && length <= Number.MAX_SAFE_INTEGER && Number.isInteger(length))) {
     throw new RangeError(`${what} must be an integer from 0 to 2^53 - 1, not ${length}`);
   }
   return length;

@@ -408,9 +408,7 @@ export function placeOf(value: unknown): Place | undefined {
 }
 
 /** The same for what should be an Int32Array or Uint32Array. */
-export function wordPlaceOf(value: unknown): Place | undefined {
-  return Placed.findOfWord(value);
-}
+export const wordPlaceOf = (value: unknown): Place | undefined => Placed.findOfWord(value);
 
 /** The owner of a new hold. */
 export function makeOwner(

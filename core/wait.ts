@@ -127,8 +127,12 @@ export function waitBlocking(
   return WAIT_RESULTS[result]!;
 }
 
-/** Wakes. @throws {TypeError | RangeError | PoolError} */
-export function notify(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
+/**
+ * Wakes. @throws {TypeError | RangeError | PoolError}
+ *
+ * What is called here is a `const` each: to JavaScriptCore that is a constant, where it looks up a function's name at each call.
+ */
+export const notify = (member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number => {
   const place = wordPlaceOf(array);
   // The usual case. What engines put where it is called must be short: hence two functions, neither of 170 in JavaScriptCore's
   // count of bytecodes.
@@ -139,13 +143,13 @@ export function notify(member: Member, array: Int32Array | Uint32Array, index: n
     return 0;
   }
   return notifyChecked(member, array, index, count);
-}
+};
 
 /** Whether it is seen without a call that nobody waits. Who has `counts` is held, and has words. */
-function isInVain(member: Member, place: Place, index: number): boolean {
+const isInVain = (member: Member, place: Place, index: number): boolean => {
   const { counts } = member;
   return place.counts === counts && counts[countOf(place.word, index)] === 0 && ++member.looks < LOOKS_MOST;
-}
+};
 
 function notifyChecked(member: Member, array: Int32Array | Uint32Array, index: number, count: unknown): number {
   const most = count === undefined ? AP_NOTIFY_ALL : checkCount(count);
@@ -168,6 +172,5 @@ const BUCKETS_SHIFT = 32 - Math.log2(AP_BUCKETS * BUCKET_WORDS);
 const BUCKETS_MASK = (AP_BUCKETS - 1) * BUCKET_WORDS;
 
 /** Where `Member.counts` says how many wait for the word that is `index` words behind that one, or for others of its bucket. */
-function countOf(word: number, index: number): number {
-  return (Math.imul((word + index) | 0, FACTOR) >>> BUCKETS_SHIFT) & BUCKETS_MASK;
-}
+const countOf = (word: number, index: number): number =>
+  (Math.imul((word + index) | 0, FACTOR) >>> BUCKETS_SHIFT) & BUCKETS_MASK;
