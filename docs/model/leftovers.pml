@@ -1,4 +1,4 @@
-/* What a terminated Worker left open, and who closes it: members.closeLeftovers, members.closeLeftover, segment.takeSlot.
+/* What a terminated Worker left open, and who closes it: members.closeLeftovers, segment.takeSlot.
  *
  * One process, one slot. A Worker is dead, and its descriptor still owns the slot's byte. Two siblings may close it, each in
  * the steps of the code; a third one opens the segment, gets the lowest number that is free (which may be the one that was

@@ -132,7 +132,7 @@ fn attaches(member: *Pool, plan: *Plan) anyerror!void {
 }
 
 fn waitsAndDies(plan: *Plan) !void {
-    const other = try plan.join();
+    const other = try plan.address.join();
     try attaches(other, plan);
     if (try channel.startWaiting(other, plan.channel, .receivers) == null) return error.TestUnexpectedResult;
     s.die();
@@ -206,7 +206,7 @@ fn leftByTheDead(comptime arrays: u32) *const fn (*Pool, *Plan) anyerror!void {
             try with(4, &.{ .{ 'b', text_bytes, arrays }, .{ 'c', text_bytes, 0 } })(pool, plan);
             const child = try s.Child.start(struct {
                 fn body(at: *Plan) !void {
-                    const member = try at.join();
+                    const member = try at.address.join();
                     try takes(member, at);
                     s.die();
                 }
@@ -224,7 +224,7 @@ fn dies(comptime at_store: u64, comptime in: *const fn (?*Pool, *Plan) anyerror!
             try attaches(member, plan);
             const child = try s.Child.start(struct {
                 fn body(at: *Plan) !void {
-                    const other = try at.join();
+                    const other = try at.address.join();
                     try attaches(other, at);
                     crash.arm(at_store);
                     try in(other, at);
@@ -341,7 +341,7 @@ pub const all = [_]Operation{
         fn f(_: *Pool, plan: *Plan) anyerror!void {
             const child = try s.Child.start(struct {
                 fn body(at: *Plan) !void {
-                    try hasOneOfItsOwn(try at.join(), at);
+                    try hasOneOfItsOwn(try at.address.join(), at);
                     s.die();
                 }
             }.body, plan);

@@ -17,9 +17,7 @@ const body_bytes = 1000;
 const Letter = struct { u32, u32 };
 
 const Shared = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     channel: u32,
     generation: u64,
     point: u64,
@@ -27,11 +25,6 @@ const Shared = struct {
     received: [128]u32,
     /// Whether it has sent its letter, 's'.
     sent: u32,
-
-    fn join(shared: *const Shared) !*Pool {
-        var report: s.segment.Report = .{};
-        return Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
-    }
 };
 
 const Operation = struct {
@@ -75,7 +68,7 @@ const operations = [_]Operation{
 
 fn slow(at: struct { *const Operation, *Shared }) anyerror!void {
     const operation, const shared = at;
-    const member = try shared.join();
+    const member = try shared.address.join();
     _ = try member.attach(shared.channel, shared.generation, 0);
     _ = try channel.enter(member, shared.channel);
     crash.armStop(shared.point);
@@ -106,9 +99,7 @@ test "whatever a fast member does with a channel while a slow one is at any of i
         pool.patience.timeout_ms = 1;
         const shared = try s.sharedPage(Shared);
         shared.* = std.mem.zeroes(Shared);
-        shared.name = pool.name_buffer;
-        shared.name_bytes = pool.name_bytes;
-        shared.nonce = pool.nonce;
+        shared.address = .of(pool);
         shared.point = 1;
         while (true) : (shared.point += 1) {
             errdefer std.debug.print("{s}: stopped at point {d}\n", .{ operation.name, shared.point });

@@ -196,9 +196,7 @@ test "a message to be acknowledged stays until it is; given back, it is the next
 }
 
 const Shared = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     blocks: [2]u32,
     generations: [2]u64,
     go: u32,
@@ -207,9 +205,7 @@ const Shared = struct {
 
     fn of(pool: *Pool, blocks: []const u32) !*Shared {
         const shared = try s.sharedPage(Shared);
-        shared.name = pool.name_buffer;
-        shared.name_bytes = pool.name_bytes;
-        shared.nonce = pool.nonce;
+        shared.address = .of(pool);
         for (blocks, 0..) |block, i| {
             shared.blocks[i] = block;
             shared.generations[i] = s.generationOf(pool, .of(block));
@@ -217,8 +213,7 @@ const Shared = struct {
         return shared;
     }
     fn join(shared: *const Shared) !*Pool {
-        var report: s.segment.Report = .{};
-        const pool = try Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
+        const pool = try shared.address.join();
         for (shared.blocks, shared.generations) |block, generation| if (generation != 0) {
             _ = try pool.attach(block, generation, 0);
             _ = try channel.enter(pool, block);

@@ -70,9 +70,7 @@ const Ground = struct {
         const pool = try s.create(operation.capacity);
         errdefer s.end(pool);
         plan.* = std.mem.zeroes(Plan);
-        plan.name = pool.name_buffer;
-        plan.name_bytes = pool.name_bytes;
-        plan.nonce = pool.nonce;
+        plan.address = .of(pool);
         var ground: Ground = .{ .pool = pool, .plan = plan, .kept = try .make(pool), .arrays = 0, .start = undefined };
         ground.arrays = (try pool.stats()).arrays;
         try operation.prepare(pool, plan);
@@ -291,14 +289,14 @@ fn victim(at: struct { *const Operation, *Plan, Death }) anyerror!void {
     const operation, const plan, const death = at;
     var member: ?*Pool = null;
     if (operation.set_up) |set_up| {
-        member = try plan.join();
+        member = try plan.address.join();
         try set_up(member.?, plan);
     }
     if (death == .before) s.die();
     if (death == .at) crash.arm(death.at);
     if (death == .watched) {
         var failure: s.system.Failure = .{};
-        try watch.begin(try s.system.open(plan.name[0..plan.name_bytes], &failure), operation.capacity);
+        try watch.begin(try s.system.open(plan.address.name(), &failure), operation.capacity);
     }
     try operation.run(member, plan);
     crash.arm(0);
@@ -309,7 +307,7 @@ fn victim(at: struct { *const Operation, *Plan, Death }) anyerror!void {
 fn rescuer(at: struct { *Plan, u64 }) anyerror!void {
     const plan, const die_at = at;
     crash.arm(die_at);
-    const member = try plan.join();
+    const member = try plan.address.join();
     _ = try member.reap();
     crash.arm(0);
 }

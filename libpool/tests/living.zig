@@ -14,9 +14,7 @@ const array_bytes = 100 << 10;
 
 /// What the processes of a test share, and a member that does nothing but live.
 const Shared = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     ready: u32,
     end: u32,
     pid: u32,
@@ -26,19 +24,13 @@ const Shared = struct {
     fn start(pool: *Pool) !*Shared {
         const shared = try s.sharedPage(Shared);
         shared.* = std.mem.zeroes(Shared);
-        shared.name = pool.name_buffer;
-        shared.name_bytes = pool.name_bytes;
-        shared.nonce = pool.nonce;
+        shared.address = .of(pool);
         return shared;
-    }
-    fn join(shared: *const Shared) !*Pool {
-        var report: s.segment.Report = .{};
-        return Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
     }
 
     /// Joins, holds arrays, and sees at the end that they are what they were.
     fn live(shared: *Shared) anyerror!void {
-        const member = try shared.join();
+        const member = try shared.address.join();
         for (&shared.blocks, 1..) |*block, i| {
             const index = try s.alloc(member, array_bytes, false);
             @memset(try s.bytesOf(member, index), @intCast(i));
@@ -190,7 +182,7 @@ test "a judge in a PID namespace of its own takes nobody outside for dead" {
             }
             fn inside(at: struct { *Shared, usize }) anyerror!void {
                 if (at[1] & linux.CLONE.NEWNS != 0) try mountProc();
-                const member = try at[0].join();
+                const member = try at[0].address.join();
                 try s.expectEqual(1, member.self.thread.pid);
                 try besiege(member, 300);
                 _ = member.close(false);
@@ -228,7 +220,7 @@ test "a PID that was a dead member's is no reason to keep the dead, nor to reap 
         }
         fn inside(at: *Shared) anyerror!void {
             try mountProc();
-            const judge = try at.join();
+            const judge = try at.address.join();
 
             // The dead member's byte is still locked (by a child that has inherited the descriptor); its number is taken.
             try nextIs100();
@@ -267,12 +259,12 @@ test "a PID that was a dead member's is no reason to keep the dead, nor to reap 
             _ = judge.close(false);
         }
         fn joinAndDie(at: *Shared) anyerror!void {
-            const member = try at.join();
+            const member = try at.address.join();
             _ = try s.alloc(member, 1000, false);
             s.die();
         }
         fn leaveHeir(at: *Shared) anyerror!void {
-            const member = try at.join();
+            const member = try at.address.join();
             _ = try s.alloc(member, 1000, false);
             const heir = try s.Child.start(idle, at);
             at.pid = @intCast(heir.pid);
@@ -345,7 +337,7 @@ test "a member that has touched gigabytes and is killed with the lock does not k
         const shared = try Shared.start(pool);
         const victim = try s.Child.start(struct {
             fn body(at: struct { *Shared, usize }) anyerror!void {
-                const member = try at[0].join();
+                const member = try at[0].address.join();
                 const flags: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true };
                 const start = linux.mmap(null, at[1], .{ .READ = true, .WRITE = true }, flags, -1, 0);
                 if (linux.errno(start) != .SUCCESS) return error.Map;
@@ -420,10 +412,8 @@ const Brief = struct {
         brief.runOrFail() catch |err| std.debug.print("thread: {s}\n", .{@errorName(err)});
     }
     fn runOrFail(brief: *Brief) !void {
-        var report: s.segment.Report = .{};
         const shared = brief.shared;
-        const options: @import("../pool.zig").Options = .{ .counts_buffers = brief.counts_buffers };
-        const member = try Pool.open(shared.name[0..shared.name_bytes], shared.nonce, options, &report);
+        const member = try shared.address.joinAs(.{ .counts_buffers = brief.counts_buffers });
         const index = try s.alloc(member, array_bytes, true);
         brief.bytes = try s.bytesOf(member, index);
         brief.gone = &member.view.buffers[index.int()].gone;
@@ -480,7 +470,7 @@ test "slots that were all taken by threads that have ended are free for the next
     var threads: [255]std.Thread = undefined;
     for (&threads) |*thread| thread.* = try std.Thread.spawn(.{ .stack_size = 1 << 20 }, struct {
         fn body(at: *Shared) void {
-            _ = at.join() catch return;
+            _ = at.address.join() catch return;
             s.signal(&at.ready);
             s.waitUntil(&at.end, 1);
         }
@@ -527,7 +517,7 @@ test "what a thread that has ended held is not reaped while a buffer shows it, a
             s.waitUntil(&at.end, 1);
             // The other process has reaped, to no effect; and so does a sibling.
             try s.expect(std.mem.allEqual(u8, brief.bytes, 7));
-            const sibling = try at.join();
+            const sibling = try at.address.join();
             try s.expectEqual(0, (try sibling.reap()).members);
             try s.expect(std.mem.allEqual(u8, brief.bytes, 7));
             _ = sibling.close(false);

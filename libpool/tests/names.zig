@@ -201,21 +201,16 @@ test "who sets a name while it is made comes first" {
     try s.expectSound(pool);
 }
 
-const Makers = struct { name: [32]u8, name_bytes: u32, makes: u32, done: u32 };
-
-fn joined(at: *Makers) !*Pool {
-    var report: s.segment.Report = .{};
-    return Pool.open(at.name[0..at.name_bytes], null, .{}, &report);
-}
+const Makers = struct { address: s.Address, makes: u32, done: u32 };
 
 test "a maker that is killed is replaced; one that is stopped is waited for" {
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
     const at = try s.sharedPage(Makers);
-    at.* = .{ .name = pool.name_buffer, .name_bytes = pool.name_bytes, .makes = 0, .done = 0 };
+    at.* = .{ .address = .of(pool), .makes = 0, .done = 0 };
     const child = try s.Child.start(struct {
         fn body(of: *Makers) !void {
-            const member = try joined(of);
+            const member = try of.address.join();
             try expectEqual(.make, try begin(member, "it", 0));
             s.signal(&of.makes);
             s.waitUntil(&of.done, 1);
@@ -240,12 +235,12 @@ test "of many that ask at once one makes it, again and again, and the others tak
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
     const at = try s.sharedPage(Makers);
-    at.* = .{ .name = pool.name_buffer, .name_bytes = pool.name_bytes, .makes = 0, .done = 0 };
+    at.* = .{ .address = .of(pool), .makes = 0, .done = 0 };
     const rounds = if (s.brief) 5 else 50;
     var children: [6]s.Child = undefined;
     for (&children) |*child| child.* = try s.Child.start(struct {
         fn body(of: *Makers) !void {
-            const member = try joined(of);
+            const member = try of.address.join();
             var buffer: [16]u8 = undefined;
             for (0..rounds) |round| {
                 const name = try std.fmt.bufPrint(&buffer, "round {d}", .{round});
@@ -274,12 +269,12 @@ test "a name is replaced while others read it, and they find the old array or th
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
     const at = try s.sharedPage(Makers);
-    at.* = .{ .name = pool.name_buffer, .name_bytes = pool.name_bytes, .makes = 0, .done = 0 };
+    at.* = .{ .address = .of(pool), .makes = 0, .done = 0 };
     try set(pool, "it", try written(pool, 1));
     var children: [2]s.Child = undefined;
     for (&children) |*child| child.* = try s.Child.start(struct {
         fn body(of: *Makers) !void {
-            const member = try joined(of);
+            const member = try of.address.join();
             var last: u8 = 0;
             while (@atomicLoad(u32, &of.done, .acquire) == 0) {
                 const block = (try get(member, "it")).?;

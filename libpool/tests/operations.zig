@@ -16,9 +16,7 @@ const hour_ms = 3_600_000;
 
 /// What survivor and victim both know: in a page that they share.
 pub const Plan = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     blocks: [16]u32,
     generations: [16]u64,
     claims: [4]u64,
@@ -27,11 +25,6 @@ pub const Plan = struct {
     channel_generation: u64,
     /// How many waits the survivor has begun, for the first word of the first block.
     waits: u32,
-
-    pub fn join(plan: *const Plan) !*Pool {
-        var report: s.segment.Report = .{};
-        return Pool.open(plan.name[0..plan.name_bytes], plan.nonce, .{}, &report);
-    }
 };
 
 pub const Operation = struct {
@@ -182,7 +175,7 @@ fn claimed(comptime attaches: u24) SetUp {
 fn killed(plan: *Plan) !void {
     const child = try s.Child.start(struct {
         fn body(at: *Plan) !void {
-            const member = try at.join();
+            const member = try at.address.join();
             for (0..4) |i| _ = try written(member, 700 + i * large);
             s.die();
         }
@@ -231,7 +224,7 @@ fn makes(member: *Pool, plan: *Plan) anyerror!void {
 fn makesAndDies(_: *Pool, plan: *Plan) anyerror!void {
     const child = try s.Child.start(struct {
         fn body(at: *Plan) !void {
-            const member = try at.join();
+            const member = try at.address.join();
             try makes(member, at);
             s.die();
         }
@@ -240,7 +233,7 @@ fn makesAndDies(_: *Pool, plan: *Plan) anyerror!void {
 }
 
 fn joins(_: ?*Pool, plan: *Plan) anyerror!void {
-    _ = try plan.join();
+    _ = try plan.address.join();
 }
 
 pub const all = [_]Operation{
@@ -253,7 +246,7 @@ pub const all = [_]Operation{
     .{ .name = "open or create, of a pool that is there", .set_up = null, .run = struct {
         fn f(_: ?*Pool, plan: *Plan) anyerror!void {
             var report: s.segment.Report = .{};
-            _ = try Pool.openOrCreate(plan.name[0..plan.name_bytes], capacity, 1000, .{}, &report);
+            _ = try Pool.openOrCreate(plan.address.name(), capacity, 1000, .{}, &report);
         }
     }.f },
     .{ .name = "alloc, from the cache", .set_up = row(2, 1000, &.{0}), .run = allocates(1000) },
@@ -267,7 +260,7 @@ pub const all = [_]Operation{
     .{ .name = "alloc, from a cache whose block was taken away", .set_up = struct {
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             try row(3, 1000, &.{ 0, 1 })(member, plan);
-            const other = try plan.join();
+            const other = try plan.address.join();
             _ = try other.trim();
             _ = other.close(false);
         }
@@ -330,7 +323,7 @@ pub const all = [_]Operation{
                 _ = written(member, bytes) catch break;
             };
             for (side_by_side) |block| try release(member, block);
-            const idle = try plan.join();
+            const idle = try plan.address.join();
             for (&side_by_side) |*block| block.* = try written(idle, 1024);
             for (side_by_side) |block| try release(idle, block);
         }
@@ -340,7 +333,7 @@ pub const all = [_]Operation{
         fn f(member: *Pool, plan: *Plan) anyerror!void {
             const child = try s.Child.start(struct {
                 fn body(at: *Plan) !void {
-                    const other = try at.join();
+                    const other = try at.address.join();
                     while (true) _ = written(other, 64 << 10) catch break;
                     while (true) _ = written(other, 8 << 10) catch break;
                     s.die();
@@ -373,8 +366,7 @@ pub const all = [_]Operation{
     .{ .name = "release, to a cache that is full", .set_up = row(6, 1000, &.{ 0, 1, 2, 3 }), .run = releases(4) },
     .{ .name = "alloc and release, by one who counts his buffers", .in_steps = true, .set_up = null, .run = struct {
         fn f(_: ?*Pool, plan: *Plan) anyerror!void {
-            var report: s.segment.Report = .{};
-            const member = try Pool.open(plan.name[0..plan.name_bytes], plan.nonce, .{ .counts_buffers = true }, &report);
+            const member = try plan.address.joinAs(.{ .counts_buffers = true });
             const block = (try s.alloc(member, 1000, true)).int();
             _ = try member.release(block, false);
         }
@@ -622,7 +614,7 @@ pub const all = [_]Operation{
         fn f(_: *Pool, plan: *Plan) anyerror!void {
             const child = try s.Child.start(struct {
                 fn body(at: *Plan) !void {
-                    const other = try at.join();
+                    const other = try at.address.join();
                     try holdsAndWaits(other, at);
                     try notifies(4, 4)(other, at);
                     s.die();

@@ -13,9 +13,7 @@ const Pool = s.Pool;
 const large = 100 << 10;
 
 const Shared = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     point: u64,
     blocks: [8]u32,
     word: u32,
@@ -27,14 +25,8 @@ const Shared = struct {
     fn start(pool: *Pool) !*Shared {
         const shared = try s.sharedPage(Shared);
         shared.* = std.mem.zeroes(Shared);
-        shared.name = pool.name_buffer;
-        shared.name_bytes = pool.name_bytes;
-        shared.nonce = pool.nonce;
+        shared.address = .of(pool);
         return shared;
-    }
-    fn join(shared: *const Shared) !*Pool {
-        var report: s.segment.Report = .{};
-        return Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report);
     }
 };
 
@@ -70,7 +62,7 @@ const operations = [_]Operation{
 
 fn stopped(at: struct { *const Operation, *Shared }) anyerror!void {
     const operation, const shared = at;
-    const member = try shared.join();
+    const member = try shared.address.join();
     for (shared.blocks[0..5], 1..) |*block, i| {
         const index = try s.alloc(member, large, false);
         @memset(try s.bytesOf(member, index), @intCast(i));
@@ -138,7 +130,7 @@ test "a slow rescuer does not rob the lock of a newcomer in the dead owner's slo
     // A victim in slot 1 that dies with the lock, and a rescuer that is a member already.
     const victim = try s.Child.start(struct {
         fn body(at: *Shared) !void {
-            const member = try at.join();
+            const member = try at.address.join();
             try s.expectEqual(1, member.self.slot);
             s.signal(&at.word);
             s.waitUntil(&at.word, 2);
@@ -156,7 +148,7 @@ test "a slow rescuer does not rob the lock of a newcomer in the dead owner's slo
         }
         fn body(at: *Shared) !void {
             own = at;
-            const member = try at.join();
+            const member = try at.address.join();
             s.signal(&at.word); // 2: the victim may take the lock
             while (member.view.header.lock.get() == layout.LockWord.unlocked) s.system.sleep(1);
             crash.before_takeover = wait;
@@ -177,7 +169,7 @@ test "a slow rescuer does not rob the lock of a newcomer in the dead owner's slo
     try s.expectEqual(1, (try pool.reap()).members);
     const newcomer = try s.Child.start(struct {
         fn body(at: *Shared) !void {
-            const member = try at.join();
+            const member = try at.address.join();
             try s.expectEqual(1, member.self.slot);
             try lock.acquire(&member.view, &member.self, &member.patience);
             at.pid = member.self.thread.pid;
@@ -210,7 +202,7 @@ test "a slow reaper does not undo the joining of the slot's next owner" {
         errdefer std.debug.print("stopped at point {d}\n", .{shared.point});
         const reaper = try s.Child.start(struct {
             fn body(at: *Shared) !void {
-                const member = try at.join();
+                const member = try at.address.join();
                 s.signal(&at.word);
                 s.waitUntil(&at.word, 2);
                 crash.armStop(at.point);
@@ -222,7 +214,7 @@ test "a slow reaper does not undo the joining of the slot's next owner" {
         s.waitUntil(&shared.word, 1);
         const victim = try s.Child.start(struct {
             fn body(at: *Shared) !void {
-                const member = try at.join();
+                const member = try at.address.join();
                 for (0..3) |_| _ = try s.alloc(member, 1000, false);
                 s.die();
             }

@@ -89,9 +89,7 @@ const Fate = enum(u8) {
 /// In memory that all members share, apart from the pool.
 pub const Shared = struct {
     plan: Plan,
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     stop: u32,
     failed: u32,
     message: [256]u8,
@@ -595,10 +593,9 @@ fn joinAndWork(shared: *Shared, seed: u64) !void {
         crash.observer = afterStore;
         crash.reader = holdUp;
     }
-    var report: s.segment.Report = .{};
     // Who joins waits 2 s for a lock; on a machine that does other things that is not always long.
     const pool = for (0..100) |_| {
-        break Pool.open(shared.name[0..shared.name_bytes], shared.nonce, .{}, &report) catch |err| if (err == error.Busy) continue else return err;
+        break shared.address.join() catch |err| if (err == error.Busy) continue else return err;
     } else return error.Busy;
     var worker: Worker = .{ .pool = pool, .shared = shared, .random = prng.random() };
     try worker.work();
@@ -653,9 +650,7 @@ fn begin(shared: *Shared, plan: Plan) !*Pool {
     @memset(std.mem.asBytes(shared)[0..@offsetOf(Shared, "fates")], 0);
     shared.totals = totals;
     shared.plan = plan;
-    shared.name = pool.name_buffer;
-    shared.name_bytes = pool.name_bytes;
-    shared.nonce = pool.nonce;
+    shared.address = .of(pool);
     for (shared.channels[0..plan.channels]) |*one| {
         const capacities = [_]u32{ 1, 2, 3, 4, 8 };
         const block = try channel.create(pool, capacities[random.uintLessThan(usize, capacities.len)], message_bytes_max);

@@ -29,6 +29,27 @@ pub fn nameOf(pool: *Pool) []const u8 {
     return pool.name_buffer[0..pool.name_bytes];
 }
 
+/// Where another process finds the pool.
+pub const Address = struct {
+    bytes: [32]u8,
+    length: u32,
+    nonce: u64,
+
+    pub fn of(pool: *const Pool) Address {
+        return .{ .bytes = pool.name_buffer, .length = pool.name_bytes, .nonce = pool.nonce };
+    }
+    pub fn name(address: *const Address) []const u8 {
+        return address.bytes[0..address.length];
+    }
+    pub fn join(address: *const Address) !*Pool {
+        return address.joinAs(.{});
+    }
+    pub fn joinAs(address: *const Address, options: @import("../pool.zig").Options) !*Pool {
+        var report: segment.Report = .{};
+        return Pool.open(address.name(), address.nonce, options, &report);
+    }
+};
+
 /// A name that no other run of the tests uses.
 pub fn uniqueName(comptime what: []const u8, buffer: *[32]u8) []const u8 {
     return std.fmt.bufPrint(buffer, "zig-" ++ what ++ ".{d}", .{linux.getpid()}) catch unreachable;

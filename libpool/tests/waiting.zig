@@ -9,9 +9,7 @@ const expectEqual = s.expectEqual;
 
 /// What a test and its children share: a page of their own.
 const Ground = struct {
-    name: [32]u8,
-    name_bytes: u32,
-    nonce: u64,
+    address: s.Address,
     block: u32,
     generation: u64,
     results: [8]i32,
@@ -20,8 +18,7 @@ const Ground = struct {
     slot: u32,
 
     fn join(ground: *const Ground) !*Pool {
-        var report: s.segment.Report = .{};
-        const member = try Pool.open(ground.name[0..ground.name_bytes], ground.nonce, .{}, &report);
+        const member = try ground.address.join();
         _ = try member.attach(ground.block, ground.generation, 0);
         return member;
     }
@@ -46,9 +43,7 @@ fn notify(member: *Pool, ground: *const Ground, count: u32) !u32 {
 fn begin(ground: *Ground) !*Pool {
     const pool = try s.create(1 << 20);
     ground.* = std.mem.zeroes(Ground);
-    ground.name = pool.name_buffer;
-    ground.name_bytes = pool.name_bytes;
-    ground.nonce = pool.nonce;
+    ground.address = .of(pool);
     ground.block = (try s.alloc(pool, 64, true)).int();
     ground.generation = s.generationOf(pool, .of(ground.block));
     ground.slot = pool.self.slot;
