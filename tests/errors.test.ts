@@ -154,6 +154,30 @@ testOnce(
 );
 
 testOnce(
+  "a wait that was notified ends with ok, though the pool is closed, and was too busy to say so before",
+  () =>
+    withName(async (name) => {
+      const pool = Pool.create({ name, capacity: "1M" });
+      const words = pool.alloc(Int32Array, 8);
+      const child = start("bun", "./child.ts");
+      let unlock = () => {};
+      try {
+        child.write({ do: "open", name });
+        await child.next();
+        const { slot } = pool.members().find((member) => !member.self)!;
+        const waiting = pool.waitAsync(words, 0, 0);
+        assert.equal(pool.notify(words, 0), 1);
+        unlock = holdLock(name, slot);
+        pool.close();
+        assert.equal(await waiting, "ok");
+      } finally {
+        unlock();
+        await child.kill();
+      }
+    }),
+);
+
+testOnce(
   "a message that cannot be read is done with, though the pool was too busy for that at first",
   () =>
     withPool(async (pool) => {
