@@ -202,6 +202,8 @@ const Shared = struct {
     go: u32,
     sum: u64,
     count: u64,
+    /// Bit n: message n was given back.
+    returned: u64,
 
     fn of(pool: *Pool, blocks: []const u32) !*Shared {
         const shared = try s.sharedPage(Shared);
@@ -516,6 +518,57 @@ test "four senders and four receivers: each message is received once" {
     try s.expectEqual(n * (n - 1) / 2, shared.sum);
     try s.expectSound(pool);
     std.debug.print("channels: 4 to 4, {d} messages in {d} ms, {d} ns each\n", .{ n, ms, ms * 1_000_000 / n });
+}
+
+test "six senders and six receivers of a channel with room for one: each message is received once, large or small, acknowledged or not" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 1, 1000);
+    const shared = try Shared.of(pool, &.{block});
+    const each: u64 = if (s.brief) 50 else 500;
+    var senders: [6]s.Child = undefined;
+    var receivers: [6]s.Child = undefined;
+    for (&senders, 0..) |*child, n| child.* = try s.Child.start(struct {
+        fn body(at: struct { *Shared, u64, u64 }) !void {
+            const member = try at[0].join();
+            var text: [1000]u8 = @splat(0);
+            for (0..at[1]) |i| {
+                std.mem.writeInt(u64, text[0..8], at[2] * at[1] + i, .little);
+                try sendWaiting(member, at[0].blocks[0], if (i % 2 == 0) &text else text[0..8]);
+            }
+        }
+    }.body, .{ shared, each, n });
+    for (&receivers, 0..) |*child, n| child.* = try s.Child.start(struct {
+        fn body(at: struct { *Shared, bool }) !void {
+            const member = try at[0].join();
+            const number = at[0].blocks[0];
+            while (true) {
+                const received = channel.receive(member, number, &buffer, at[1], 100) catch |err| switch (err) {
+                    error.Wait => continue,
+                    error.Closed => return,
+                    else => return err,
+                };
+                const value = std.mem.readInt(u64, buffer[0..8], .little);
+                if (at[1]) {
+                    // Now and then the first who has one gives it back.
+                    const bit = @as(u64, 1) << @intCast(value % 64);
+                    const gives_back = value < 64 and @atomicRmw(u64, &at[0].returned, .Or, bit, .monotonic) & bit == 0;
+                    try channel.acknowledge(member, number, received.entry, received.position, gives_back);
+                    if (gives_back) continue;
+                }
+                _ = @atomicRmw(u64, &at[0].sum, .Add, value, .monotonic);
+                _ = @atomicRmw(u64, &at[0].count, .Add, 1, .monotonic);
+            }
+        }
+    }.body, .{ shared, n % 2 == 0 });
+    for (senders) |child| try s.expectEqual(0, try child.wait());
+    try channel.close(pool, block);
+    for (receivers) |child| try s.expectEqual(0, try child.wait());
+    const n = 6 * each;
+    try s.expectEqual(n, shared.count);
+    try s.expectEqual(n * (n - 1) / 2, shared.sum);
+    try s.expectEqual(0, (try channel.stats(pool, block)).waiting_receivers);
+    try s.expectSound(pool);
 }
 
 test "ping-pong between two processes" {
