@@ -400,7 +400,20 @@ function sharedClass(type: ElementType): SharedClass {
   return Owner;
 }
 
-const classes = new Map<ElementType, SharedClass>(ELEMENT_TYPES.map((type) => [type, sharedClass(type)]));
+/** What there is of an element type. */
+interface Shared {
+  readonly class: SharedClass;
+  /**
+   * An empty array that nobody sees, from the first array of the type on. V8 forgets what arrays of a class look like when
+   * a full collection finds none, and throws away all compiled code that knew it: so a program that has none between two
+   * jobs would begin anew after each.
+   */
+  specimen: object | undefined;
+}
+
+const classes = new Map<ElementType, Shared>(
+  ELEMENT_TYPES.map((type) => [type, { class: sharedClass(type), specimen: undefined }]),
+);
 
 /** Where an array or a slice has its memory from; undefined for anything else. */
 export function placeOf(value: unknown): Place | undefined {
@@ -420,7 +433,9 @@ export function makeOwner(
   hold.type = type;
   hold.length = length;
   hold.shape = shape;
-  const owner = new Placed(new (classes.get(type)!)(hold.buffer!, 0, length), hold) as unknown as SharedArray;
+  const shared = classes.get(type)!;
+  const owner = new Placed(new shared.class(hold.buffer!, 0, length), hold) as unknown as SharedArray;
+  shared.specimen ??= new Placed(new shared.class(new ArrayBuffer(0), 0, 0), hold);
   hold.watch(owner);
   return owner;
 }
