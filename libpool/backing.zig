@@ -27,11 +27,12 @@ const BlockIndex = layout.BlockIndex;
 /// its page is there already, just what is asked for.
 pub fn grow(pool: *Pool, request: allocating.Request) Error!?allocating.Array {
     const geometry = pool.view.geometry;
-    const step = growthFor(pool, request.granules);
+    // A 128th of what it has grown by so far: so little is backed in vain, and growing stays rare.
+    const most_bytes = std.math.clamp(geometry.capacity_bytes / 64, step_bytes_min, 1 << 20);
+    const step: u32 = @intCast(std.math.clamp(pool.grown_bytes / 128, step_bytes_min, most_bytes) / layout.granule_bytes);
     if (try growRest(pool, request, step)) |array| return array;
-    const page_granules = system.pageBytes() / layout.granule_bytes;
-    const generous = layout.alignUp(@max(request.granules, step), page_granules);
-    const pages = layout.alignUp(request.granules, page_granules);
+    const generous = wholeSteps(@max(request.granules, step));
+    const pages = layout.alignUp(request.granules, system.pageBytes() / layout.granule_bytes);
     var tried: u32 = 0;
     for ([_]u64{ generous, pages, request.granules }, 0..) |some, i| {
         const wanted: u32 = @intCast(@min(some, geometry.heap_granules));
@@ -47,14 +48,12 @@ pub fn grow(pool: *Pool, request: allocating.Request) Error!?allocating.Array {
     return null;
 }
 
-/// What is backed at least where an array does not fit: a 256th of what this member has grown the heap by so far, so little is
-/// backed in vain, and growing stays rare. No more than what is lacking to one that is as large: its pages take longer than the
-/// rest of growing.
-fn growthFor(pool: *const Pool, granules: u32) u32 {
-    const least = @max(32 << 10, system.pageBytes());
-    const most = std.math.clamp(pool.view.geometry.capacity_bytes / 64, least, 1 << 20);
-    const step = std.math.clamp(pool.grown_bytes / 256, least, most) / layout.granule_bytes;
-    return if (granules < step) @intCast(step) else 0;
+/// What the heap grows by at least. With less, and with just the pages that an array lacks, there is less memory to spare, and
+/// what is free has to be merged more often: which costs programs that make arrays of many sizes a tenth of their time.
+const step_bytes_min = @max(32 << 10, system.pageBytes());
+
+fn wholeSteps(granules: u32) u64 {
+    return layout.alignUp(granules, step_bytes_min / layout.granule_bytes);
 }
 
 /// Before unbacked memory there may be a backed rest that is too small: then only what is lacking is backed.
@@ -88,7 +87,7 @@ fn reserveBehindRest(pool: *Pool, request: allocating.Request, step: u32) Error!
     if (request.zeroed and !word.zero) return null; // to clear all of it would take longer
     const has = (try view.extent(rest)).granules;
     if (has >= request.granules) return null;
-    const lacking = layout.alignUp(@max(request.granules - has, step), system.pageBytes() / layout.granule_bytes);
+    const lacking = wholeSteps(@max(request.granules - has, step));
     try free_lists.remove(view, index);
     if ((try view.extent(block)).granules > lacking) try allocating.cut(pool, index, @intCast(lacking));
     return try markReserved(pool, index);
