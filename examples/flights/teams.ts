@@ -60,18 +60,27 @@ export function overPool(arrays: Arrays, size: number, guests: Runtime[] = []): 
   // Our caller holds the arrays until all is done, so their descriptors need no claims of their own.
   const packed = pack(arrays, { claims: 0 });
   let sentBytes = 0;
-  const seat = (send: (task: Task) => Promise<unknown>): Seat => async (batch) => {
+  const work = async (send: (task: Task) => Promise<unknown>, batch: Batch): Promise<unknown> => {
     const task = { arrays: packed, ...batch };
     sentBytes += JSON.stringify(task).length;
-    await Promise.race([send(task), failed]);
+    return await Promise.race([send(task), failed]);
   };
-  const seats = [
-    ...Array.from({ length: size }, () => seat((task) => tinypool!.run(task))),
-    ...children.map((child) => seat((task) => ask(child, task))),
-  ];
+  const toTinypool = (batch: Batch) => work((task) => tinypool!.run(task), batch);
+  const toChild = (child: ChildProcess) => (batch: Batch) => work((task) => ask(child, task), batch);
+  const nothing = { first: 0, last: 0 };
+  // Tinypool gives a task to whichever process is free: the first that has started would do those of all.
+  const allOfTinypool = async (): Promise<void> => {
+    const seen = new Set<unknown>();
+    while (seen.size < size) {
+      for (const pid of await Promise.all(Array.from({ length: size }, () => toTinypool(nothing)))) seen.add(pid);
+    }
+  };
+  const seat = (send: (batch: Batch) => Promise<unknown>): Seat => async (batch) => {
+    await send(batch);
+  };
   return {
-    seats,
-    started: Promise.all(seats.map((seat) => seat({ first: 0, last: 0 }))),
+    seats: [...Array.from({ length: size }, () => seat(toTinypool)), ...children.map((child) => seat(toChild(child)))],
+    started: Promise.all([allOfTinypool(), ...children.map((child) => toChild(child)(nothing))]),
     pids: () => [process.pid, ...tinypool?.threads.map((thread) => thread.threadId) ?? [], ...children.map(pidOf)],
     sentBytes: () => sentBytes,
     async [Symbol.asyncDispose]() {
