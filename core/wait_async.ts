@@ -179,9 +179,9 @@ export class Waits {
     if (wait.keepsAlive && --this.#refs === 0) this.#stopKeepingAlive!();
   }
 
-  /** Ends a wait that nobody has notified; what was notified is taken soon. */
+  /** Ends a wait that nobody has notified. What was notified is taken soon, also where who did that has died before he rang. */
   #giveUp(wait: Wait, settle: () => void): void {
-    if (!this.#unwatch(wait.waiter)) return;
+    if (!this.#unwatch(wait.waiter)) return this.#look();
     this.#remove(wait);
     settle();
   }

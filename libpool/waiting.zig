@@ -289,9 +289,10 @@ fn call(view: *const View, slot: u8) bool {
     if (doorbell.state.get() == .awake) return false;
     const socket = doorbell.socket.get();
     if (socket != 0) return system.ringSocket(socket, doorbell.cookie.get());
-    if (system.wakeAll(&doorbell.state.raw)) return true;
-    // It is on its way to the futex: not any more. Who calls after us calls it again, since we may die before the wake.
-    return doorbell.state.compareAndSwap(.parked, .called) and system.wakeAll(&doorbell.state.raw);
+    // First, or it could be on its way to the futex while another one is woken there, and then sleep. Who calls after us calls it
+    // again, since we may die before the wake.
+    _ = doorbell.state.compareAndSwap(.parked, .called);
+    return system.wakeAll(&doorbell.state.raw);
 }
 
 /// Calls every member that is ready and sleeps: for one who may have died before it did so.

@@ -121,20 +121,21 @@ test "who still sleeps on a doorbell that is another's by now takes no wake with
     for ([_]bool{ false, true }) |by_itself| {
         try s.expect(try pool.beginWait(place, 0) != null);
         try s.expect(try waiting.park(pool.caller()));
-        // Two of them, as calls of their own that the member has made: one late, from a time when the slot was another's.
-        var sleepers: [2]s.Child = undefined;
-        for (&sleepers) |*sleeper| {
-            sleeper.* = try s.Child.start(struct {
-                fn body(at: *Ground) !void {
-                    const member = try at.join();
-                    waiting.sleep(&member.view.waiting.doorbells[at.slot].state);
-                    _ = member.close(false);
-                }
-            }.body, ground);
-            while (!s.sleepsInFutex(sleeper.*)) s.system.sleep(1);
-        }
+        // Of calls that a member has made on a thread of their own: one from a time when the slot was another's, which sleeps …
+        const stale = try s.Child.start(struct {
+            fn body(at: *Ground) !void {
+                const member = try at.join();
+                waiting.sleep(&member.view.waiting.doorbells[at.slot].state);
+                _ = member.close(false);
+            }
+        }.body, ground);
+        while (!s.sleepsInFutex(stale)) s.system.sleep(1);
         if (by_itself) waiting.wakeSelf(pool.caller()) else try expectEqual(1, try notify(pool, ground, waiting.everybody));
-        for (sleepers) |sleeper| try expectEqual(0, try sleeper.wait());
+        try expectEqual(0, try stale.wait());
+        // … and its own, on its way until now.
+        const doorbell = &pool.view.waiting.doorbells[pool.self.slot];
+        try s.expect(doorbell.state.get() != .parked);
+        waiting.sleep(&doorbell.state);
         waiting.unpark(pool.caller());
         var ready: [4]u32 = undefined;
         if (by_itself) try expectEqual(1, try notify(pool, ground, waiting.everybody));

@@ -17,6 +17,9 @@ const LOCK_AT = 128;
 // Members and blocks
 const MEMBERS_AT = 4096;
 export const BLOCKS_AT = 65536;
+/** Of the member in slot 0: whether it sleeps, and has to be woken. */
+export const DOORBELL_AT = 49152;
+export const DOORBELL_PARKED = 1;
 const ENTRY_BYTES = 64;
 
 function withFile<R>(name: string, use: (fd: number) => R): R {
