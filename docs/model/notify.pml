@@ -42,6 +42,7 @@ bool ready[WAITERS + 1];       /* derived */
 byte counted;                  /* derived */
 byte bell[WAITERS + 1];
 bool asleep[WAITERS + 1];      /* in the kernel */
+bool stale;                    /* there, too, on the doorbell of BY_FUTEX: a call of one who had it before, and came late */
 bool letter[WAITERS + 1];      /* in the socket's queue */
 bool dead[LAST + 1];
 byte deaths;
@@ -74,6 +75,28 @@ inline recount()
     }
 }
 
+/* Who is on its way to the futex does not sleep there any more. */
+inline stop(who)
+{
+    atomic { if :: bell[who] == PARKED -> bell[who] = CALLED :: else fi }
+}
+
+/* All who sleep there. */
+inline wake(who)
+{
+#ifdef WAKE_ONE
+    atomic {
+        if
+        :: asleep[who] -> asleep[who] = false; answered = true
+        :: stale -> stale = false; answered = true
+        :: else
+        fi
+    }
+#else
+    atomic { answered = (asleep[who] || stale); asleep[who] = false; stale = false }
+#endif
+}
+
 /* Asks the kernel to wake whoever is ready and not awake. */
 inline call(who)
 {
@@ -83,14 +106,17 @@ inline call(who)
         if
         :: who == BY_SOCKET -> atomic { if :: !dead[who] -> letter[who] = true; answered = true :: else fi }
         :: who == BY_FUTEX ->
-            atomic { if :: asleep[who] -> asleep[who] = false; answered = true :: else fi };
-#ifndef NO_SECOND_WAKE
+#ifdef WAKE_FIRST
+            wake(who);
             if
             :: answered
-            :: !answered ->
-                atomic { if :: bell[who] == PARKED -> bell[who] = CALLED :: else fi };
-                atomic { if :: asleep[who] -> asleep[who] = false; answered = true :: else fi }
+            :: !answered -> stop(who); wake(who)
             fi
+#else
+#ifndef NOT_CALLED
+            stop(who);
+#endif
+            wake(who)
 #endif
         fi
     :: else
@@ -211,6 +237,16 @@ proctype InEventLoop(byte me)
         od
     } unless { dead[me] -> asleep[me] = false }
 }
+
+#ifdef STALE
+proctype Stale()
+{
+end:
+    atomic { if :: bell[BY_FUTEX] == PARKED -> stale = true :: bell[BY_FUTEX] != PARKED fi };
+end_asleep:
+    !stale
+}
+#endif
 
 proctype Blocks(byte me)
 {
@@ -337,6 +373,9 @@ init
     atomic {
 #ifdef WITH_FUTEX
         run InEventLoop(BY_FUTEX);
+#endif
+#ifdef STALE
+        run Stale();
 #endif
 #ifdef WITH_SOCKET
         run InEventLoop(BY_SOCKET);
