@@ -400,6 +400,9 @@ function sharedClass(type: ElementType): SharedClass {
   return Owner;
 }
 
+/** Of what nobody asks: a hold would keep its pool from the collector. */
+const NOWHERE = undefined as unknown as Place;
+
 /** What there is of an element type. */
 interface Shared {
   readonly class: SharedClass;
@@ -435,7 +438,7 @@ export function makeOwner(
   hold.shape = shape;
   const shared = classes.get(type)!;
   const owner = new Placed(new shared.class(hold.buffer!, 0, length), hold) as unknown as SharedArray;
-  shared.specimen ??= new Placed(new shared.class(new ArrayBuffer(0), 0, 0), hold);
+  shared.specimen ??= new Placed(new shared.class(new ArrayBuffer(0), 0, 0), NOWHERE);
   hold.watch(owner);
   return owner;
 }

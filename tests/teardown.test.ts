@@ -439,6 +439,17 @@ test("plain views keep the memory when their array is garbage, each kind of them
     );
   }, { capacity: "1M" }));
 
+test("a pool that was closed is left to the collector, also the one that had the first array of its type here", async () => {
+  const closed = (() =>
+    Array.from({ length: 4 }, () => {
+      const pool = Pool.create({ capacity: "1M" });
+      pool.alloc(BigUint64Array, 10).release();
+      pool.close();
+      return new WeakRef(pool);
+    }))();
+  await untilCollected(() => closed[0]!.deref() === undefined, "it is collected");
+});
+
 // ---------------------------------------------------------------- sorting what another process writes
 
 test("sorting an array, a slice or a copy while another process writes it crashes nothing, and gives only values that were written", () =>
