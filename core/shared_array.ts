@@ -14,7 +14,7 @@ import { AP_UNINITIALIZED, AP_ZEROED } from "./abi.ts";
 import { checkShareOptions, describe, type Descriptor, type ShareOptions } from "./descriptor.ts";
 import { type DType, ELEMENT_TYPES, type ElementType, type OnArrayBuffer, type TypedArray } from "./dtype.ts";
 import { PoolError, quote } from "./errors.ts";
-import { bufferOf, type Hold, type Place, wordAt } from "./hold.ts";
+import { bufferOf, Hold, type Place, wordAt } from "./hold.ts";
 import { inspectArray, showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
 import type { Pool } from "./pool.ts";
@@ -400,8 +400,8 @@ function sharedClass(type: ElementType): SharedClass {
   return Owner;
 }
 
-/** Of what nobody asks: a hold would keep its pool from the collector. */
-const NOWHERE = undefined as unknown as Place;
+/** The hold of arrays that nobody sees: that of another would keep its pool from the collector. */
+const NOWHERE = new Hold(undefined as unknown as Member, 0, 0, 0, 0, new ArrayBuffer(0));
 
 /** What there is of an element type. */
 interface Shared {
