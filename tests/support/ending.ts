@@ -11,8 +11,8 @@ const say = (answer: unknown) => process.stdout.write(JSON.stringify(answer) + "
 const fail = () => {
   throw new Error("on purpose");
 };
-/** Until standard input ends. */
-const stay = () => process.stdin.resume();
+/** Until standard input ends; a terminal's does when it is closed, and then what is to end it is the signal. */
+const stay = () => process.stdin.isTTY ? setTimeout(() => {}, 60_000) : process.stdin.resume();
 
 async function inWorker(ending: string): Promise<void> {
   const worker = startWorker("./worker.ts");
