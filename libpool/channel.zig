@@ -294,6 +294,7 @@ inline fn takeText(pool: *Pool, queue: *const Queue, into: []u8) Error!?u32 {
     if (word.stamp != Queue.stampOf(head) or word.pins() or header.unacknowledged.get() != 0) return null;
     if (bytes > @min(queue.inlineBytes(), into.len)) return null;
     @memcpy(into[0..bytes], cell.content());
+    cell.touched.set(1);
     header.head.commit(head +% 1);
     return bytes;
 }
@@ -411,6 +412,7 @@ fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, head: u64
         .ring => {
             // Before: who finds the ring empty, and no such message, does not take the lock, and so does not take it over either.
             if (entry != null) header.unacknowledged.set(header.unacknowledged.get() +% 1);
+            queue.cell(head).touched.set(1);
             header.head.commit(head +% 1);
         },
         .entry => |at| {

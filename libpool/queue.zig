@@ -87,7 +87,9 @@ pub const Message = extern struct {
     /// Of this message and all before it.
     sent_bytes: Cell(u64),
     text_bytes: Cell(u32),
-    _pad: u32,
+    /// Says nothing. Whoever has read a message writes here before it is received: then the cell is in that processor's cache alone,
+    /// and the next sender's stores into it wait for nothing. In two caches they would wait until the other one has given it up.
+    touched: Cell(u32),
 
     pub const Word = packed struct(u64) {
         /// Records, without that of the body.

@@ -59,6 +59,25 @@ test "messages are received in the order in which they were sent, also round the
     try s.expectSound(pool);
 }
 
+test "whoever receives a message writes into its cell, so that the next sender's stores need not wait" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 1000);
+    const queue = try channel.queueOf(pool, block);
+    const index = try s.alloc(pool, 100, false);
+    const long: [1000]u8 = @splat('x');
+    try sendText(pool, block, "text alone");
+    try channel.send(pool, block, "an array", &.{recordOf(pool, index)}, 0);
+    try sendText(pool, block, &long);
+    try sendText(pool, block, "to be acknowledged");
+    for (0..4) |position| try s.expectEqual(0, queue.cell(position).touched.get());
+    for (0..4) |position| {
+        _ = try channel.receive(pool, block, &buffer, position == 3, 0);
+        try s.expectEqual(1, queue.cell(position).touched.get());
+    }
+    try s.expectSound(pool);
+}
+
 test "a channel takes as many messages as its capacity, and no more; none that is too large" {
     const pool = try s.create(1 << 20);
     defer s.end(pool);
