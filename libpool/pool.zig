@@ -76,9 +76,10 @@ pub const Pool = struct {
     makings: u32,
     /// Whom beginOnce() has waited for last, and the word that changes when that one has made it.
     awaited: ?naming.Awaited,
-    /// Channels: for how long waiting awake was worth it lately, and how often there was a wait; when the owners of
-    /// unacknowledged messages were looked after.
+    /// Channels: for how long waiting awake was worth it lately, and how often there was a wait; whether messages came so fast
+    /// that it is better to wait for several; when the owners of unacknowledged messages were looked after.
     channel_spins: u32,
+    is_streaming: bool,
     /// See waiting.unfenced().
     is_unfenced: bool,
     waits: u32,
@@ -277,6 +278,7 @@ pub const Pool = struct {
             .makings = 0,
             .awaited = null,
             .channel_spins = 500,
+            .is_streaming = false,
             .is_unfenced = false,
             .waits = 0,
             .probed = .{},

@@ -78,6 +78,37 @@ test "whoever receives a message writes into its cell, so that the next sender's
     try s.expectSound(pool);
 }
 
+test "who waits for messages that stream waits for several, and for nothing else than one that comes alone" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    pool.patience.spins = 200; // also on one processor
+    const block = try channel.create(pool, 64, 40);
+    const queue = try channel.queueOf(pool, block);
+    // There are so many when it is time to look whether it is a stream; and when one waits for several.
+    for ([_]u32{ 1, 2, 3, 15, 16, 64 }) |count| {
+        for ([_]bool{ false, true }) |is_streaming| {
+            for (0..count) |i| {
+                var text: [4]u8 = undefined;
+                try sendText(pool, block, try std.fmt.bufPrint(&text, "{d}", .{i}));
+            }
+            pool.is_streaming = is_streaming;
+            pool.waits = if (is_streaming) 0 else channel.stream_every - 1;
+            try s.expect(channel.spin(pool, queue, .receivers));
+            try s.expectEqual(if (is_streaming) count >= 16 else count >= 3, pool.is_streaming);
+            for (0..count) |i| {
+                var text: [4]u8 = undefined;
+                try std.testing.expectEqualStrings(try std.fmt.bufPrint(&text, "{d}", .{i}), try receiveText(pool, block));
+            }
+        }
+    }
+    // Nobody waits for more than there is room for, before a sender has to wait.
+    const small = try channel.create(pool, 8, 40);
+    pool.is_streaming = true;
+    for (0..8) |_| try sendText(pool, small, "x");
+    try s.expect(channel.spin(pool, try channel.queueOf(pool, small), .receivers));
+    try s.expect(!pool.is_streaming);
+}
+
 test "a channel takes as many messages as its capacity, and no more; none that is too large" {
     const pool = try s.create(1 << 20);
     defer s.end(pool);
