@@ -36,7 +36,7 @@ import {
   AP_RECORD_NEEDED,
   AP_SENT_ARRAY,
 } from "./abi.ts";
-import { Codec } from "./codec.ts";
+import { Codec, HOME } from "./codec.ts";
 import type { ChannelDescriptor } from "./descriptor.ts";
 import { checkNames, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
@@ -140,7 +140,7 @@ const BUFFER_BYTES_LATER = 512;
 const CALLS_BETWEEN = 1024;
 
 // One for all channels of a realm: what a call puts there is done with when it returns. Undefined while it is in use.
-let buffer: Codec | undefined;
+let buffer: Codec<Parcel> | undefined = new Codec(HOME);
 
 let make: (hold: Hold, capacity: number, maxMessageBytes: number) => Channel;
 let holdOf: (channel: Channel) => Hold;
@@ -177,10 +177,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   readonly #member: Member;
   readonly #lines: Lines = [undefined, undefined];
   readonly #ends: Ends;
-  // By itself: calls that alternate between channels of two pools would leave one of these out.
-  #calls = 0;
-  // For the next message, as long as nothing went along.
-  #parcel: Parcel | undefined = undefined;
+  /** For a message with which something goes along. */
+  readonly #open = (): Parcel => new Parcel(this, this.#member);
+  // By itself: calls that alternate between channels of two pools would leave one of these out. In an object, since to change a
+  // private field takes Bun a tenth of the time of a small message.
+  readonly #calls = { count: 0 };
   #unloading: Unloading | undefined = undefined;
   /** Where messages are that were received here and not acknowledged. */
   readonly #unacknowledged = new Set<Place>();
@@ -235,8 +236,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * ```
    */
   send(message: T, options?: SendOptions): void {
-    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
-    const result = this.#send(message, timeoutMs, options !== undefined && checkFlag(options.move, "move"));
+    // As short as can be, as is receive(): then an engine makes it a part of the loop that calls it.
+    const result = options === undefined ? this.#send(message, undefined, false) : this.#sendWith(message, options);
     if (result < 0) throw this.#failed(result, SENDERS);
   }
 
@@ -305,26 +306,26 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     move: boolean,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const parcel = new Parcel(this, this.#member);
+    const codec = new Codec<Parcel>(new Uint8Array(BUFFER_BYTES_LATER));
     try {
       this.#live();
-      const codec = new Codec(BUFFER_BYTES_LATER);
-      const bytes = this.#encode(codec, message, parcel, move);
+      const bytes = codec.encode(message, this.maxMessageBytes, this.#open);
+      const arrays = this.#load(codec, bytes, message, move);
       await line.wait(this.#ends, SENDERS, timeoutMs, signal, (settle) => {
         this.#live();
         const { library } = this.#member;
         const { block } = this.#hold;
-        const result = library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, parcel.count, 0);
+        const result = library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, arrays, 0);
         if (result === AP_ERR_WAIT) return false;
         if (result < 0) throw this.#failed(result, SENDERS);
         settle(undefined);
         return true;
       });
     } catch (error) {
-      parcel.undo();
+      codec.outgoing?.undo();
       throw error;
     }
-    if (move) parcel.release();
+    if (move) codec.outgoing?.release();
   }
 
   /**
@@ -357,11 +358,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   receive(options: ReceiveOptions & { ack: true }): Delivery<T>;
   receive(options?: ReceiveOptions): Unpacked<T>;
   receive(options?: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> {
-    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
-    const how = options !== undefined && checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
-    const next = this.#next(how, timeoutMs);
-    if (next === NONE) throw this.#failed(AP_ERR_WAIT);
-    if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
+    const next = options === undefined ? this.#next(AP_RECEIVE, undefined) : this.#nextWith(options);
+    if (next === NONE || next === OVER) throw this.#failed(next === NONE ? AP_ERR_WAIT : AP_ERR_CLOSED);
     return next;
   }
 
@@ -505,7 +503,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   [Symbol.iterator](): Iterator<Unpacked<T>> {
     return {
       next: () => {
-        const next = this.#next(AP_RECEIVE, Infinity);
+        const next = this.#next(AP_RECEIVE, undefined);
         if (next === OVER) return { done: true, value: undefined };
         if (next === NONE) throw this.#failed(AP_ERR_WAIT);
         return { done: false, value: next as Unpacked<T> };
@@ -621,65 +619,69 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   // ------------------------------------------------------------------ one message
 
+  #sendWith(message: T, options: SendOptions): number {
+    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
+    return this.#send(message, timeoutMs, checkFlag(options.move, "move"));
+  }
+
   /**
    * In one piece, as is #next(): where each step was a function of its own, a small message took a third more time. What is rare
    * is out of line.
    */
-  #send(message: T, timeoutMs: number, move: boolean): number {
+  #send(message: T, timeoutMs: number | undefined, move: boolean): number {
     const hold = this.#hold;
     const member = this.#member;
     if (hold.released) throw this.#ended();
-    if (++this.#calls === CALLS_BETWEEN) this.#tidy();
-    const codec = buffer ?? new Codec(BUFFER_BYTES);
-    const parcel = this.#parcel ?? new Parcel(this, member);
+    if (++this.#calls.count === CALLS_BETWEEN) this.#tidy();
+    const codec = buffer ?? new Codec(new Uint8Array(BUFFER_BYTES));
     // A getter in the message may send another one.
     buffer = undefined;
-    this.#parcel = undefined;
     let result: number;
     try {
-      const bytes = codec.encode(message, this.maxMessageBytes, parcel);
-      if (bytes < 0 || parcel.count > 0 || message === undefined) this.#load(codec, bytes, message, parcel, move);
+      const bytes = codec.encode(message, this.maxMessageBytes, this.#open);
+      const arrays = bytes < 0 || codec.outgoing !== undefined || message === undefined
+        ? this.#load(codec, bytes, message, move)
+        : 0;
       // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
       if (hold.released) throw this.#ended();
-      const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
-      result = member.library.ap_channel_send(member.ready(), hold.block, codec.bytes, bytes, parcel.count, sliceMs);
-      if (result !== 0) result = this.#sendAgain(result, codec.bytes, bytes, parcel.count, timeoutMs, sliceMs);
+      const sliceMs = timeoutMs === undefined ? AP_CHANNEL_SLICE_MS : firstSlice(timeoutMs);
+      result = member.library.ap_channel_send(member.ready(), hold.block, codec.bytes, bytes, arrays, sliceMs);
+      if (result !== 0) result = this.#sendAgain(result, codec.bytes, bytes, arrays, timeoutMs, sliceMs);
       else if (member.asleep > 0 && sliceMs > 0) this.#stir(SENDERS);
     } catch (error) {
-      parcel.undo();
+      codec.outgoing?.undo();
+      codec.outgoing = undefined;
       buffer = codec;
       throw error;
     }
     buffer = codec;
-    if (parcel.isEmpty) this.#parcel = parcel;
-    else if (result !== 0) parcel.undo();
-    else if (move) parcel.release();
+    const parcel = codec.outgoing;
+    if (parcel !== undefined) {
+      codec.outgoing = undefined;
+      if (result !== 0) parcel.undo();
+      else if (move) parcel.release();
+    }
     return result;
   }
 
-  #encode(codec: Codec, message: T, parcel: Parcel, move: boolean): number {
-    const bytes = codec.encode(message, this.maxMessageBytes, parcel);
-    this.#load(codec, bytes, message, parcel, move);
-    return bytes;
-  }
-
-  /** Puts what goes along behind the encoded message. @throws if it cannot be sent. */
-  #load(codec: Codec, bytes: number, message: T, parcel: Parcel, move: boolean): void {
+  /** Puts what goes along behind the encoded message, and returns how many that are. @throws if it cannot be sent. */
+  #load(codec: Codec<Parcel>, bytes: number, message: T, move: boolean): number {
     if (message === undefined) throw new TypeError("a message must not be undefined: send null, or an object");
     if (bytes < 0) {
       throw new RangeError(
         `the message is larger than this channel's maxMessageBytes (${this.maxMessageBytes}): put large data into arrays, or make the channel with more, pool.channel({ maxMessageBytes })`,
       );
     }
-    if (parcel.count > 0) {
-      if (move) parcel.assertMovable();
-      if (parcel.count > AP_CHANNEL_ARRAYS_MAX) {
-        throw new RangeError(`a message may have ${AP_CHANNEL_ARRAYS_MAX} arrays`);
-      }
-      const from = alignUp(bytes);
-      codec.reserve(from + parcel.count * AP_SENT_ARRAY.BYTES);
-      parcel.writeTo(new DataView(codec.bytes.buffer), from);
+    const parcel = codec.outgoing;
+    if (parcel === undefined || parcel.count === 0) return 0;
+    if (move) parcel.assertMovable();
+    if (parcel.count > AP_CHANNEL_ARRAYS_MAX) {
+      throw new RangeError(`a message may have ${AP_CHANNEL_ARRAYS_MAX} arrays`);
     }
+    const from = alignUp(bytes);
+    codec.reserve(from + parcel.count * AP_SENT_ARRAY.BYTES, bytes);
+    parcel.writeTo(new DataView(codec.bytes.buffer), from);
+    return parcel.count;
   }
 
   /** After a first slice, in which it could not be sent. */
@@ -688,7 +690,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     image: Uint8Array,
     bytes: number,
     arrays: number,
-    timeoutMs: number,
+    timeoutMs: number | undefined,
     sliceMs: number,
   ): number {
     const member = this.#member;
@@ -696,7 +698,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (sliceMs === 0) return result;
     this.#stir(SENDERS);
     if (result !== AP_ERR_WAIT) return result;
-    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
+    for (const left = countdown((timeoutMs ?? Infinity) - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
       member.tidy();
@@ -711,14 +713,14 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /** The next message; `NONE` if there was none in that time, `OVER` if there will be none. */
-  #next(how: number, timeoutMs: number): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
+  #next(how: number, timeoutMs: number | undefined): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
     const hold = this.#hold;
     const member = this.#member;
     if (hold.released) throw this.#ended();
-    if (++this.#calls === CALLS_BETWEEN) this.#tidy();
-    const codec = buffer ??= new Codec(BUFFER_BYTES);
-    const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
-    const into = codec.bytes;
+    if (++this.#calls.count === CALLS_BETWEEN) this.#tidy();
+    const codec = buffer ??= new Codec(new Uint8Array(BUFFER_BYTES));
+    const sliceMs = timeoutMs === undefined ? AP_CHANNEL_SLICE_MS : firstSlice(timeoutMs);
+    const into = codec.begin();
     let bytes = member.library.ap_channel_receive(member.ready(), hold.block, into, into.length, how, sliceMs);
     if (bytes < 0) {
       bytes = this.#receiveAgain(bytes, codec, how, timeoutMs, sliceMs);
@@ -749,14 +751,25 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     return message as Unpacked<T>;
   }
 
+  #nextWith(options: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
+    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
+    return this.#next(checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE, timeoutMs);
+  }
+
   /** After a first slice, in which nothing could be received. */
-  #receiveAgain(result: number, codec: Codec, how: number, timeoutMs: number, sliceMs: number): number {
+  #receiveAgain(
+    result: number,
+    codec: Codec<Parcel>,
+    how: number,
+    timeoutMs: number | undefined,
+    sliceMs: number,
+  ): number {
     const member = this.#member;
     if (result === AP_ERR_MORE) result = this.#receiveSlice(codec, how, sliceMs);
     if (sliceMs === 0) return result;
     this.#stir(RECEIVERS);
     if (result !== AP_ERR_WAIT) return result;
-    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
+    for (const left = countdown((timeoutMs ?? Infinity) - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
       member.tidy();
@@ -765,19 +778,19 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     return result;
   }
 
-  #receiveSlice(codec: Codec, how: number, sliceMs: number): number {
+  #receiveSlice(codec: Codec<Parcel>, how: number, sliceMs: number): number {
     const { library, record } = this.#member;
     const { block } = this.#hold;
     while (true) {
       const { bytes } = codec;
       const result = library.ap_channel_receive(this.#member.ready(), block, bytes, bytes.length, how, sliceMs);
       if (result !== AP_ERR_MORE) return result;
-      codec.reserve(record[AP_RECORD_NEEDED]!);
+      codec.reserve(record[AP_RECORD_NEEDED]!, 0);
     }
   }
 
   /** Any message of `bytes` bytes in the buffer, which is not in use: also one with arrays, or that is to be acknowledged. */
-  #unload(codec: Codec, bytes: number, how: number): Unpacked<T> | Delivery<T> {
+  #unload(codec: Codec<Parcel>, bytes: number, how: number): Unpacked<T> | Delivery<T> {
     const { record } = this.#member;
     const arrays = record[AP_RECORD_ARRAYS]!;
     const place = how === AP_RECEIVE ? undefined : new Place(record[AP_RECORD_ENTRY]!, record[AP_RECORD_MESSAGE]!);
@@ -841,7 +854,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #tidy(): void {
-    this.#calls = 0;
+    this.#calls.count = 0;
     this.#member.tidy();
   }
 
@@ -951,6 +964,10 @@ export function claimedChannel(channel: Channel, claimOn: (hold: Hold) => number
 function countdown(timeoutMs: number): () => number {
   const until = performance.now() + timeoutMs;
   return () => Math.min(AP_CHANNEL_SLICE_MS, Math.max(0, Math.ceil(until - performance.now())));
+}
+
+function firstSlice(timeoutMs: number): number {
+  return timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
 }
 
 function alignUp(bytes: number): number {

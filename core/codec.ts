@@ -54,7 +54,7 @@ export interface Shared {
   readonly as: readonly unknown[] | null;
 }
 
-/** What the codec leaves to who sends: things that are more than data. */
+/** What the codec leaves to who sends: things that are more than data. Made when there is one: most messages have none. */
 export interface Outgoing {
   /** What goes along, or a plain reference to something that does not; undefined: it is neither. */
   encode(value: object): Shared | { readonly reference: object } | undefined;
@@ -75,33 +75,58 @@ const decoder = new TextDecoder();
 const SLACK = 16;
 
 /**
- * Encodes into, and decodes from, a buffer of its own, which grows as needed.
+ * Where most messages are encoded and decoded. For a buffer that is a constant an engine has address and length in its code, and
+ * the usual properties of an object are written and read only there without a call for each.
+ */
+export const HOME: Uint8Array<ArrayBuffer> = new Uint8Array(2 << 20);
+const HOME_VIEW = new DataView(HOME.buffer);
+/** Up to there, a short key and a short value fit. */
+const HOME_END = HOME.length - 2 * (1 + SHORT_MAX) - SLACK;
+
+/**
+ * Encodes into, and decodes from, a buffer of its own, and a larger one for what does not fit.
  *
  * Its fields are private by TypeScript alone, and where the next byte goes is handed on as `at`: with `#` names a small message
  * took twice as long to encode in Deno, and half as long again in Bun.
  */
-export class Codec {
+export class Codec<O extends Outgoing = Outgoing> {
+  /** Where the message is. */
   bytes: Uint8Array<ArrayBuffer>;
   private view: DataView<ArrayBuffer>;
+  private readonly first: Uint8Array<ArrayBuffer>;
+  private readonly firstView: DataView<ArrayBuffer>;
+  private larger: Uint8Array<ArrayBuffer>;
   private max = 0;
-  private outgoing: Outgoing | undefined;
+  /** What goes along with what was encoded; undefined: nothing. */
+  outgoing: O | undefined;
+  private open: (() => O) | undefined;
   private incoming: Incoming | undefined;
   // Of what is decoded: the next byte, and the first that is none of it.
   private at = 0;
   private end = 0;
 
-  constructor(byteLength: number) {
-    this.bytes = new Uint8Array(byteLength);
-    this.view = new DataView(this.bytes.buffer);
+  constructor(first: Uint8Array<ArrayBuffer>) {
+    this.bytes = this.first = this.larger = first;
+    this.view = this.firstView = first === HOME ? HOME_VIEW : new DataView(first.buffer);
   }
 
-  /** Makes room for `byteLength` bytes, and keeps what is there. */
-  reserve(byteLength: number): void {
+  /** The buffer for another message. */
+  begin(): Uint8Array<ArrayBuffer> {
+    if (this.bytes !== this.first) {
+      this.bytes = this.first;
+      this.view = this.firstView;
+    }
+    return this.bytes;
+  }
+
+  /** Makes room for `byteLength` bytes, and keeps the first `used`. */
+  reserve(byteLength: number, used: number): void {
     if (byteLength <= this.bytes.length) return;
-    const larger = new Uint8Array(Math.max(byteLength, 2 * this.bytes.length));
-    larger.set(this.bytes);
-    this.bytes = larger;
-    this.view = new DataView(larger.buffer);
+    const before = this.bytes;
+    if (byteLength > this.larger.length) this.larger = new Uint8Array(Math.max(byteLength, 2 * this.larger.length));
+    this.bytes = this.larger;
+    this.view = new DataView(this.bytes.buffer);
+    this.bytes.set(before.subarray(0, used));
   }
 
   // ------------------------------------------------------------------ encoding: each puts something at `at`, and returns its end
@@ -110,15 +135,17 @@ export class Codec {
    * Encodes a message of at most `max` bytes at the start of the buffer, and returns its length; -1 if it has more.
    * @throws {TypeError} for what cannot be sent. @throws {RangeError} for what is nested too deeply.
    */
-  encode(value: unknown, max: number, outgoing: Outgoing): number {
+  encode(value: unknown, max: number, open: () => O): number {
+    this.begin();
     this.max = max;
-    this.outgoing = outgoing;
+    this.open = open;
+    this.outgoing = undefined;
     try {
-      const end = this.put(value, 0, 0);
-      this.outgoing = undefined;
+      const end = isUsual(value) ? this.putProperties(value, Object.prototype, 0, 1) : this.put(value, 0, 0);
+      this.open = undefined;
       return end > max ? -1 : end;
     } catch (error) {
-      this.outgoing = undefined;
+      this.open = undefined;
       if (error === TOO_LONG) return -1;
       if (error !== TOO_DEEP) throw error;
       throw containsItself(value, new Set())
@@ -129,7 +156,7 @@ export class Codec {
 
   private room(at: number, byteLength: number): void {
     if (at > this.max) throw TOO_LONG;
-    this.reserve(at + byteLength + SLACK);
+    this.reserve(at + byteLength + SLACK, at);
   }
 
   private put(value: unknown, at: number, depth: number): number {
@@ -216,7 +243,7 @@ export class Codec {
         ? this.putBare(value as Record<string, unknown>, at, depth + 1)
         : this.putProperties(value as Record<string, unknown>, prototype, at, depth + 1);
     }
-    const special = this.outgoing!.encode(value);
+    const special = (this.outgoing ??= this.open!()).encode(value);
     if (special === undefined) return this.putOther(value, at, depth + 1);
     // One deeper, as it is decoded.
     if ("index" in special) return this.put(special.as, this.putLength(KIND.shared, special.index, at), depth + 1);
@@ -239,12 +266,32 @@ export class Codec {
     let count = 0;
     for (const key in value) {
       const item = value[key];
-      at = this.putString(key, at);
-      // What most values are, without another look at what they are.
-      if (typeof item === "string") at = this.putString(item, at);
-      else if (typeof item === "number" && at + SLACK <= this.bytes.length) at = this.putNumber(item, at);
-      else at = this.put(item, at, depth);
       count++;
+      const keyEnd = at < HOME_END && this.bytes === HOME ? putHomeString(key, at) : NOT_SHORT;
+      if (keyEnd === NOT_SHORT) at = this.putString(key, at);
+      else {
+        at = keyEnd;
+        // What most values are, here and now; all else as anywhere.
+        if (typeof item === "number") {
+          const whole = item | 0;
+          if (whole === item && (item !== 0 || 1 / item > 0)) {
+            if (whole >= 0 && whole < 128) HOME[at++] = whole;
+            else {
+              HOME[at] = KIND.int32;
+              HOME_VIEW.setInt32(at + 1, whole, true);
+              at += 5;
+            }
+            continue;
+          }
+        } else if (typeof item === "string") {
+          const itemEnd = putHomeString(item, at);
+          if (itemEnd !== NOT_SHORT) {
+            at = itemEnd;
+            continue;
+          }
+        }
+      }
+      at = this.put(item, at, depth);
     }
     if (count > SHORT_MAX) return this.putKeys(Object.keys(value), value, head, depth);
     this.bytes[head] = SHORT_OBJECT + count;
@@ -402,23 +449,23 @@ export class Codec {
 
   private getProperties(object: Record<string, unknown>, length: number, depth: number): object {
     this.deeper(depth);
-    const { bytes, view, end } = this;
-    // Up to there, whatever is looked at together is in the buffer.
-    const last = Math.min(end, bytes.length - 8);
+    if (this.bytes !== HOME) return this.getPropertiesElsewhere(object, length, depth);
+    // Up to there, whatever is looked at together is in HOME.
+    const last = Math.min(this.end, HOME.length - 8);
     let at = this.at;
     const { words: keyWords, short: keyTexts } = keys;
     const { words: valueWords, short: valueTexts } = values;
     for (let i = 0; i < length; i++) {
       // As shortString() does it, twice: as calls they would take Bun half as long again as all the rest.
       let key: string;
-      const keyBytes = bytes[at]! - SHORT_STRING;
+      const keyBytes = HOME[at]! - SHORT_STRING;
       if (keyBytes > 0 && keyBytes < 8 && at + keyBytes < last) {
-        const first = view.getInt32(at, true) & FIRST[keyBytes]!;
-        const second = view.getInt32(at + 4, true) & SECOND[keyBytes]!;
+        const first = HOME_VIEW.getInt32(at, true) & FIRST[keyBytes]!;
+        const second = HOME_VIEW.getInt32(at + 4, true) & SECOND[keyBytes]!;
         const place = placeOf(first, second);
         key = keyWords[2 * place] === first && keyWords[2 * place + 1] === second
           ? keyTexts[place]!
-          : learn(bytes, at, keyBytes, first, second, place, keys);
+          : learn(HOME, at, keyBytes, first, second, place, keys);
         at += keyBytes + 1;
       } else {
         this.at = at;
@@ -427,32 +474,35 @@ export class Codec {
       }
       // What most values are, here and now; all else, and what is not all there, as anywhere.
       let value: unknown;
-      const kind = bytes[at]!;
+      const kind = HOME[at]!;
       if (kind < 0x80 && at < last) {
         value = kind;
         at++;
       } else if (kind === KIND.int32 && at + 4 < last) {
-        value = view.getInt32(at + 1, true);
+        value = HOME_VIEW.getInt32(at + 1, true);
         at += 5;
       } else if (kind > SHORT_STRING && kind < SHORT_STRING + 8 && at + kind - SHORT_STRING < last) {
         const textBytes = kind - SHORT_STRING;
-        const first = view.getInt32(at, true) & FIRST[textBytes]!;
-        const second = view.getInt32(at + 4, true) & SECOND[textBytes]!;
+        const first = HOME_VIEW.getInt32(at, true) & FIRST[textBytes]!;
+        const second = HOME_VIEW.getInt32(at + 4, true) & SECOND[textBytes]!;
         const place = placeOf(first, second);
         value = valueWords[2 * place] === first && valueWords[2 * place + 1] === second
           ? valueTexts[place]!
-          : learn(bytes, at, textBytes, first, second, place, values);
+          : learn(HOME, at, textBytes, first, second, place, values);
         at += textBytes + 1;
       } else {
         this.at = at;
         value = this.get(depth + 1);
         at = this.at;
       }
-      // To compare them takes longer than to look how long they are.
-      if (key.length !== PROTO.length || key !== PROTO) setAt(object, i, key, value);
-      else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+      setAt(object, i, key, value);
     }
     this.at = at;
+    return object;
+  }
+
+  private getPropertiesElsewhere(object: Record<string, unknown>, length: number, depth: number): object {
+    for (let i = 0; i < length; i++) setAt(object, i, this.getKey(), this.get(depth + 1));
     return object;
   }
 
@@ -513,7 +563,10 @@ const PROTO = "__proto__";
 
 /** Each of the first properties has a line of its own, at which an engine then finds the same key message after message. */
 function setAt(object: Record<string, unknown>, index: number, key: string, value: unknown): void {
-  if (index === 0) object[key] = value;
+  // To compare them takes longer than to look how long they are.
+  if (key.length === PROTO.length && key === PROTO) {
+    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+  } else if (index === 0) object[key] = value;
   else if (index === 1) object[key] = value;
   else if (index === 2) object[key] = value;
   else if (index === 3) object[key] = value;
@@ -578,6 +631,27 @@ function makeShortString(bytes: Uint8Array, at: number, length: number, known: K
   for (const key in { [text]: true }) return key;
   return text;
 }
+
+const NOT_SHORT = -1;
+
+/** Puts a short string of ASCII at `at` in HOME, and returns its end; `NOT_SHORT` if it is none. */
+const putHomeString = (text: string, at: number): number => {
+  const { length } = text;
+  if (length > SHORT_MAX) return NOT_SHORT;
+  HOME[at] = SHORT_STRING + length;
+  const from = at + 1;
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 127) return NOT_SHORT;
+    HOME[from + i] = code;
+  }
+  return from + length;
+};
+
+/** Most messages are an object literal. */
+const isUsual = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype &&
+  !Array.isArray(value);
 
 /** Of a message that is nested too deeply: whether that is since it contains itself. Goes the way that the encoder went. */
 function containsItself(value: unknown, path: Set<unknown>): boolean | undefined {

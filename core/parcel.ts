@@ -107,11 +107,6 @@ export class Parcel implements Outgoing {
     for (const place of this.#places) if (place.base === undefined) place.hold.release();
   }
 
-  /** Whether nothing goes along: then it can be used for another message. */
-  get isEmpty(): boolean {
-    return this.count === 0 && this.#references === undefined;
-  }
-
   /** It was not sent. */
   undo(): void {
     if (this.#references !== undefined) { for (const reference of this.#references) release(reference); }

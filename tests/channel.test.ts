@@ -2,7 +2,7 @@
 
 import { attach, type Channel, isSharedArray, pack, Pool, type PoolError, type SharedArray, unpack } from "arraypool";
 import { AP_FLOAT64, AP_KIND_ARRAY, AP_KIND_CHANNEL, AP_RECEIVED_ARRAY, AP_UINT8 } from "../core/abi.ts";
-import { Codec } from "../core/codec.ts";
+import { Codec, HOME } from "../core/codec.ts";
 import { Unloading } from "../core/parcel.ts";
 import {
   assert,
@@ -72,7 +72,9 @@ testOnce(
   "a message is read as it was sent wherever it ends in the buffer, and what was cut off or changed is none",
   () => {
     const bare = { encode: () => undefined, shared: () => null, reference: (value: object) => value };
-    const codec = new Codec(512);
+    // What most messages are read and written in, and what it takes for the others.
+    const codec = new Codec(HOME);
+    const other = new Codec(new Uint8Array(512));
     const sent = (length: number) => ({
       text: "x".repeat(length),
       id: 1000,
@@ -85,32 +87,37 @@ testOnce(
     });
     for (let length = 380; length < 480; length++) {
       const message = sent(length);
-      const bytes = codec.encode(message, 1 << 20, bare);
-      const buffer = new Codec(bytes);
-      buffer.bytes.set(codec.bytes.subarray(0, bytes));
-      for (const reader of [codec, buffer]) {
+      const bytes = codec.encode(message, 1 << 20, () => bare);
+      assert.equal(other.encode(message, 1 << 20, () => bare), bytes);
+      assert.deepEqual(other.bytes.subarray(0, bytes), codec.bytes.subarray(0, bytes));
+      const exact = new Codec(codec.bytes.slice(0, bytes));
+      for (const reader of [codec, other, exact]) {
         const read = reader.decode(bytes, bare) as typeof message;
         assert.deepEqual(Object.entries(read), Object.entries(message));
       }
       const cut = bytes - 1 - (length % 60);
-      for (const reader of [codec, buffer]) throwsPoolError(() => reader.decode(cut, bare), "ERR_CORRUPT_SEGMENT");
-    }
-    const bytes = codec.encode(sent(3), 1 << 20, bare);
-    const image = codec.bytes.slice(0, bytes);
-    let read = 0;
-    for (let at = 0; at < bytes; at++) {
-      for (let value = 0; value < 256; value++) {
-        codec.bytes.set(image);
-        codec.bytes[at] = value;
-        try {
-          codec.decode(bytes, bare);
-          read++;
-        } catch (error) {
-          assert.equal((error as PoolError).code, "ERR_CORRUPT_SEGMENT", `${error}`);
-        }
+      for (const reader of [codec, other, exact]) {
+        throwsPoolError(() => reader.decode(cut, bare), "ERR_CORRUPT_SEGMENT");
       }
     }
-    assert.ok(read > bytes);
+    const bytes = codec.encode(sent(3), 1 << 20, () => bare);
+    const image = codec.bytes.slice(0, bytes);
+    for (const reader of [codec, other]) {
+      let read = 0;
+      for (let at = 0; at < bytes; at++) {
+        for (let value = 0; value < 256; value++) {
+          reader.bytes.set(image);
+          reader.bytes[at] = value;
+          try {
+            reader.decode(bytes, bare);
+            read++;
+          } catch (error) {
+            assert.equal((error as PoolError).code, "ERR_CORRUPT_SEGMENT", `${error}`);
+          }
+        }
+      }
+      assert.ok(read > bytes);
+    }
   },
 );
 
@@ -118,7 +125,7 @@ testOnce(
   "short strings that begin alike, or differ in their last character, are told apart, as keys and as values",
   () => {
     const bare = { encode: () => undefined, shared: () => null, reference: (value: object) => value };
-    const codec = new Codec(512);
+    const codecs = [new Codec(HOME), new Codec(new Uint8Array(512))];
     const texts = Array.from({ length: 12 }, (_, length) => ["a", "b"].map((last) => "a".repeat(length) + last)).flat();
     const messages = [texts, texts.toReversed()].flatMap((order) => [
       Object.fromEntries(order.map((text, i) => [text, order.at(-1 - i)])),
@@ -128,12 +135,54 @@ testOnce(
     // At first they are made, and then known.
     for (let time = 0; time < 3; time++) {
       for (const message of messages) {
-        const read = codec.decode(codec.encode(message, 1 << 20, bare), bare);
-        assert.equal(JSON.stringify(read), JSON.stringify(message));
+        for (const codec of codecs) {
+          const read = codec.decode(codec.encode(message, 1 << 20, () => bare), bare);
+          assert.equal(JSON.stringify(read), JSON.stringify(message));
+        }
       }
     }
   },
 );
+
+testOnce("a message that outgrows the buffer anywhere is whole, and so is a small one after it", () => {
+  const bare = { encode: () => undefined, shared: () => null, reference: (value: object) => value };
+  const small = { id: 1000, kind: "job" };
+  const reads = (codec: Codec, message: unknown) => {
+    const read = codec.decode(codec.encode(message, 1 << 24, () => bare), bare);
+    assert.equal(JSON.stringify(read), JSON.stringify(message));
+  };
+  const codecs = [new Codec(HOME), new Codec(new Uint8Array(512))];
+  for (const codec of codecs) {
+    const long = "x".repeat(codec.bytes.length);
+    const messages = [
+      { id: 1, [long]: 1000, kind: "job", last: "short" },
+      { id: 1, text: long, kind: "job", n: 1000 },
+      { id: 1, inner: { text: long, kind: "job" }, kind: "stop", n: 1000 },
+      { id: 1, inner: { kind: "job", n: [{ kind: long }, small] }, kind: "stop", [`${long}\u00e4`]: small },
+      long,
+    ];
+    for (const message of messages) {
+      for (let time = 0; time < 2; time++) {
+        reads(codec, small);
+        reads(codec, message);
+      }
+    }
+    // Each of the last bytes of the first buffer is where something begins, or ends.
+    for (let left = 0; left < 120; left++) {
+      reads(codec, [long.slice(left + 10), {
+        id: 1000,
+        kind: "job",
+        longer_than_seven: 5,
+        b: -0.5,
+        "\u00e4": "\u00e4",
+      }]);
+    }
+    reads(codec, small);
+  }
+  const [home] = codecs;
+  assert.equal(home!.encode({ id: 1, text: "x".repeat(HOME.length) }, 1000, () => bare), -1);
+  assert.equal(home!.encode(small, 10, () => bare), -1);
+});
 
 test("a received object is like any other, and can be disposed of, sent on and packed", () =>
   withPool((pool) => {
