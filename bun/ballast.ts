@@ -21,8 +21,9 @@ const BALLAST_MAX_SHARE = 1 / 16;
 /** A churn: so much within that time. At this rate there would be more than a hundred collections a second. */
 const STEP_BYTES = 128 << 20;
 const STEP_MS = 100;
-/** By less than that it is not worth another one: what was there before waits to be collected, too. */
-const FIT = 2;
+/** By less than that it is not worth a larger one, or a smaller one: what was there before waits to be collected, too. */
+const GROWTH = 1.5;
+const SHRINKAGE = 2;
 /** Looked at that often whether it goes on. */
 const LOOK_MS = 500;
 
@@ -54,7 +55,7 @@ export function ballastFor(
     if (ballast === undefined) {
       fit();
       if (ballast !== undefined) later(look, LOOK_MS);
-    } else if (wanted >= FIT * ballast.byteLength) fit();
+    } else if (wanted >= GROWTH * ballast.byteLength) fit();
   }
 
   function fit(): void {
@@ -68,7 +69,7 @@ export function ballastFor(
       ballast = undefined;
       return;
     }
-    if (FIT * wanted <= ballast!.byteLength) fit();
+    if (SHRINKAGE * wanted <= ballast!.byteLength) fit();
     later(look, LOOK_MS);
   }
 
