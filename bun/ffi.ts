@@ -29,6 +29,7 @@ interface BunFfi {
     context?: number,
     deallocator?: number,
   ): ArrayBuffer;
+  ptr(view: Uint32Array | ArrayBuffer): number;
 }
 interface BunProcess {
   readonly env: Record<string, string | undefined>;
@@ -94,6 +95,12 @@ function open(path: string): Native {
         ? ffi.toArrayBuffer(address, 0, byteLength)
         : ffi.toArrayBuffer(address, 0, byteLength, context, bufferGone);
     },
+    takeOver: canTakeOver(ffi, bufferGone)
+      ? (buffer, byteLength) => {
+        count(byteLength);
+        return buffer.transfer();
+      }
+      : undefined,
     callsInFlight: () => false,
     // Bun's collector feels every ArrayBuffer by itself, and more than is good: see ballast.ts.
     weigh: () => {},
@@ -108,6 +115,20 @@ function open(path: string): Native {
     asyncContext: <T>() => new (process.getBuiltinModule("node:async_hooks").AsyncLocalStorage)<T>(),
     environment: (name) => process.env[name],
   };
+}
+
+/**
+ * Whether a transfer hands the memory over as it is, and its deallocator with it, and an end of that calls it at once. No
+ * standard says so, and a copy would be an array that nobody else sees.
+ */
+function canTakeOver(ffi: BunFfi, bufferGone: number): boolean {
+  const words = new Uint32Array(4); // as the library counts the buffers of one block, of which the second word counts the ends
+  const address = ffi.ptr(words);
+  const buffer = ffi.toArrayBuffer(address, 0, words.byteLength, address + 4, bufferGone);
+  const spare = buffer.transfer();
+  const isMoved = buffer.detached && words[1] === 0 && ffi.ptr(spare) === address;
+  spare.transfer(0);
+  return isMoved && words[1] === 1;
 }
 
 /**

@@ -24,6 +24,7 @@ export const FUNCTIONS: Signatures = {
   ap_block_release: { args: ["pointer", "u32", "u32"], returns: "i32" },
   ap_block_settle: { args: ["pointer", "u32"], returns: "i32" },
   ap_block_show_nothing: { args: ["pointer", "u32"], returns: "i32" },
+  ap_block_spare: { args: ["pointer", "u32", "u32"], returns: "void" },
   ap_block_shown: { args: ["pointer", "u32"], returns: "i32" },
   ap_buffer_gone: { args: ["pointer", "pointer"], returns: "void" },
   ap_claim_create: { args: ["pointer", "u32", "u32", "f64"], returns: "i32" },

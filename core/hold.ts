@@ -14,6 +14,8 @@
  * In Node, calls in flight keep the array or its buffer as objects, but not the memory behind them. So while any call is in
  * flight, what is released is detached by a transfer to a buffer of ours, until no call is in flight or, since that may not
  * happen for long, the collector says that nothing has the array's own buffer any more.
+ *
+ * In Bun, what is released is detached by a transfer to a spare buffer, which shows the next array at that place (spares.ts).
  */
 
 import type { ElementType } from "./dtype.ts";
@@ -65,6 +67,8 @@ export class Hold implements Place {
   readonly offset: number;
   /** Bytes of the buffer, also after it was detached. */
   readonly byteLength: number;
+  /** Of the buffer, where its memory may be taken over for another one (spares.ts); else 0. */
+  address = 0;
 
   /** The buffer, and the array, as long as they must not be garbage; see `watch`. */
   buffer: ArrayBuffer | undefined;
@@ -143,11 +147,12 @@ export class Hold implements Place {
   end(): void {
     if (this.ended) return;
     const buffer = this.#bufferNow();
+    let spare: ArrayBuffer | undefined;
     if (buffer !== undefined) {
       let isOurs = true;
       try {
         if (native().callsInFlight()) this.#keep(buffer);
-        else buffer.transfer(0);
+        else spare = this.member.detach(this, buffer);
       } catch {
         isOurs = false; // it was transferred away before
       }
@@ -156,7 +161,7 @@ export class Hold implements Place {
       this.detached = isOurs;
     }
     this.#finish();
-    this.member.letGo(this);
+    this.member.letGo(this, spare);
   }
 
   #keep(buffer: ArrayBuffer): void {

@@ -54,6 +54,7 @@ import type { Lines } from "./line.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
 import type { Pool } from "./pool.ts";
 import { writeNote } from "./shape_note.ts";
+import { Spares } from "./spares.ts";
 import { originsOf, traceStack, tracing } from "./trace.ts";
 import { TraceLog } from "./trace_log.ts";
 import type { Waits } from "./wait_async.ts";
@@ -69,6 +70,9 @@ export type Way =
   | { readonly how: "openOrCreate"; readonly name: string; readonly capacityBytes: number; readonly claimTtlMs: number }
   | { readonly how: "open"; readonly name: string; readonly nonce: string | undefined };
 
+// What a hold was shown by: ap_block_release
+const BUFFER = 1;
+const SPARE = 2;
 // ap_block_release and ap_block_settle
 const GONE = 0;
 const LENT = 2;
@@ -200,13 +204,14 @@ export class Member {
   #unacknowledged: Acknowledgement[] = [];
   /** Whether there is anything to be done that #retry() may do. */
   #isLate = false;
+  readonly #spares: Spares | undefined;
   // With ARRAYPOOL_TRACE=1.
   readonly #traces: TraceLog | undefined;
   #tending = false;
   #tendMs = TEND_FIRST_MS;
 
   constructor(pool: Pointer) {
-    const { library, buffer, address } = native();
+    const { library, buffer, address, takeOver } = native();
     this.#library = library;
     this.#pool = pool;
     this.record = new Float64Array(buffer(address(library.ap_pool_record(pool)), AP_RECORD_LENGTH * 8, 0));
@@ -224,6 +229,7 @@ export class Member {
     this.name = fromCString(text);
     library.ap_pool_nonce(pool, text);
     this.nonce = fromCString(text);
+    this.#spares = takeOver && new Spares(library, pool, takeOver);
     this.#traces = tracing() ? TraceLog.open(pool, this.capacityBytes) : undefined;
     members.add(this);
     joined.add(this.name);
@@ -282,8 +288,15 @@ export class Member {
     return this.#show(hold.block, offset, byteLength);
   }
 
+  /** Detaches the buffer of a hold. Returns the spare that is left of it, if one is: for `letGo`. */
+  detach(hold: Hold, buffer: ArrayBuffer): ArrayBuffer | undefined {
+    if (this.#spares !== undefined && !this.closed) return this.#spares.detach(hold, buffer);
+    buffer.transfer(0);
+    return undefined;
+  }
+
   /** Lets go of the block of a hold whose buffer is detached, or not ours to see any more. */
-  letGo(hold: Hold): void {
+  letGo(hold: Hold, spare?: ArrayBuffer): void {
     if (this.#pool === undefined) return;
     if (this.closed) {
       // The library lets go of all blocks at once when this member leaves.
@@ -291,7 +304,9 @@ export class Member {
       if (this.#isInFlight(hold)) this.#lent.push(hold);
       return this.#leaveIfDone();
     }
-    const result = this.#library.ap_block_release(this.#pool, hold.block, 1);
+    const result = this.#library.ap_block_release(this.#pool, hold.block, spare === undefined ? BUFFER : SPARE);
+    // Whatever the result is: also what has to be let go of later has it.
+    if (spare !== undefined) this.#spares!.put(hold, spare);
     if (result === AP_ERR_BUSY) {
       this.#owed.push(hold);
       this.#isLate = true;
@@ -316,6 +331,8 @@ export class Member {
 
   /** Detaches the buffer of `hold` later: a native call has pinned it. */
   postpone(hold: Hold): void {
+    // To take its memory over copies it, as long as it is pinned.
+    hold.address = 0;
     this.#pinned.push(hold);
     this.#isLate = true;
     this.#tendSoon();
@@ -328,9 +345,11 @@ export class Member {
 
   #showAt(block: number, generation: number, heapOffset: number, offset: number, byteLength: number): Hold {
     let buffer: ArrayBuffer;
+    let address = 0;
     if (byteLength > 0) {
-      const address = this.#heap + heapOffset + offset;
-      buffer = native().buffer(address, byteLength, this.#gone + block * AP_GONE_STRIDE);
+      address = this.#heap + heapOffset + offset;
+      buffer = this.#spares?.take(block, address, byteLength) ??
+        native().buffer(address, byteLength, this.#gone + block * AP_GONE_STRIDE);
     } else {
       // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
       buffer = new ArrayBuffer(0);
@@ -338,6 +357,7 @@ export class Member {
     }
     const hold = new Hold(this, block, generation, offset, byteLength, buffer);
     hold.word = wordAt(this.#heapWords, heapOffset + offset);
+    if (this.#spares !== undefined) hold.address = address;
     const stack = traceStack();
     if (stack !== undefined) {
       hold.origin = stack[0];
@@ -680,6 +700,7 @@ export class Member {
     this.waits?.close(atExit);
     for (const lines of this.lines.values()) for (const line of lines) line?.leave();
     this.closed = true;
+    this.#spares?.dropAll();
     this.counts = NOWHERE;
     for (const { hold } of this.#unacknowledged) hold.used();
     this.#unacknowledged = [];

@@ -44,6 +44,7 @@ export interface Library {
   ap_block_release(pool: Pointer, block: number, shown: number): number;
   ap_block_settle(pool: Pointer, block: number): number;
   ap_block_show_nothing(pool: Pointer, block: number): number;
+  ap_block_spare(pool: Pointer, block: number, isUsed: number): void;
   ap_block_shown(pool: Pointer, block: number): number;
   ap_claim_create(pool: Pointer, block: number, attaches: number, ttlMs: number): number;
   ap_claim_drop(pool: Pointer, block: number, generation: number, claim: number, attaches: number): number;
@@ -144,6 +145,11 @@ export interface Native {
    * transferred to and whatever native call uses it, `ap_buffer_gone(address, context)` is called; not if `context` is 0.
    */
   buffer(address: number, byteLength: number, context: number): ArrayBuffer;
+  /**
+   * Detaches what `buffer()` has made, unless it is pinned, and returns a new ArrayBuffer on the same memory, for which
+   * `ap_buffer_gone` is called instead. Undefined where a native call may then still use the memory, and nothing tells.
+   */
+  readonly takeOver: ((buffer: ArrayBuffer, byteLength: number) => ArrayBuffer) | undefined;
   /**
    * Whether a native call of this realm is in flight that may use the memory of an array without keeping its buffer; false
    * where the runtime's calls keep it.

@@ -113,6 +113,8 @@ function open(path: string): Native {
     isMainThread: !("WorkerGlobalScope" in globalThis),
     address: (pointer) => Number(Deno.UnsafePointer.value(pointer)),
     buffer,
+    // A call in flight keeps the memory of what is detached, and so that is not to be used again.
+    takeOver: undefined,
     callsInFlight: () => false,
     // V8 does not feel foreign memory. An ArrayBuffer of the same size, made and dropped, weighs the same. It costs no
     // memory if its pages are never touched: from 32 MiB on, calloc() always maps fresh ones.

@@ -231,7 +231,9 @@ int32_t ap_block_share(ap_pool *pool, uint32_t block);
 /* Holds once more what this member holds. record: as attach. */
 int32_t ap_block_retain(ap_pool *pool, uint32_t block);
 
-/* Lets go once. `shown`: 0 when no buffer was made for this hold (only matters with AP_COUNTS_BUFFERS).
+/* Lets go once. `shown` only matters with AP_COUNTS_BUFFERS: 0 when no buffer was made for this hold; 1 when one was; 2 when
+ * the host has taken its memory over into a spare one, through which nobody sees it, for a later hold on this block. A block
+ * has one spare at most: ap_block_spare first says that there is none any more.
  * Returns 0: let go; 1: this member still holds it by another hold; 2: all holds are gone but a buffer is not, so the block is
  * lent and stays held until ap_block_settle. On AP_ERR_BUSY nothing has changed; on AP_ERR_CORRUPT this member has let go,
  * whatever became of the block. */
@@ -243,7 +245,12 @@ int32_t ap_block_settle(ap_pool *pool, uint32_t block);
 /* Says that no buffer is made for the last hold on that block: it would be empty. Release that hold with `shown` 1. */
 int32_t ap_block_show_nothing(ap_pool *pool, uint32_t block);
 
-/* Returns 1 if a buffer that the host made on that block, for any hold, is not gone (AP_COUNTS_BUFFERS), else 0. */
+/* The spare buffer on a block is none any more. `is_used`: 1 when it is the one of the last hold, for which no other is made;
+ * 0 when it is about to go, as all others do. Nothing happens where there is none. */
+void ap_block_spare(ap_pool *pool, uint32_t block, uint32_t is_used);
+
+/* Returns 1 if a buffer that the host made on that block, for any hold, is not gone (AP_COUNTS_BUFFERS), else 0; a spare does
+ * not count. */
 int32_t ap_block_shown(ap_pool *pool, uint32_t block);
 
 /* The host's buffer on a block is gone. Any thread, any time. `context`: see AP_INFO_GONE_ADDRESS. */

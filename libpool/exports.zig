@@ -249,7 +249,11 @@ pub inline fn ap_block_release(pool: *Pool, block: u32, shown: u32) i32 {
 }
 
 noinline fn releaseAny(pool: *Pool, block: u32, shown: u32) i32 {
-    const released = pool.releaseAny(block, shown != 0) catch |err| return failed(pool, err);
+    const released = pool.releaseAny(block, switch (shown) {
+        0 => .nothing,
+        2 => .spare,
+        else => .buffer,
+    }) catch |err| return failed(pool, err);
     return @intFromEnum(released);
 }
 
@@ -270,6 +274,10 @@ pub export fn ap_block_share(pool: *Pool, block: u32) i32 {
 
 pub export fn ap_block_shown(pool: *Pool, block: u32) i32 {
     return @intFromBool(pool.isShown(block));
+}
+
+pub export fn ap_block_spare(pool: *Pool, block: u32, is_used: u32) void {
+    pool.spare(block, is_used != 0);
 }
 
 pub export fn ap_buffer_gone(bytes: ?*anyopaque, context: *u32) void {

@@ -6,7 +6,8 @@
 //!               others clear their bit
 //!
 //! How often a member holds a block it counts for itself, in its `Hold` (view.zig); the segment has one bit for it. Where the
-//! host shows a block through buffers, they are counted too, and a block is lent until the last of them is gone.
+//! host shows a block through buffers, they are counted too, and a block is lent until the last of them is gone; but for a
+//! spare one, which the host has taken back from whoever saw it.
 
 const layout = @import("layout.zig");
 const cache = @import("cache.zig");
@@ -83,13 +84,12 @@ pub fn detachLocked(pool: *Pool, number: u32) void {
     if (pool.options.counts_buffers) unshow(pool, &pool.view.buffers[number]);
     hold.holds -= 1;
     if (hold.holds > 0) return;
-    if (pool.view.buffers[number].areAlive()) {
+    if (isSeen(pool, number)) {
         hold.lent = true;
         return;
     }
     dropBitAny(pool, number) catch {};
-    hold.end();
-    if (pool.options.counts_buffers) pool.view.buffers[number].end();
+    ended(pool, number);
 }
 
 /// Holds once more what this member holds already; no business of the others.
@@ -139,23 +139,39 @@ fn unshow(pool: *Pool, buffers: *Buffers) void {
 
 /// No buffer is made for the last hold.
 pub fn showNothing(pool: *Pool, number: u32) Error!void {
-    _ = try held(pool, number);
+    const hold = try held(pool, number);
     const buffers = &pool.view.buffers[number];
-    if (buffers.shown > 0) unshow(pool, buffers);
+    if (buffers.shown > @intFromBool(hold.has_spare)) unshow(pool, buffers);
 }
 
-/// Whether a buffer on the block is still there. Only private memory is read.
+/// Whether somebody may still see the block through a buffer. Only private memory is read.
+noinline fn isSeen(pool: *const Pool, number: u32) bool {
+    return pool.view.buffers[number].areSeen(&pool.view.holds[number]);
+}
+/// The same for any number.
 pub fn isShown(pool: *const Pool, number: u32) bool {
-    return number < pool.view.geometry.blocks_max and pool.view.buffers[number].areAlive();
+    return number < pool.view.geometry.blocks_max and isSeen(pool, number);
+}
+
+/// The spare buffer on a block, if there is one, is none any more: it stands for that of the last hold from here on, for which
+/// none is made; or it is about to go.
+pub fn spare(pool: *Pool, number: u32, is_used: bool) void {
+    if (number >= pool.view.geometry.blocks_max) return;
+    const hold = &pool.view.holds[number];
+    if (!hold.has_spare) return;
+    hold.has_spare = false;
+    if (is_used) unshow(pool, &pool.view.buffers[number]);
 }
 
 // ---------------------------------------------------------------- letting go
 
 pub const Released = enum(i32) { gone = 0, held = 1, lent = 2 };
+/// What a hold was shown by. A `spare` buffer is left of that, which the host alone sees.
+pub const Shown = enum { nothing, buffer, spare };
 
 /// Lets go once. With error.Busy nothing has changed. In place, for the one who calls it from outside.
 pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
-    return if (releasePlain(pool, number)) .gone else releaseAny(pool, number, shown);
+    return if (releasePlain(pool, number)) .gone else releaseAny(pool, number, if (shown) .buffer else .nothing);
 }
 
 /// The way most releases go: held plainly, and there is room in the cache. False, and nothing done, if it is not.
@@ -167,34 +183,34 @@ pub inline fn releasePlain(pool: *Pool, number: u32) bool {
     return true;
 }
 
-pub fn releaseAny(pool: *Pool, number: u32, shown: bool) Error!Released {
+pub fn releaseAny(pool: *Pool, number: u32, shown: Shown) Error!Released {
     return releaseBy(pool, number, shown, true);
 }
 /// For what allocating.allocInner() gave, or others know of: never into the cache.
 pub fn releaseInner(pool: *Pool, number: u32, shown: bool) Error!Released {
-    return releaseBy(pool, number, shown, false);
+    return releaseBy(pool, number, if (shown) .buffer else .nothing, false);
 }
 
-noinline fn releaseBy(pool: *Pool, number: u32, shown: bool, may_be_cached: bool) Error!Released {
+noinline fn releaseBy(pool: *Pool, number: u32, shown: Shown, may_be_cached: bool) Error!Released {
     const hold = try held(pool, number);
     const counts_buffers = pool.options.counts_buffers;
     const buffers = &pool.view.buffers[number];
+    const is_unshown = counts_buffers and shown == .nothing;
+    if (shown == .spare) hold.has_spare = true;
     if (hold.holds > 1) {
         hold.holds -= 1;
-        if (counts_buffers and !shown) unshow(pool, buffers);
+        if (is_unshown) unshow(pool, buffers);
         return .held;
     }
-    if (counts_buffers and buffers.shown - @intFromBool(!shown) != @atomicLoad(u32, &buffers.gone, .acquire)) { // pairs with the release in goneOne
+    if (counts_buffers and buffers.areMore(@as(u32, @intFromBool(is_unshown)) + @intFromBool(hold.has_spare))) {
         hold.holds = 0;
         hold.lent = true;
-        if (!shown) unshow(pool, buffers);
+        if (is_unshown) unshow(pool, buffers);
         return .lent;
     }
     const released = try if (may_be_cached) letGo(pool, number, hold) else letGoShared(pool, number, hold);
-    if (counts_buffers) {
-        if (!shown) unshow(pool, buffers);
-        buffers.end();
-    }
+    if (is_unshown) unshow(pool, buffers);
+    if (counts_buffers) buffers.end(hold);
     return released;
 }
 
@@ -228,9 +244,15 @@ noinline fn makeRoom(pool: *Pool, granules: u32) Error!void {
 fn endedUnlessBusy(pool: *Pool, number: u32, err: Error) Error {
     @branchHint(.cold);
     if (err == error.Busy) return err;
-    pool.view.holds[number].end();
-    if (pool.options.counts_buffers) pool.view.buffers[number].end();
+    ended(pool, number);
     return err;
+}
+
+/// Nobody holds or sees the block by this member any more.
+noinline fn ended(pool: *Pool, number: u32) void {
+    const hold = &pool.view.holds[number];
+    hold.end();
+    if (pool.options.counts_buffers) pool.view.buffers[number].end(hold);
 }
 
 /// Lets go of a lent block when the last buffer on it is gone.
@@ -238,10 +260,9 @@ pub fn settle(pool: *Pool, number: u32) Error!Released {
     if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
     const hold = &pool.view.holds[number];
     if (!hold.lent or hold.holds > 0) return .gone; // settled before, or held again
-    if (pool.view.buffers[number].areAlive()) return .lent;
+    if (isSeen(pool, number)) return .lent;
     dropBitLocked(pool, number) catch |err| return endedUnlessBusy(pool, number, err);
-    hold.end();
-    pool.view.buffers[number].end();
+    ended(pool, number);
     return .gone;
 }
 
@@ -257,10 +278,9 @@ pub fn letGoAnyway(pool: *Pool, number: u32) void {
 
 pub fn letGoOfOwed(pool: *Pool) void {
     for (pool.view.holds[0..pool.view.blocks_known], 0..) |*hold, i| {
-        if (!hold.lent or hold.holds > 0 or pool.view.buffers[i].areAlive()) continue;
+        if (!hold.lent or hold.holds > 0 or isSeen(pool, @intCast(i))) continue;
         dropBitAny(pool, @intCast(i)) catch {};
-        hold.end();
-        pool.view.buffers[i].end();
+        ended(pool, @intCast(i));
     }
     pool.owed = 0;
 }

@@ -117,6 +117,7 @@ pub const Pool = struct {
     pub const settle = holding.settle;
     pub const showNothing = holding.showNothing;
     pub const isShown = holding.isShown;
+    pub const spare = holding.spare;
     pub const openTrace = holding.openTrace;
 
     pub const share = pinning.share;

@@ -28,7 +28,9 @@ pub const Hold = extern struct {
     lent: bool,
     /// By this member, and not attached.
     is_allocated: bool,
-    _pad: [6]u8,
+    /// The host has a spare buffer on the block, whoever holds it meanwhile: see `holding.spare`. No end of a hold changes it.
+    has_spare: bool,
+    _pad: [5]u8,
 
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;
@@ -68,17 +70,25 @@ pub const Buffers = extern struct {
     all_gone: ?*layout.Cell(u32),
 
     pub inline fn areAlive(buffers: *const Buffers) bool {
-        return buffers.shown != @atomicLoad(u32, &buffers.gone, .acquire); // pairs with the release in goneOne
+        return buffers.areMore(0);
+    }
+    /// Whether somebody may see the block through one: nobody does through a spare.
+    pub inline fn areSeen(buffers: *const Buffers, hold: *const Hold) bool {
+        return buffers.areMore(@intFromBool(hold.has_spare));
+    }
+    pub inline fn areMore(buffers: *const Buffers, unseen: u32) bool {
+        return buffers.shown -% unseen != @atomicLoad(u32, &buffers.gone, .acquire); // pairs with the release in goneOne
     }
     /// Any thread, any time. Nothing is touched after the second count: by that the mapping may be given back. Until then it stays,
     /// as the member's (whose slot is not another's before zeros are mapped over all of it) or as zeros; with those there is no first.
     pub fn goneOne(buffers: *Buffers) void {
         if (@atomicLoad(?*layout.Cell(u32), &buffers.all_gone, .monotonic)) |all| all.add(1);
-        // Pairs with the acquire in areAlive: what the buffer's users did is done.
+        // Pairs with the acquire in areMore: what the buffer's users did is done.
         _ = @atomicRmw(u32, &buffers.gone, .Add, 1, .release);
     }
-    pub inline fn end(buffers: *Buffers) void {
-        buffers.shown = 0;
+    /// Nobody sees the block, and so all that may be there is a spare.
+    pub inline fn end(buffers: *Buffers, hold: *const Hold) void {
+        buffers.shown = @intFromBool(hold.has_spare);
         buffers.gone = 0;
     }
 };

@@ -170,6 +170,8 @@ function open(path: string): Native {
     // In Node a pointer is a bigint.
     address: (pointer) => Number(pointer as unknown as bigint),
     buffer: bufferOfV8,
+    // What addons do in threads of their own is no call in flight, and may keep the memory of what is detached.
+    takeOver: undefined,
     // Files, sockets, zlib, crypto, DNS, work that addons queue. A call in flight keeps its array from the collector, but not
     // from being detached.
     callsInFlight: () => inFlight[0]! > 0,

@@ -55,6 +55,80 @@ test("release() detaches the array and gives the memory back at once; later call
     assert.equal(pool.stats().arrays, 1);
   }));
 
+test("an array where a released one was has a buffer of its own: of the released one all stays empty", () =>
+  withPool((pool) => {
+    const released: { array: Uint8Array; slice: Uint8Array; plain: Uint8Array; buffer: ArrayBuffer }[] = [];
+    for (let round = 0; round < 200; round++) {
+      const array = pool.alloc(Uint8Array, [1, 1000, 65536][round % 3]!);
+      const { buffer } = array;
+      assert.ok(!("mark" in buffer) && released.every((one) => one.buffer !== buffer));
+      assert.ok(array.every((byte) => byte === 0));
+      released.push({ array, slice: array.subarray(), plain: new Uint8Array(buffer), buffer });
+      Object.assign(buffer, { mark: round });
+      array.fill(7).release();
+      for (const { array, slice, plain, buffer } of released) {
+        assert.deepEqual([array.length, slice.length, plain.length, buffer.byteLength, buffer.detached], [
+          0,
+          0,
+          0,
+          0,
+          true,
+        ]);
+      }
+    }
+  }));
+
+test("arrays that come and go in any order, of any size, held once or more, whole or in part, show just their own bytes", () =>
+  withPool((pool) => {
+    let state = 12345;
+    const random = (below: number) => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) % 65521 % below;
+    const lengths = [1, 64, 64, 1000, 4096, 4096, 65536, 200_000];
+    /** Of one block each: who holds it, and what all of its bytes are. */
+    const groups: { value: number; arrays: SharedArray<Uint8Array>[] }[] = [];
+    for (let step = 0; step < 5000; step++) {
+      const at = random(groups.length + 1);
+      const group = groups[at];
+      if (group === undefined) {
+        const array = pool.allocUnsafe(Uint8Array, lengths[random(lengths.length)]!);
+        if (groups.length < 60) groups.push({ value: step & 255, arrays: [array.fill(step)] });
+        else array.release();
+        continue;
+      }
+      const { arrays } = group;
+      const place = random(arrays.length);
+      const array = arrays[place]!;
+      for (const view of arrays) {
+        if (view[0] !== group.value || view.at(-1) !== group.value) assert.fail(`${view[0]}, not ${group.value}`);
+      }
+      switch (random(4)) {
+        case 0:
+          group.value = step & 255;
+          for (const view of arrays) view.fill(step);
+          break;
+        case 1: {
+          const part = array.subarray(random(2) * random(array.length));
+          arrays.push(random(2) === 0 ? part.retain() : attach(part.share({ claims: 0 }), Uint8Array));
+          break;
+        }
+        default:
+          array.release();
+          arrays.splice(place, 1);
+          if (arrays.length === 0) groups.splice(at, 1);
+      }
+    }
+    for (const { arrays } of groups) for (const array of arrays) array.release();
+    assert.deepEqual([pool.stats().arrays, pool.stats().usedBytes, pool.stats().lentBytes], [0, 0, 0]);
+  }));
+
+test("parts of an array that are held for themselves, one after the other, are each shown where they are", () =>
+  withPool((pool) => {
+    using array = pool.from(Uint8Array.from({ length: 256 }, (_, i) => i));
+    for (const from of [0, 64, 0, 0, 3, 200, 64, 0]) {
+      using part = array.subarray(from, from + 32).retain();
+      assert.deepEqual([part[0], part.at(-1)], [from, from + 31]);
+    }
+  }));
+
 test("an empty array is released, too", () =>
   withPool((pool) => {
     const array = pool.alloc(Float64Array, 0);

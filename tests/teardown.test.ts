@@ -247,6 +247,25 @@ test("after close() every method of Pool, of its arrays and slices is ERR_CLOSED
   got.array.pool.close();
 });
 
+test("what a terminated Worker has released keeps neither memory nor its place in the pool, nor its addresses", () =>
+  withPool(async (pool) => {
+    const mappings = () => readFileSync("/proc/self/maps", "utf8").split(fileOf(pool.name)).length;
+    const before = mappings();
+    const worker = startWorker("./worker.ts");
+    try {
+      await ask(worker, { do: "come and go", name: pool.name });
+      assert.deepEqual([pool.stats().members, pool.stats().arrays], [2, 0]);
+      assert.ok(mappings() > before);
+      worker.terminate();
+      await until(() => pool.reap() + pool.stats().members === 1, "the Worker is reaped");
+    } finally {
+      worker.terminate();
+    }
+    await until(() => pool.reap() === 0 && mappings() === before, "its addresses are given back");
+    using all = pool.alloc(Uint8Array, pool.stats().largestFreeBytes);
+    assert.ok(all.length > 7 * MIB);
+  }, { capacity: "8M" }));
+
 test("empty arrays and slices do not keep a pool, nor a terminated Worker's memory", async () => {
   const pool = Pool.create({ name: newName(), capacity: "1M" });
   const [empty, array] = [pool.alloc(Uint8Array, 0), pool.alloc(Uint8Array, 10)];

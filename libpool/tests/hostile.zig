@@ -421,9 +421,12 @@ const Run = struct {
             if (exports.ap_block_release(member.pool, run.in.byte(), 1) != -12) return run.fail("released what is not held", .{});
             return;
         };
-        if (member.counts and held.gone < held.shown and run.in.byte() & 3 != 0) run.bufferGone(member, held);
+        // Its buffer is there, gone, or a spare.
+        const chosen: u32 = if (member.counts and held.gone < held.shown) run.in.byte() else 0;
+        const leaves_spare = held.holds > 0 and chosen & 15 == 15 and !member.pool.view.holds[held.block].has_spare;
+        if (leaves_spare) held.shown -= 1 else if (chosen & 3 != 0) run.bufferGone(member, held);
         run.beat();
-        const result = exports.ap_block_release(member.pool, held.block, 1);
+        const result = exports.ap_block_release(member.pool, held.block, if (leaves_spare) 2 else 1);
         if (held.holds == 0) return if (result != -12) run.fail("released what is not held", .{});
         if (result < 0) {
             if (result == -5) member.forget(held);
@@ -436,15 +439,24 @@ const Run = struct {
         if (result == 0) member.forget(held);
     }
 
-    fn bufferGone(_: *Run, member: *Member, held: *Held) void {
-        exports.ap_buffer_gone(null, @ptrFromInt(member.gone_address + @as(u64, held.block) * @sizeOf(Buffers)));
+    fn bufferGone(run: *Run, member: *Member, held: *Held) void {
+        run.anyGone(member, held.block);
         held.gone += 1;
+    }
+    fn anyGone(_: *Run, member: *Member, block: u32) void {
+        exports.ap_buffer_gone(null, @ptrFromInt(member.gone_address + @as(u64, block) * @sizeOf(Buffers)));
     }
 
     fn settle(run: *Run) !void {
         const member = run.some() orelse return;
         const held = run.someHeld(member) orelse return;
-        if (held.gone < held.shown and run.in.byte() & 1 == 1) run.bufferGone(member, held);
+        const chosen = if (held.gone < held.shown) run.in.byte() else 0;
+        if (chosen & 1 == 1) run.bufferGone(member, held);
+        if (chosen & 2 == 2 and member.pool.view.holds[held.block].has_spare) {
+            const is_used = chosen & 4 == 4;
+            exports.ap_block_spare(member.pool, held.block, @intFromBool(is_used));
+            if (!is_used) run.anyGone(member, held.block);
+        }
         run.beat();
         const result = exports.ap_block_settle(member.pool, held.block);
         if (result < 0) {

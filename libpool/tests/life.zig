@@ -334,6 +334,54 @@ test "buffers that are counted keep a released block until the last one is gone"
     try s.expectEqual(0, (try pool.stats()).arrays);
 }
 
+test "a spare buffer keeps no block, and is a buffer again with the next hold or before it goes" {
+    var report: s.segment.Report = .{};
+    const pool = try Pool.create(null, 1 << 20, 1000, .{ .counts_buffers = true }, &report);
+    defer _ = pool.close(false);
+    const gone = @import("../exports.zig").ap_buffer_gone;
+    const member = &pool.view.members[pool.self.slot];
+    const number = (try s.alloc(pool, 1000, true)).int();
+    const buffers = &pool.view.buffers[number];
+    try s.expectEqual(.gone, try pool.releaseAny(number, .spare));
+    try s.expectEqual(0, (try pool.stats()).arrays);
+    try s.expect(!pool.isShown(number) and buffers.areAlive());
+    try s.expectEqual(1, member.buffers_shown.get());
+
+    // The next array there is shown by the spare: it is the one buffer that there is.
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    pool.spare(number, true);
+    pool.spare(number, true); // none any more
+    try s.expectEqual(1, member.buffers_shown.get());
+    try s.expectEqual(.lent, try pool.release(number, true));
+    gone(null, &buffers.gone);
+    try s.expectEqual(.gone, try pool.settle(number));
+    try s.expect(!buffers.areAlive());
+
+    // One of two holds leaves a spare, the other one a buffer that is seen.
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    try pool.retain(number);
+    try s.expectEqual(.held, try pool.releaseAny(number, .spare));
+    try s.expectEqual(.lent, try pool.release(number, true));
+    gone(null, &buffers.gone);
+    try s.expectEqual(.gone, try pool.settle(number));
+
+    // A hold without a buffer, of which the host may say so though the library knows it.
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    for (0..3) |_| try pool.showNothing(number);
+    try s.expectEqual(.gone, try pool.release(number, true));
+
+    // And another one shows the block before the spare goes.
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    pool.spare(number, false);
+    gone(null, &buffers.gone);
+    try s.expect(pool.isShown(number));
+    try s.expectEqual(.lent, try pool.release(number, true));
+    gone(null, &buffers.gone);
+    try s.expectEqual(.gone, try pool.settle(number));
+    try s.expectEqual(member.buffers_shown.get(), member.buffers_gone.get());
+    pool.spare(std.math.maxInt(u32), true);
+}
+
 /// Starts `count` children, waits until all of them run, and lets them go at once.
 const Start = struct {
     ready: u32,

@@ -371,6 +371,16 @@ pub const all = [_]Operation{
             _ = try member.release(block, false);
         }
     }.f },
+    .{ .name = "release with a spare buffer, and alloc and release with it", .in_steps = true, .set_up = null, .run = struct {
+        fn f(_: ?*Pool, plan: *Plan) anyerror!void {
+            const member = try plan.address.joinAs(.{ .counts_buffers = true });
+            _ = try member.releaseAny((try s.alloc(member, 1000, true)).int(), .spare);
+            const block = (try s.alloc(member, 1000, true)).int();
+            member.spare(block, true);
+            _ = try member.releaseAny(block, .spare);
+            member.spare(block, false);
+        }
+    }.f },
     .{ .name = "release, between used neighbours", .set_up = row(3, large, &.{}), .run = releases(1) },
     .{ .name = "release, with a merge to the left", .set_up = row(4, large, &.{1}), .run = releases(2) },
     .{ .name = "release, with a merge to the right", .set_up = row(4, large, &.{2}), .run = releases(1) },

@@ -25,6 +25,7 @@ interface Order {
     | "close"
     | "throw"
     | "lend"
+    | "come and go"
     | "write"
     | "create"
     | "leave"
@@ -67,6 +68,14 @@ function obey(message: unknown): unknown {
       const lent = Pool.open(order.name!).alloc(Uint8Array, 4096).fill(order.value!);
       scope.postMessage(lent.buffer, [lent.buffer]);
       return "lent";
+    }
+    case "come and go": {
+      const pool = Pool.open(order.name!);
+      for (const length of [1, 1000, 100_000]) {
+        const arrays = Array.from({ length: 50 }, () => pool.alloc(Uint8Array, length));
+        for (const array of arrays) array.release();
+      }
+      return "gone";
     }
     case "write": {
       // More than a pipe takes at once. The array is left to the pool.
