@@ -179,9 +179,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   readonly #ends: Ends;
   /** For a message with which something goes along. */
   readonly #open = (): Parcel => new Parcel(this, this.#member);
-  // By itself: calls that alternate between channels of two pools would leave one of these out. In an object, since to change a
-  // private field takes Bun a tenth of the time of a small message.
-  readonly #calls = { count: 0 };
+  // By itself: calls that alternate between channels of two pools would leave one of these out.
+  #calls = 0;
   #unloading: Unloading | undefined = undefined;
   /** Where messages are that were received here and not acknowledged. */
   readonly #unacknowledged = new Set<Place>();
@@ -236,8 +235,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * ```
    */
   send(message: T, options?: SendOptions): void {
-    // As short as can be, as is receive(): then an engine makes it a part of the loop that calls it.
-    const result = options === undefined ? this.#send(message, undefined, false) : this.#sendWith(message, options);
+    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
+    const result = this.#send(message, timeoutMs, options !== undefined && checkFlag(options.move, "move"));
     if (result < 0) throw this.#failed(result, SENDERS);
   }
 
@@ -358,8 +357,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   receive(options: ReceiveOptions & { ack: true }): Delivery<T>;
   receive(options?: ReceiveOptions): Unpacked<T>;
   receive(options?: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> {
-    const next = options === undefined ? this.#next(AP_RECEIVE, undefined) : this.#nextWith(options);
-    if (next === NONE || next === OVER) throw this.#failed(next === NONE ? AP_ERR_WAIT : AP_ERR_CLOSED);
+    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
+    const how = options !== undefined && checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
+    const next = this.#next(how, timeoutMs);
+    if (next === NONE) throw this.#failed(AP_ERR_WAIT);
+    if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
     return next;
   }
 
@@ -503,7 +505,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   [Symbol.iterator](): Iterator<Unpacked<T>> {
     return {
       next: () => {
-        const next = this.#next(AP_RECEIVE, undefined);
+        const next = this.#next(AP_RECEIVE, Infinity);
         if (next === OVER) return { done: true, value: undefined };
         if (next === NONE) throw this.#failed(AP_ERR_WAIT);
         return { done: false, value: next as Unpacked<T> };
@@ -619,20 +621,15 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   // ------------------------------------------------------------------ one message
 
-  #sendWith(message: T, options: SendOptions): number {
-    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
-    return this.#send(message, timeoutMs, checkFlag(options.move, "move"));
-  }
-
   /**
    * In one piece, as is #next(): where each step was a function of its own, a small message took a third more time. What is rare
    * is out of line.
    */
-  #send(message: T, timeoutMs: number | undefined, move: boolean): number {
+  #send(message: T, timeoutMs: number, move: boolean): number {
     const hold = this.#hold;
     const member = this.#member;
     if (hold.released) throw this.#ended();
-    if (++this.#calls.count === CALLS_BETWEEN) this.#tidy();
+    if (++this.#calls === CALLS_BETWEEN) this.#tidy();
     const codec = buffer ?? new Codec(new Uint8Array(BUFFER_BYTES));
     // A getter in the message may send another one.
     buffer = undefined;
@@ -644,7 +641,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         : 0;
       // Once more: a getter in the message may have released the channel, and its block may be another one's by now.
       if (hold.released) throw this.#ended();
-      const sliceMs = timeoutMs === undefined ? AP_CHANNEL_SLICE_MS : firstSlice(timeoutMs);
+      const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
       result = member.library.ap_channel_send(member.ready(), hold.block, codec.bytes, bytes, arrays, sliceMs);
       if (result !== 0) result = this.#sendAgain(result, codec.bytes, bytes, arrays, timeoutMs, sliceMs);
       else if (member.asleep > 0 && sliceMs > 0) this.#stir(SENDERS);
@@ -690,7 +687,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     image: Uint8Array,
     bytes: number,
     arrays: number,
-    timeoutMs: number | undefined,
+    timeoutMs: number,
     sliceMs: number,
   ): number {
     const member = this.#member;
@@ -698,7 +695,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (sliceMs === 0) return result;
     this.#stir(SENDERS);
     if (result !== AP_ERR_WAIT) return result;
-    for (const left = countdown((timeoutMs ?? Infinity) - sliceMs); result === AP_ERR_WAIT;) {
+    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
       member.tidy();
@@ -713,13 +710,13 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /** The next message; `NONE` if there was none in that time, `OVER` if there will be none. */
-  #next(how: number, timeoutMs: number | undefined): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
+  #next(how: number, timeoutMs: number): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
     const hold = this.#hold;
     const member = this.#member;
     if (hold.released) throw this.#ended();
-    if (++this.#calls.count === CALLS_BETWEEN) this.#tidy();
+    if (++this.#calls === CALLS_BETWEEN) this.#tidy();
     const codec = buffer ??= new Codec(new Uint8Array(BUFFER_BYTES));
-    const sliceMs = timeoutMs === undefined ? AP_CHANNEL_SLICE_MS : firstSlice(timeoutMs);
+    const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
     const into = codec.begin();
     let bytes = member.library.ap_channel_receive(member.ready(), hold.block, into, into.length, how, sliceMs);
     if (bytes < 0) {
@@ -751,17 +748,12 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     return message as Unpacked<T>;
   }
 
-  #nextWith(options: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> | typeof NONE | typeof OVER {
-    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
-    return this.#next(checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE, timeoutMs);
-  }
-
   /** After a first slice, in which nothing could be received. */
   #receiveAgain(
     result: number,
     codec: Codec<Parcel>,
     how: number,
-    timeoutMs: number | undefined,
+    timeoutMs: number,
     sliceMs: number,
   ): number {
     const member = this.#member;
@@ -769,7 +761,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (sliceMs === 0) return result;
     this.#stir(RECEIVERS);
     if (result !== AP_ERR_WAIT) return result;
-    for (const left = countdown((timeoutMs ?? Infinity) - sliceMs); result === AP_ERR_WAIT;) {
+    for (const left = countdown(timeoutMs - sliceMs); result === AP_ERR_WAIT;) {
       const sliceMs = left();
       if (sliceMs === 0) break;
       member.tidy();
@@ -854,7 +846,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #tidy(): void {
-    this.#calls.count = 0;
+    this.#calls = 0;
     this.#member.tidy();
   }
 
@@ -964,10 +956,6 @@ export function claimedChannel(channel: Channel, claimOn: (hold: Hold) => number
 function countdown(timeoutMs: number): () => number {
   const until = performance.now() + timeoutMs;
   return () => Math.min(AP_CHANNEL_SLICE_MS, Math.max(0, Math.ceil(until - performance.now())));
-}
-
-function firstSlice(timeoutMs: number): number {
-  return timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
 }
 
 function alignUp(bytes: number): number {

@@ -75,8 +75,9 @@ const decoder = new TextDecoder();
 const SLACK = 16;
 
 /**
- * Where most messages are encoded and decoded. For a buffer that is a constant an engine has address and length in its code, and
- * the usual properties of an object are written and read only there without a call for each.
+ * Where the messages of a realm are encoded and decoded: a constant, so that an engine has its address and length in its code. The
+ * usual properties of an object are written and read without a call for each only there. Twice what a message may have by default,
+ * since a string is given room for two bytes a character; memory, the system gives to what of it is in use.
  */
 export const HOME: Uint8Array<ArrayBuffer> = new Uint8Array(2 << 20);
 const HOME_VIEW = new DataView(HOME.buffer);
@@ -141,7 +142,7 @@ export class Codec<O extends Outgoing = Outgoing> {
     this.open = open;
     this.outgoing = undefined;
     try {
-      const end = isUsual(value) ? this.putProperties(value, Object.prototype, 0, 1) : this.put(value, 0, 0);
+      const end = this.put(value, 0, 0);
       this.open = undefined;
       return end > max ? -1 : end;
     } catch (error) {
@@ -647,11 +648,6 @@ const putHomeString = (text: string, at: number): number => {
   }
   return from + length;
 };
-
-/** Most messages are an object literal. */
-const isUsual = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype &&
-  !Array.isArray(value);
 
 /** Of a message that is nested too deeply: whether that is since it contains itself. Goes the way that the encoder went. */
 function containsItself(value: unknown, path: Set<unknown>): boolean | undefined {
