@@ -406,7 +406,7 @@ fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Recei
 }
 
 /// The store by which the message is received. `entry`: where it waits for its acknowledgement.
-fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, head: u64) void {
+noinline fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, head: u64) void {
     const header = queue.header;
     switch (from) {
         .ring => {
@@ -761,34 +761,26 @@ pub fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
 
 /// How often a receiver that waited looks whether it is a stream that it waits for: seldom enough that nobody's p99 tells of it.
 pub const stream_every = 256;
-/// A message in less than so many pauses of the processor (of some 25 ns) is part of a stream.
-const stream_pauses = 12;
 const stream_step = 16;
-/// No message of a stream waits for others longer.
-const stream_pauses_max = 400;
+/// No message of a stream waits for others longer; some 10 µs.
+const stream_pauses = 400;
 
 /// Whoever takes each message of a stream as soon as it is there always reads the very memory that the sender is writing to: then a
 /// message takes both of them up to twice as long, and five times where memory goes from one processor to the other slowly. So it
 /// waits for several, and looks only where the last ones will be. False when they did not come: it was no stream, or it has ended.
-fn awaitSeveral(queue: *const Queue) bool {
+noinline fn awaitSeveral(queue: *const Queue) bool {
     const head = queue.header.head.look();
-    const most = @min(queue.shape.capacity / 4, 256);
-    var ahead: u32 = 0;
-    var left: u32 = stream_pauses_max;
-    while (ahead + stream_step <= most and left > 0) {
-        ahead += stream_step;
-        for (0..stream_step * stream_pauses) |_| {
-            if (queue.isThere(head +% ahead -% 1)) break;
-            std.atomic.spinLoopHint();
-            left -|= 1;
-        } else return false;
+    var wanted: u32 = stream_step;
+    for (0..stream_pauses) |_| {
+        if (wanted > @min(queue.shape.capacity / 4, 256)) break;
+        if (queue.isThere(head +% wanted -% 1)) wanted += stream_step else std.atomic.spinLoopHint();
     }
-    return ahead > 0;
+    return wanted > stream_step;
 }
 
 /// Whether more come right after the one that is there.
-fn isStream(queue: *const Queue) bool {
-    for (0..stream_pauses) |_| std.atomic.spinLoopHint();
+noinline fn isStream(queue: *const Queue) bool {
+    for (0..12) |_| std.atomic.spinLoopHint();
     return queue.isThere(queue.header.head.look() +% 2);
 }
 

@@ -284,7 +284,7 @@ fn endWait(name: *Name) *const u32 {
     return &name.made.raw;
 }
 
-pub fn addPin(block: *Block) void {
+pub noinline fn addPin(block: *Block) void {
     block.pins.set(block.pins.get() +| 1);
     block.names.set(block.names.get() +| 1);
 }

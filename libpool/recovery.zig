@@ -201,7 +201,7 @@ pub fn firstBroken(view: *const View) ?Broken {
     return if (what == .nothing) null else .{ .what = what, .where = census.where };
 }
 
-fn walk(view: *const View, census: *Census) What {
+noinline fn walk(view: *const View, census: *Census) What {
     const header = view.header;
     if (header.magic.get() != layout.magic) return .@"the header's magic number is wrong";
     if (header.blocks_backed.get() > view.geometry.blocks_max) return census.at(.@"more of the block table is backed than there is", header.blocks_backed.get());
@@ -315,7 +315,7 @@ fn brokenChannels(view: *const View, census: *Census) What {
     return .nothing;
 }
 
-fn brokenBlocks(view: *const View, census: *Census) What {
+noinline fn brokenBlocks(view: *const View, census: *Census) What {
     var in_table: u32 = 0;
     for (0..view.blocksUsed()) |i| {
         const block = &view.blocks[i];
@@ -400,7 +400,7 @@ fn brokenRuns(view: *const View, census: *Census) What {
     return .nothing;
 }
 
-fn brokenCounts(view: *const View, census: *Census) What {
+noinline fn brokenCounts(view: *const View, census: *Census) What {
     const header = view.header;
     if (census.listed != census.free) return census.at(.@"a free block is in no list", census.free - census.listed);
     if (census.quick_granules != view.lists.quick_granules.get()) return census.at(.@"the quick lists' size is wrong", view.lists.quick_granules.get());
@@ -417,7 +417,7 @@ fn brokenHolds(view: *const View, census: *Census) What {
     return .nothing;
 }
 
-fn brokenUnused(view: *const View, census: *Census) What {
+noinline fn brokenUnused(view: *const View, census: *Census) What {
     const header = view.header;
     var blocks_listed: u32 = 0;
     var block_index = header.unused_blocks.get();
