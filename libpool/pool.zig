@@ -326,8 +326,10 @@ pub const Pool = struct {
         if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
-        if (keep) system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
-        pool.giveUpHolds() catch {}; // then the others take it for dead, which it is
+        const elsewhere: ?[*]align(4096) u8 = if (keep) pool.zeroRange() else null;
+        // If not, the others take it for dead, which it is.
+        if (!keep or elsewhere != null) pool.giveUpHolds() catch {};
+        if (elsewhere) |mapped| system.unmap(mapped, geometry.segment_bytes);
         const fd = pool.self.fd;
         const slot = pool.self.slot;
         var name_buffer = pool.name_buffer;
@@ -342,6 +344,17 @@ pub const Pool = struct {
         if (!keep) system.unmap(mapping, mappingBytes(geometry));
         system.close(fd);
         return removed;
+    }
+
+    /// Who still has views of the range sees zeros from now on. We see the heap elsewhere, since some of it says what else is held:
+    /// channels end with their last holder, and a dead one's lock may be taken over. Null where there is no room for that.
+    fn zeroRange(pool: *Pool) ?[*]align(4096) u8 {
+        const geometry = &pool.view.geometry;
+        system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
+        var failure: system.Failure = .{};
+        const mapped = system.map(pool.self.fd, 0, geometry.segment_bytes, &failure) catch return null;
+        pool.view.heap = mapped + geometry.heap_start;
+        return mapped;
     }
 
     fn anyBufferAlive(pool: *const Pool) bool {

@@ -181,6 +181,64 @@ test "an array in a message is held until it is received, then by the receiver" 
     }
 }
 
+/// Two messages with an array each: one in its cell, one with a body. The sender has let go of both.
+fn sendTwo(pool: *Pool, block: u32) ![2]Record {
+    var sent: [2]Record = undefined;
+    for (&sent, [_][]const u8{ "x", "x" ** 500 }, 0..) |*record, text, i| {
+        const index = try s.alloc(pool, 1000, false);
+        @memset(try s.bytesOf(pool, index), @intCast(i + 1));
+        record.* = recordOf(pool, index);
+        try channel.send(pool, block, text, &.{record.*}, 0);
+        _ = try pool.release(index.int(), true);
+    }
+    return sent;
+}
+
+fn expectTwo(pool: *Pool, block: u32, sent: [2]Record) !void {
+    for (sent, 0..) |record, i| {
+        const received = try channel.receive(pool, block, &buffer, false, 0);
+        try s.expectEqual(1, received.arrays);
+        try s.expectEqual(@as(f64, @floatFromInt(record.block)), attachedIn(received)[0].block);
+        try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, .of(record.block)), @intCast(i + 1)));
+        _ = try pool.release(record.block, true);
+    }
+}
+
+test "who leaves takes a dead one's lock over without losing what messages hold, also where views of it stay" {
+    for ([_]bool{ false, true }) |keep_range| {
+        const pool = try s.create(1 << 20);
+        defer s.end(pool);
+        const other = try s.join(pool);
+        const block = try channel.create(pool, 8, 1000);
+        const sent = try sendTwo(pool, block);
+        _ = try (try s.Child.start(struct {
+            fn body(address: s.Address) !void {
+                try (try address.join()).acquire();
+                s.die();
+            }
+        }.body, s.Address.of(pool))).wait();
+        const recoveries = pool.view.header.recoveries.get();
+        _ = other.close(keep_range);
+        try s.expectEqual(recoveries + 1, pool.view.header.recoveries.get());
+        try s.expectSound(pool);
+        try expectTwo(pool, block, sent);
+        try s.expectSound(pool);
+    }
+}
+
+test "with the last holder of a channel go its messages and what they hold, also where views of it stay" {
+    for ([_]bool{ false, true }) |keep_range| {
+        const pool = try s.create(1 << 20);
+        defer s.end(pool);
+        const other = try s.join(pool);
+        _ = try sendTwo(other, try channel.create(other, 8, 1000));
+        try s.expectEqual(2, (try pool.stats()).arrays);
+        _ = other.close(keep_range);
+        try s.expectSound(pool);
+        try s.expectEqual(0, (try pool.stats()).used_bytes);
+    }
+}
+
 test "when a channel is freed, what its messages hold is let go of; also channels in channels" {
     const pool = try s.create(4 << 20);
     defer s.end(pool);
