@@ -126,11 +126,13 @@ inline fn unlockReceiversHot(queue: *const Queue) void {
     (lock.OtherLock{ .word = &queue.header.receive_lock }).release();
 }
 
-fn repairSenders(what: *const anyopaque) void {
+fn repairSenders(what: *const anyopaque) bool {
     @as(*const Queue, @ptrCast(@alignCast(what))).repairSenders();
+    return true;
 }
-fn repairReceivers(what: *const anyopaque) void {
+fn repairReceivers(what: *const anyopaque) bool {
     @as(*const Queue, @ptrCast(@alignCast(what))).repairReceivers();
+    return true;
 }
 
 // ---------------------------------------------------------------- sending
@@ -379,8 +381,8 @@ fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Recei
         defer pool.unlock();
         // Text alone needs no room behind it.
         const table = if (is_sound and word.arrays > 0) into[layout.alignUp(text_bytes, 8)..] else into[0..0];
-        const attached = if (is_sound) attachAll(pool, queue, message, text_bytes, table, &body) else 0;
-        var records = queue.records(&pool.view, message);
+        var records = try queue.records(&pool.view, message);
+        const attached = if (is_sound) attachAll(pool, records, text_bytes, table, &body) else 0;
         if (attached != word.arrays or (word.has_body and body == null)) {
             detachAll(pool, table, attached, body);
             pinning.unpin(pool, &records);
@@ -424,11 +426,10 @@ noinline fn end(pool: *Pool, queue: *const Queue, from: Source, entry: ?*Entry, 
 }
 
 /// Holds the arrays of a message, and its body, if that has so many bytes. Returns how many could be held.
-fn attachAll(pool: *Pool, queue: *const Queue, message: *Message, text_bytes: u32, into: []u8, body: *?u32) u32 {
-    const has_body = message.word.get().has_body;
-    var records = queue.records(&pool.view, message);
+noinline fn attachAll(pool: *Pool, all: Queue.Records, text_bytes: u32, into: []u8, body: *?u32) u32 {
+    var records = all;
     var count: u32 = 0;
-    var is_body = has_body;
+    var is_body = all.body != null;
     while (records.next()) |record| {
         _ = holding.attachLocked(pool, record.block, record.generation, 0) catch return count;
         const hold = &pool.view.holds[record.block];
@@ -577,7 +578,7 @@ pub fn acknowledge(pool: *Pool, number: u32, index: u32, position: u64, give_bac
         } else {
             try pool.acquire();
             defer pool.unlock();
-            var records = queue.records(&pool.view, entry.message());
+            var records = try queue.records(&pool.view, entry.message());
             entry.owner.commit(.{});
             header.unacknowledged.set(header.unacknowledged.get() -| 1);
             pinning.unpin(pool, &records);

@@ -366,7 +366,8 @@ pub fn freeBlock(pool: *Pool, index: BlockIndex) Error!void {
     var word = block.word.get();
     if (word.state == .used and block.content.get().kind == layout.Kind.channel) {
         // With the channel its messages are gone. What they held is freed first: no free block may be in no list meanwhile.
-        const queue = queue_file.queueIn(&pool.view, block);
+        const queue = try queue_file.queueIn(&pool.view, block);
+        if (queue) |found| try pinning.expectReadable(pool, &found);
         word.state = .reserved;
         block.word.commit(word);
         if (queue) |found| try pinning.endMessages(pool, &found);

@@ -48,14 +48,19 @@ inline fn isOut(view: *const View, self: *const members.Self) bool {
 /// What a lock guards, for who takes it over from the dead. Not a type for each: they wait with the same code.
 pub const Guarded = struct {
     what: *const anyopaque,
-    repair: *const fn (what: *const anyopaque) void,
+    /// False if this member cannot now: then it is left to others, or to its next try.
+    repair: *const fn (what: *const anyopaque) bool,
 };
 
-fn repairMetadata(what: *const anyopaque) void {
+fn repairMetadata(what: *const anyopaque) bool {
     const view: *const View = @ptrCast(@alignCast(what));
-    recovery.recover(view, system.monotonicMs()) catch view.header.corrupt.commit(1);
+    recovery.recover(view, system.monotonicMs()) catch |err| {
+        if (!system.is_always_readable and err == error.Busy) return false;
+        view.header.corrupt.commit(1);
+    };
     // It may have died before it woke those whom it had notified.
     waiting.callReady(view);
+    return true;
 }
 
 /// A lock over something else.
@@ -140,8 +145,10 @@ noinline fn acquireSlowly(view: *const View, self: *const members.Self, patience
             crash.judged();
             // The dead released nothing; the kernel told of its death after its last store (layout.Cell).
             if (!lock.compareAndSwap(owner, mine)) continue;
-            guarded.repair(guarded.what);
-            return;
+            if (guarded.repair(guarded.what)) return;
+            waited_for = owner;
+            waited_for.waiters = true;
+            lock.commit(waited_for); // the dead one's, as before
         }
         if (now_ms - begun_ms >= patience.timeout_ms) return busy(view, patience, owner);
     }

@@ -277,7 +277,7 @@ pub export fn ap_look_channels(look: *Look, from: u32, infos: [*]LookChannel, ma
     while (number < used and count < max) : (number += 1) {
         const block = &look.view.blocks[number];
         if (block.word.get().state != .used) continue;
-        const found = queue.queueIn(&look.view, block) orelse continue;
+        const found = queue.queueIn(&look.view, block) catch null orelse continue;
         const header = found.header;
         const returned = header.returned.get();
         infos[count] = .{

@@ -15,6 +15,7 @@ const reaping = @import("reaping.zig");
 const system = @import("platform.zig").system;
 const pool_file = @import("pool.zig");
 const Holders = @import("view.zig").Holders;
+const Unreadable = @import("view.zig").Unreadable;
 const Pool = pool_file.Pool;
 const Error = pool_file.Error;
 const BlockIndex = layout.BlockIndex;
@@ -127,6 +128,17 @@ fn unpinOne(pool: *Pool, record: queue_file.Record) bool {
     return false;
 }
 
+/// Whether endMessages() would find them all. All or nothing: what it passed over would be held for ever.
+pub fn expectReadable(pool: *Pool, queue: *const queue_file.Queue) Unreadable!void {
+    if (system.is_always_readable) return;
+    const Passer = struct {
+        fn visit(_: *queue_file.Visitor, _: queue_file.Record) void {}
+    };
+    var passer: queue_file.Visitor = .{ .visit = Passer.visit };
+    var budget = queue_file.pinBudget(&pool.view);
+    try queue_file.forEachPin(&pool.view, queue, &budget, &passer);
+}
+
 pub fn endMessages(pool: *Pool, queue: *const queue_file.Queue) Error!void {
     const Unpinner = struct {
         visitor: queue_file.Visitor = .{ .visit = visit },
@@ -140,7 +152,7 @@ pub fn endMessages(pool: *Pool, queue: *const queue_file.Queue) Error!void {
     };
     var unpinner: Unpinner = .{ .pool = pool };
     var budget = queue_file.pinBudget(&pool.view);
-    queue_file.forEachPin(&pool.view, queue, &budget, &unpinner.visitor);
+    try queue_file.forEachPin(&pool.view, queue, &budget, &unpinner.visitor);
     if (unpinner.ends_channel) try endChannels(pool);
 }
 

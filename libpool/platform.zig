@@ -22,3 +22,12 @@ pub const Error = error{
     AddressSpace,
     System,
 };
+
+/// Whether there is memory behind what is said to be backed.
+pub const Readable = enum {
+    yes,
+    /// There is none, and none is to be had: it was not backed.
+    no,
+    /// The system did not say.
+    not_now,
+};

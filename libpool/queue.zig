@@ -25,6 +25,7 @@ const layout = @import("layout.zig");
 const system = @import("platform.zig").system;
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
+const Unreadable = @import("view.zig").Unreadable;
 const What = @import("broken.zig").What;
 const Cell = layout.Cell;
 const LockWord = layout.LockWord;
@@ -225,7 +226,7 @@ pub const Queue = struct {
         return @ptrCast(@alignCast(@as([*]u8, @ptrCast(queue.header)) + at));
     }
 
-    pub fn entry(queue: *const Queue, index: u32) *Entry {
+    pub noinline fn entry(queue: *const Queue, index: u32) *Entry {
         const slots: u64 = queue.shape.slots;
         const at = @sizeOf(Header) + slots * queue.shape.cell_bytes + index * queue.entryBytes();
         return @ptrCast(@alignCast(@as([*]u8, @ptrCast(queue.header)) + at));
@@ -371,17 +372,17 @@ pub const Queue = struct {
     };
 
     /// The records of a message. Bounded by where they lie.
-    pub fn records(queue: *const Queue, view: *const View, message: *Message) Records {
+    pub fn records(queue: *const Queue, view: *const View, message: *Message) Unreadable!Records {
         const word = message.word.get();
         const here = message.content()[0..queue.inlineBytes()];
         if (!word.has_body) return .of(null, here, message.text_bytes.get(), word.arrays);
         const body: Record = readRecord(here.ptr);
-        const bytes = bodyBytes(view, body) orelse return .of(body, here[0..0], 0, 0);
+        const bytes = try bodyBytes(view, body) orelse return .of(body, here[0..0], 0, 0);
         return .of(body, bytes, message.text_bytes.get(), word.arrays);
     }
 
     /// What lies in the block of a body, if it is there.
-    pub fn bodyBytes(view: *const View, body: Record) ?[]u8 {
+    pub fn bodyBytes(view: *const View, body: Record) Unreadable!?[]u8 {
         return contentOf(view, pinnedBy(view, body) orelse return null);
     }
 
@@ -427,19 +428,22 @@ pub fn readRecord(from: [*]const u8) Record {
 
 /// The bytes of a block in use that this member need not hold. The segment may lie about what is behind them, so that is made
 /// sure of: rare enough for a system call under the lock.
-pub fn contentOf(view: *const View, block: *const layout.Block) ?[]u8 {
+pub fn contentOf(view: *const View, block: *const layout.Block) Unreadable!?[]u8 {
     const extent = view.extent(block) catch return null;
     const length = View.lengthIn(block, extent) catch return null;
-    var failure: system.Failure = .{};
     // A copy (look.zig) has no descriptor, and where it has nothing, it has zeros.
-    if (view.fd >= 0) system.back(view.fd, view.geometry.heap_start + extent.offsetBytes(), extent.bytes(), &failure) catch return null;
+    if (view.fd >= 0) switch (system.makeReadable(view.fd, view.geometry.heap_start + extent.offsetBytes(), extent.bytes())) {
+        .yes => {},
+        .no => return null,
+        .not_now => return error.Busy,
+    };
     return (view.heap + extent.offsetBytes())[0..length];
 }
 
 /// The channel in a block in use; null if there is none, or nothing that is one.
-pub fn queueIn(view: *const View, block: *const layout.Block) ?Queue {
+pub fn queueIn(view: *const View, block: *const layout.Block) Unreadable!?Queue {
     if (block.content.get().kind != layout.Kind.channel) return null;
-    return Queue.of(contentOf(view, block) orelse return null) catch null;
+    return Queue.of(try contentOf(view, block) orelse return null) catch null;
 }
 
 /// What is to be done with each record of messages that pin.
@@ -449,10 +453,10 @@ pub const Visitor = struct {
 
 /// Visits all that is pinned by the messages of a channel. What is there in good order is no more than what fits into the heap, so
 /// `budget` (of records, for all channels together) bounds what wild fields can ask for.
-pub noinline fn forEachPin(view: *const View, queue: *const Queue, budget: *u64, visitor: *Visitor) void {
+pub noinline fn forEachPin(view: *const View, queue: *const Queue, budget: *u64, visitor: *Visitor) Unreadable!void {
     var messages = queue.messages();
     while (messages.next()) |message| {
-        var records = queue.records(view, message);
+        var records = try queue.records(view, message);
         while (records.next()) |record| {
             if (budget.* == 0) return;
             budget.* -= 1;

@@ -72,6 +72,7 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped 
 /// Clears the bits of `slots` everywhere and frees what nobody holds then: one pass over the table.
 pub fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
     var freed: Freed = .{};
+    try pool.view.expectAll();
     if (!slots.isEmpty()) try waiters.dropAll(&pool.view, slots);
     for (0..pool.view.blocksUsed()) |i| {
         const index: BlockIndex = .of(@intCast(i));
@@ -85,12 +86,17 @@ pub fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
             // Nobody's, says the segment, and this member knows better.
             if (pool.view.isHeld(index) and !slots.has(pool.self.slot)) continue;
             if (state != .cached) freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
-            holding.freeBlock(pool, index) catch return error.Corrupt;
+            holding.freeBlock(pool, index) catch |err| return busyOrCorrupt(err);
             continue;
         }
         for (&block.of.holders, holders.words, rest.words) |*cell, before, after| if (before != after) cell.commit(after);
     }
     return freed;
+}
+
+/// Freeing a block fails in no other way.
+fn busyOrCorrupt(err: Error) lock.Error {
+    return if (err == error.Busy) error.Busy else error.Corrupt;
 }
 
 pub fn expireClaims(pool: *Pool, now_ms: u64) lock.Error!Freed {
@@ -102,7 +108,7 @@ pub fn expireClaims(pool: *Pool, now_ms: u64) lock.Error!Freed {
         const index = pin.block.get();
         try pins.end(&pool.view, @enumFromInt(@as(u32, @intCast(i))));
         const bytes = (try pool.view.extent(try pool.view.block(index))).bytes();
-        if (holding.freeIfUnheld(pool, index) catch return error.Corrupt) freed.add(.{ .blocks = 1, .bytes = bytes });
+        if (holding.freeIfUnheld(pool, index) catch |err| return busyOrCorrupt(err)) freed.add(.{ .blocks = 1, .bytes = bytes });
     }
     return freed;
 }

@@ -13,13 +13,17 @@ const pins = @import("pins.zig");
 const queue = @import("queue.zig");
 const View = @import("view.zig").View;
 const Corrupt = @import("view.zig").Corrupt;
+const Unreadable = @import("view.zig").Unreadable;
 const Holders = @import("view.zig").Holders;
 const Block = layout.Block;
 const BlockIndex = layout.BlockIndex;
 
-/// Under the lock, taken over from a dead owner.
-pub fn recover(view: *const View, now_ms: u64) Corrupt!void {
+pub const Error = Corrupt || Unreadable;
+
+/// Under the lock, taken over from a dead owner. Where something is unreadable it is as unrepaired as before.
+pub fn recover(view: *const View, now_ms: u64) Error!void {
     const header = view.header;
+    try view.expectAll();
     header.recoveries.set(header.recoveries.get() +% 1);
     try putBackOrphan(view);
     try rebuildChain(view);
@@ -109,37 +113,37 @@ fn recountPins(view: *const View, now_ms: u64) Corrupt!void {
 }
 
 /// What messages in channels pin; channels that nobody holds end here, and with them their messages.
-fn recountMessages(view: *const View) Corrupt!void {
+noinline fn recountMessages(view: *const View) Error!void {
     var counter: PinCounter = .{ .view = view, .visitor = .{ .visit = PinCounter.count } };
     var discounter: PinCounter = .{ .view = view, .visitor = .{ .visit = PinCounter.discount } };
     var budget = queue.pinBudget(view);
     var channels: u32 = 0;
     for (0..view.blocksUsed()) |i| {
-        const found = channelAt(view, i) orelse continue;
+        const found = try channelAt(view, i) orelse continue;
         channels += 1;
-        queue.forEachPin(view, &found, &budget, &counter.visitor);
+        try queue.forEachPin(view, &found, &budget, &counter.visitor);
     }
     // One that ends may have held the next.
     budget = queue.pinBudget(view);
     for (0..channels) |_| {
         var ended = false;
         for (0..view.blocksUsed()) |i| {
-            const found = channelAt(view, i) orelse continue;
+            const found = try channelAt(view, i) orelse continue;
             const block = &view.blocks[i];
             if (block.pins.get() != 0 or !Holders.of(block).isEmpty() or view.isHeld(.of(@intCast(i)))) continue;
             var word = block.word.get();
             word.state = .free;
             block.word.commit(word);
-            queue.forEachPin(view, &found, &budget, &discounter.visitor);
+            try queue.forEachPin(view, &found, &budget, &discounter.visitor);
             ended = true;
         }
         if (!ended) return;
     }
 }
 
-fn channelAt(view: *const View, i: usize) ?queue.Queue {
+fn channelAt(view: *const View, i: usize) Unreadable!?queue.Queue {
     const block = &view.blocks[i];
-    return if (block.word.get().state == .used) queue.queueIn(view, block) else null;
+    return if (block.word.get().state == .used) try queue.queueIn(view, block) else null;
 }
 
 const PinCounter = struct {
@@ -306,8 +310,8 @@ fn brokenChannels(view: *const View, census: *Census) What {
     for (0..view.blocksUsed()) |i| {
         const block = &view.blocks[i];
         if (block.word.get().state != .used or block.content.get().kind != layout.Kind.channel) continue;
-        const found = queue.queueIn(view, block) orelse return census.at(.@"a channel is none", i);
-        queue.forEachPin(view, &found, &budget, &taker.visitor);
+        const found = queue.queueIn(view, block) catch null orelse return census.at(.@"a channel is none", i);
+        queue.forEachPin(view, &found, &budget, &taker.visitor) catch {};
         if (census.stale > 0) return census.at(.@"a message has an array that is not there", i);
         const what = found.brokenAtRest();
         if (what != .nothing) return census.at(what, i);

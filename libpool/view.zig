@@ -14,6 +14,10 @@ const BlockIndex = layout.BlockIndex;
 
 pub const Corrupt = error{Corrupt};
 
+/// The system does not let this member read what it has not read before: others may, or this one later. What may be a channel,
+/// or a table's end, is never taken for none: what its messages hold would be freed.
+pub const Unreadable = if (platform.system.is_always_readable) error{} else error{Busy};
+
 /// How often this member holds a block, where it is, and what its word is. Private to the member's thread. After the last
 /// release `start` and `granules` stay: where the member saw the entry last.
 pub const Hold = extern struct {
@@ -198,10 +202,21 @@ pub const View = struct {
     /// Rare: once for each growth of a table. The segment may lie, and a page without memory be a SIGBUS; to back once more
     /// what is backed changes nothing and takes little.
     noinline fn learn(view: *const View, table_start: u64, entry_bytes: u64, known: *u32, said: u32) void {
-        var failure: platform.system.Failure = .{};
         const bytes = @as(u64, said - known.*) * entry_bytes;
-        platform.system.back(view.fd, table_start + known.* * entry_bytes, bytes, &failure) catch return;
-        known.* = said;
+        if (platform.system.makeReadable(view.fd, table_start + known.* * entry_bytes, bytes) == .yes) known.* = said;
+    }
+
+    /// That all entries in use can be looked at: for who concludes something from there being no other.
+    pub fn expectAll(view: *const View) Unreadable!void {
+        if (!platform.system.is_always_readable and !view.seesAll()) return error.Busy;
+    }
+    noinline fn seesAll(view: *const View) bool {
+        const header = view.header;
+        const waiting = view.waiting;
+        return view.blocksBacked() >= @min(header.blocks_used.get(), header.blocks_backed.get(), view.geometry.blocks_max) and
+            view.pinsBacked() >= @min(header.pins_used.get(), header.pins_backed.get(), view.geometry.pins_max) and
+            view.waitersBacked() >= @min(waiting.waiters_used.get(), waiting.waiters_backed.get(), view.geometry.waiters_max) and
+            view.namesBacked() >= @min(header.names_used.get(), header.names_backed.get(), view.geometry.names_max);
     }
 
     pub inline fn pin(view: *const View, index: layout.PinIndex) Corrupt!*layout.Pin {

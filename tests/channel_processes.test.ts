@@ -58,6 +58,16 @@ test(`what ${runtime} had received with ack and not acknowledged comes back when
     assertLeavesNothing(pool);
   }));
 
+test(`when ${runtime} closes the pool, the channels that it alone holds go, and what is queued there`, () =>
+  withPool(async (pool) => {
+    {
+      using servant = new Servant(pool, runtime);
+      servant.tell({ do: "leave" });
+      assert.equal(await servant.child.exited, 0, servant.child.errors);
+    }
+    assertLeavesNothing(pool);
+  }));
+
 for (const other of peers) {
   test(`questions and answers with ${other} without blocking`, () =>
     withPool(async (pool) => {

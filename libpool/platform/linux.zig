@@ -256,6 +256,14 @@ pub noinline fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!v
     }
 }
 
+/// For who reads what others say is backed: it is from now on, also where they lie.
+pub fn makeReadable(fd: Fd, offset: u64, bytes: u64) platform.Readable {
+    var failure: Failure = .{};
+    back(fd, offset, bytes, &failure) catch return if (failure.errno == @intFromEnum(linux.E.NOSPC)) .no else .not_now;
+    return .yes;
+}
+pub const is_always_readable = false;
+
 /// False when /dev/shm certainly has no such room.
 pub fn hasRoom(fd: Fd, bytes: u64) bool {
     if (bytes == 0) return true;

@@ -337,6 +337,11 @@ pub const all = [_]Operation{
             _ = member.?.close(false);
         }
     }.f },
+    .{ .name = "leave, with a channel and what is in it, while views of it stay", .in_steps = true, .set_up = hasOneOfItsOwn, .run = struct {
+        fn f(member: ?*Pool, _: *Plan) anyerror!void {
+            _ = member.?.close(true);
+        }
+    }.f },
     .{ .name = "reap, of one who had a channel and what is in it", .in_steps = true, .set_up = struct {
         fn f(_: *Pool, plan: *Plan) anyerror!void {
             const child = try s.Child.start(struct {

@@ -1,6 +1,7 @@
 //! Channels: what is sent is received, once and in order; what a message holds, and for how long; who waits, and who dies.
 
 const std = @import("std");
+const linux = std.os.linux;
 const s = @import("support.zig");
 const holding = @import("../holding.zig");
 const channel = @import("../channel.zig");
@@ -211,12 +212,7 @@ test "who leaves takes a dead one's lock over without losing what messages hold,
         const other = try s.join(pool);
         const block = try channel.create(pool, 8, 1000);
         const sent = try sendTwo(pool, block);
-        _ = try (try s.Child.start(struct {
-            fn body(address: s.Address) !void {
-                try (try address.join()).acquire();
-                s.die();
-            }
-        }.body, s.Address.of(pool))).wait();
+        try dieWithLock(pool);
         const recoveries = pool.view.header.recoveries.get();
         _ = other.close(keep_range);
         try s.expectEqual(recoveries + 1, pool.view.header.recoveries.get());
@@ -236,6 +232,166 @@ test "with the last holder of a channel go its messages and what they hold, also
         _ = other.close(keep_range);
         try s.expectSound(pool);
         try s.expectEqual(0, (try pool.stats()).used_bytes);
+    }
+}
+
+/// No addresses are left in this process for one mapping more.
+fn exhaustAddresses() !void {
+    var text: [64]u8 = undefined;
+    const fd = linux.open("/proc/self/statm", .{}, 0);
+    if (linux.errno(fd) != .SUCCESS) return error.SkipZigTest;
+    const bytes = linux.read(@intCast(fd), &text, text.len);
+    var words = std.mem.tokenizeScalar(u8, text[0..bytes], ' ');
+    const pages = try std.fmt.parseInt(u64, words.next().?, 10);
+    const limit: linux.rlimit = .{ .cur = pages * std.heap.pageSize(), .max = pages * std.heap.pageSize() };
+    try s.expectEqual(0, linux.setrlimit(.AS, &limit));
+}
+
+test "who leaves and has no addresses to see its channels by is taken for dead" {
+    if (s.brief) return error.SkipZigTest; // an emulator has addresses of its own
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const shared = try Shared.of(pool, &.{});
+    const child = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const member = try at.join();
+            _ = try sendTwo(member, try channel.create(member, 8, 1000));
+            const array = try s.alloc(member, 1000, false);
+            const bytes = try s.bytesOf(member, array);
+            @memset(bytes, 1);
+            try exhaustAddresses();
+            _ = member.close(true);
+            try s.expect(std.mem.allEqual(u8, bytes, 0));
+            s.signal(&at.go);
+            s.waitUntil(&at.go, 2);
+        }
+    }.body, shared);
+    while (@atomicLoad(u32, &shared.go, .acquire) == 0) {
+        if (!try child.runs()) return error.SkipZigTest;
+        s.system.sleep(1);
+    }
+    try s.expectEqual(3, (try pool.stats()).arrays);
+    _ = try pool.reap();
+    s.signal(&shared.go);
+    try s.Child.expectDone(try child.wait());
+    try s.expectSound(pool);
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+}
+
+/// A member that the kernel lets read nothing that it has not read yet, where that has `least` bytes or more. It does `then`.
+fn startBlind(pool: *Pool, blocks: []const u32, least: u32, comptime then: fn (member: *Pool, at: *Shared) anyerror!void) !struct { s.Child, *Shared } {
+    const shared = try Shared.of(pool, blocks);
+    const child = try s.Child.start(struct {
+        fn body(given: struct { *Shared, u32 }) !void {
+            const at, const bytes = given;
+            const member = try at.join();
+            s.signal(&at.go);
+            s.waitUntil(&at.go, 2);
+            member.patience.timeout_ms = 50;
+            const length_argument = 3;
+            try s.forbidFrom(.fallocate, length_argument, bytes);
+            try then(member, at);
+        }
+    }.body, .{ shared, least });
+    s.waitUntil(&shared.go, 1);
+    return .{ child, shared };
+}
+
+fn dieWithLock(pool: *Pool) !void {
+    _ = try (try s.Child.start(struct {
+        fn body(address: s.Address) !void {
+            try (try address.join()).acquire();
+            s.die();
+        }
+    }.body, s.Address.of(pool))).wait();
+}
+
+fn expectBusy(member: *Pool, _: *Shared) !void {
+    try s.expectError(error.Busy, member.acquire());
+    try s.expect(member.view.header.lock.get().slot != member.self.slot);
+}
+
+test "a dead one's lock is left to others by who cannot read a channel, a body or a part of a table" {
+    for ([_]enum { channel, body, table }{ .channel, .body, .table }) |what| {
+        const pool = try s.create(4 << 20);
+        defer s.end(pool);
+        const block = try channel.create(pool, 8, 1 << 20);
+        const large = try s.alloc(pool, 1000, false);
+        const least: u32 = if (what == .body) 64 << 10 else 0;
+        const child, const shared = try startBlind(pool, &.{}, least, expectBusy);
+        const sent = try sendTwo(pool, block);
+        const array = try s.alloc(pool, 100, false);
+        var claim: u64 = 0;
+        switch (what) {
+            .channel => {},
+            .body => try channel.send(pool, block, &(@as([100_000]u8, @splat('x'))), &.{recordOf(pool, large)}, 0),
+            .table => {
+                const before = pool.view.pinsBacked();
+                while (pool.view.pinsBacked() == before) claim = try pool.createClaim(array.int(), 1, 60_000);
+                for (sent) |_| _ = try channel.receive(pool, block, &buffer, false, 0);
+                _ = try pool.release(block, true); // no channel: only the table is in the way
+            },
+        }
+        _ = try pool.release(large.int(), true);
+        const generation = s.generationOf(pool, array);
+        _ = try pool.release(array.int(), true);
+        try dieWithLock(pool);
+        const recoveries = pool.view.header.recoveries.get();
+        s.signal(&shared.go);
+        try s.Child.expectDone(try child.wait());
+        // It was tried, and is done by who can.
+        try s.expectSound(pool);
+        try s.expectEqual(0, pool.view.header.corrupt.get());
+        try s.expect(pool.view.header.recoveries.get() > recoveries);
+        switch (what) {
+            .channel => try expectTwo(pool, block, sent),
+            .body => {
+                try expectTwo(pool, block, sent);
+                const received = try channel.receive(pool, block, &buffer, false, 0);
+                try s.expectEqual(@as(f64, @floatFromInt(large.int())), attachedIn(received)[0].block);
+            },
+            .table => _ = try pool.attach(array.int(), generation, claim),
+        }
+        try s.expectSound(pool);
+    }
+}
+
+fn expectKept(member: *Pool, at: *Shared) !void {
+    const block = at.blocks[0];
+    const used_bytes = (try member.stats()).used_bytes;
+    for (0..3) |_| try s.expectError(error.Busy, member.release(block, true));
+    try s.expectEqual(used_bytes, (try member.stats()).used_bytes);
+}
+
+fn expectNotReceived(member: *Pool, at: *Shared) !void {
+    try s.expectError(error.Busy, channel.receive(member, at.blocks[0], &buffer, false, 0));
+    try s.expectEqual(1, (try channel.stats(member, at.blocks[0])).depth);
+}
+
+test "who cannot read what a message or a channel holds leaves both as they are" {
+    for ([_]bool{ false, true }) |receives| {
+        const pool = try s.create(4 << 20);
+        defer s.end(pool);
+        const block = try channel.create(pool, 8, 1 << 20);
+        const index = try s.alloc(pool, 1000, false);
+        try channel.send(pool, block, &(@as([100_000]u8, @splat('x'))), &.{recordOf(pool, index)}, 0);
+        _ = try pool.release(index.int(), true);
+        const child, const shared = if (receives)
+            try startBlind(pool, &.{block}, 64 << 10, expectNotReceived)
+        else
+            try startBlind(pool, &.{block}, 64 << 10, expectKept);
+        if (!receives) _ = try pool.release(block, true);
+        s.signal(&shared.go);
+        try s.Child.expectDone(try child.wait());
+        try s.expectSound(pool);
+        if (receives) {
+            const received = try channel.receive(pool, block, &buffer, false, 0);
+            try s.expectEqual(1, received.arrays);
+        } else {
+            _ = try pool.reap();
+            try s.expectEqual(0, (try pool.stats()).used_bytes);
+        }
+        try s.expectSound(pool);
     }
 }
 

@@ -599,7 +599,7 @@ fn joinAndWork(shared: *Shared, seed: u64) !void {
     } else return error.Busy;
     var worker: Worker = .{ .pool = pool, .shared = shared, .random = prng.random() };
     try worker.work();
-    _ = pool.close(false);
+    _ = pool.close(worker.random.boolean());
 }
 
 /// One round. What fails is said in `shared.message`.

@@ -142,6 +142,11 @@ pub const Child = struct {
         if (status & 0x7f == @intFromEnum(linux.SIG.KILL) or (status >> 8) & 0xff == skipped) return false;
         return error.TestUnexpectedResult;
     }
+    /// Of wait(): it did what it should, or has skipped its test.
+    pub fn expectDone(code: u32) !void {
+        if (code == skipped) return error.SkipZigTest;
+        try expectEqual(0, code);
+    }
     /// The exit code, or 128 + the signal.
     pub fn wait(child: Child) !u32 {
         var status: u32 = 0;
@@ -164,11 +169,17 @@ pub fn unshare(flags: usize) !void {
 
 /// From here on that system call fails with EPERM in this process.
 pub fn forbid(call: linux.SYS) !void {
+    return forbidFrom(call, 0, 0);
+}
+/// Only where the argument of that number is so large.
+pub fn forbidFrom(call: linux.SYS, argument: u32, least: u32) !void {
     const Instruction = extern struct { code: u16, if_true: u8 = 0, if_false: u8 = 0, operand: u32 };
     const Program = extern struct { length: u16, instructions: [*]const Instruction };
     const instructions = [_]Instruction{
         .{ .code = 0x20, .operand = 0 }, // load the call's number
-        .{ .code = 0x15, .operand = @intCast(@intFromEnum(call)), .if_false = 1 },
+        .{ .code = 0x15, .operand = @intCast(@intFromEnum(call)), .if_false = 3 },
+        .{ .code = 0x20, .operand = 16 + 8 * argument }, // its lower half
+        .{ .code = 0x35, .operand = least, .if_false = 1 }, // not less
         .{ .code = 0x06, .operand = 0x00050000 | @as(u32, @intFromEnum(linux.E.PERM)) }, // SECCOMP_RET_ERRNO
         .{ .code = 0x06, .operand = 0x7fff0000 }, // SECCOMP_RET_ALLOW
     };

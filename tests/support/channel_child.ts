@@ -3,7 +3,7 @@
  * with both as its argument, in a process or as a Worker (by its first message).
  */
 
-import { type Channel, type Delivery, type PoolError, type SharedArray, unpack } from "arraypool";
+import { type Channel, type Delivery, type Pool, type PoolError, type SharedArray, unpack } from "arraypool";
 
 export interface Order {
   /** Send `count` numbers from `from` on; receive until closed; wait for `count` milliseconds; and so on. */
@@ -18,6 +18,7 @@ export interface Order {
     | "receive and hold"
     | "sum arrays"
     | "wait"
+    | "leave"
     | "stop";
   channel?: Channel<number>;
   arrays?: Channel<{ array: Float64Array; value: number }>;
@@ -86,10 +87,20 @@ function obey(order: Order): unknown {
   }
 }
 
+/** With a channel that nobody else holds, and what is queued there: arrays, one of them beside more text than fits in a cell. */
+function leave(pool: Pool): void {
+  const own = pool.channel<unknown>();
+  for (const text of ["", "x".repeat(1000)]) {
+    own.send({ text, array: pool.alloc(Float64Array, 100) }, { move: true });
+  }
+  pool.close();
+}
+
 function work(message: unknown): void {
   const { orders, answers } = unpack<Start>(message);
   for (const order of orders) {
     if (order.do === "stop") break;
+    if (order.do === "leave") return leave(orders.pool);
     answers.send(obey(order));
     if (order.do !== "take with ack" && order.do !== "receive and hold") order[Symbol.dispose]();
   }
