@@ -16,6 +16,7 @@ const free_lists = @import("free_lists.zig");
 const pinning = @import("pinning.zig");
 const pins = @import("pins.zig");
 const queue_file = @import("queue.zig");
+const system = @import("platform.zig").system;
 const pool_file = @import("pool.zig");
 const View = @import("view.zig").View;
 const Holders = @import("view.zig").Holders;
@@ -277,12 +278,15 @@ pub fn letGoAnyway(pool: *Pool, number: u32) void {
 }
 
 pub fn letGoOfOwed(pool: *Pool) void {
+    pool.owed = 0;
     for (pool.view.holds[0..pool.view.blocks_known], 0..) |*hold, i| {
         if (!hold.lent or hold.holds > 0 or isSeen(pool, @intCast(i))) continue;
-        dropBitAny(pool, @intCast(i)) catch {};
+        dropBitAny(pool, @intCast(i)) catch |err| if (!system.is_always_readable and err == error.Busy) {
+            pool.owed += 1;
+            continue;
+        };
         ended(pool, @intCast(i));
     }
-    pool.owed = 0;
 }
 
 // ---------------------------------------------------------------- the bit in the segment, and the end of a block
@@ -382,6 +386,11 @@ pub fn freeIfUnheld(pool: *Pool, index: BlockIndex) Error!bool {
     const block = try pool.view.block(index);
     if (block.word.get().state != .used or block.pins.get() != 0 or !Holders.of(block).isEmpty()) return false;
     if (pool.view.isHeld(index)) return error.Corrupt;
-    try freeBlock(pool, index);
+    freeBlock(pool, index) catch |err| {
+        if (system.is_always_readable or err != error.Busy) return err;
+        // What held it has ended all the same: the next reap frees what nobody holds.
+        pool.stranded += 1;
+        return false;
+    };
     return true;
 }

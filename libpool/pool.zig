@@ -65,7 +65,8 @@ pub const Pool = struct {
     claim_ttl_ms: u64,
     errno: i32,
     cause: Cause,
-    /// Blocks that stayed reserved because the lock could not be had: to be freed by the next reap.
+    /// Blocks that stayed reserved because the lock could not be had, or in use by nobody because they could not be read: to be
+    /// freed by the next reap.
     stranded: u32,
     /// The same for blocks that no host knows of, and that could not be let go of: they count as lent.
     owed: u32,

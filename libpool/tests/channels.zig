@@ -5,6 +5,7 @@ const linux = std.os.linux;
 const s = @import("support.zig");
 const holding = @import("../holding.zig");
 const channel = @import("../channel.zig");
+const names = @import("../names.zig");
 const queue_file = @import("../queue.zig");
 const crash = @import("../crash.zig");
 const layout = s.layout;
@@ -393,6 +394,95 @@ test "who cannot read what a message or a channel holds leaves both as they are"
         }
         try s.expectSound(pool);
     }
+}
+
+fn expectOuterGone(member: *Pool, at: *Shared) !void {
+    try s.expectEqual(.gone, try member.release(at.blocks[0], true));
+    try s.expectError(error.NotHeld, member.release(at.blocks[0], true));
+    try s.expectError(error.Busy, member.reap());
+}
+
+test "a channel goes though a channel in it cannot be read: that one goes later" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const outer = try channel.create(pool, 8, 1000);
+    const inner = try channel.create(pool, 8, 1 << 20);
+    const index = try s.alloc(pool, 1000, false);
+    try channel.send(pool, inner, &(@as([100_000]u8, @splat('x'))), &.{recordOf(pool, index)}, 0);
+    try channel.send(pool, outer, "x", &.{recordOf(pool, .of(inner))}, 0);
+    for ([_]u32{ index.int(), inner }) |block| _ = try pool.release(block, true);
+    const child, const shared = try startBlind(pool, &.{outer}, 64 << 10, expectOuterGone);
+    _ = try pool.release(outer, true);
+    s.signal(&shared.go);
+    try s.Child.expectDone(try child.wait());
+    _ = try pool.reap();
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+    try s.expectSound(pool);
+}
+
+test "what held a channel ends though that cannot be read: it goes at the next reap" {
+    for ([_]enum { claim, expiry, name, renaming }{ .claim, .expiry, .name, .renaming }) |what| {
+        const pool = try s.create(4 << 20);
+        defer s.end(pool);
+        const key = try names.Key.of("channel", pool.nonce);
+        const other = try s.alloc(pool, 100, false);
+        const block = try channel.create(pool, 8, 1000);
+        _ = try sendTwo(pool, block);
+        const generation = s.generationOf(pool, .of(block));
+        var claim: u64 = 0;
+        switch (what) {
+            .claim, .expiry => claim = try pool.createClaim(block, 1, if (what == .claim) 60_000 else 1),
+            .name, .renaming => try pool.setName(&key, &.{ .block = block, .offset = 0, .length_bytes = 8, .shape = .{} }),
+        }
+        _ = try pool.release(block, true);
+        s.system.sleep(3);
+
+        try blind(pool);
+        switch (what) {
+            .claim => try pool.dropClaim(block, generation, claim, 1),
+            .expiry => try s.expectError(error.Busy, pool.reap()),
+            .name => try s.expect(try pool.deleteName(&key)),
+            .renaming => try pool.setName(&key, &.{ .block = other.int(), .offset = 0, .length_bytes = 8, .shape = .{} }),
+        }
+        try s.expectError(error.Busy, pool.reap());
+        see(pool);
+
+        _ = try pool.reap();
+        _ = try pool.deleteName(&key);
+        _ = try pool.release(other.int(), true);
+        try s.expectEqual(0, (try pool.stats()).used_bytes);
+        try s.expectSound(pool);
+    }
+}
+
+test "a channel that is let go of late, and cannot be read then, is let go of by the next reap" {
+    const pool = try s.create(4 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 8, 1000);
+    _ = try sendTwo(pool, block);
+    const member = try s.Address.of(pool).joinAs(.{ .counts_buffers = true });
+    defer _ = member.close(false);
+    _ = try member.attach(block, s.generationOf(pool, .of(block)), 0);
+    _ = try pool.release(block, true);
+    try s.expectEqual(.lent, try member.release(block, true));
+    member.view.buffers[block].goneOne();
+    member.owed = 1;
+    try blind(member);
+    _ = try member.reap();
+    see(member);
+    _ = try member.reap();
+    try s.expectSound(pool);
+    try s.expectEqual(0, (try pool.stats()).used_bytes);
+}
+
+/// The kernel backs nothing through that member's descriptor.
+fn blind(member: *Pool) !void {
+    var failure: s.system.Failure = .{};
+    member.view.fd = try s.system.openToLook(s.nameOf(member), &failure);
+}
+fn see(member: *Pool) void {
+    s.system.close(member.view.fd);
+    member.view.fd = member.self.fd;
 }
 
 test "when a channel is freed, what its messages hold is let go of; also channels in channels" {
