@@ -39,6 +39,7 @@ pub const Plan = struct {
     ms: u64 = 100,
     capacity: u64 = 4 << 20,
     channels: u32 = 3,
+    counts_buffers: bool = false,
     /// Of so many loads and stores, one holds its member up; 0: none.
     delay_every: u32 = 0,
     /// Of so many stores, a member dies after one; 0: nobody dies.
@@ -58,6 +59,7 @@ pub const Plan = struct {
             .channels = r.intRangeAtMost(u32, 1, channels_max),
             .delay_every = if (!crash.enabled) 0 else ([_]u32{ 0, 60, 300, 1000, 5000 })[r.uintLessThan(usize, 5)],
             .death_every = if (!crash.enabled) 0 else ([_]u32{ 0, 0, 300, 3000 })[r.uintLessThan(usize, 4)],
+            .counts_buffers = r.boolean(),
             .what = if (r.uintLessThan(u32, 3) == 0) .channels else .all,
         };
     }
@@ -92,6 +94,8 @@ pub const Shared = struct {
     address: s.Address,
     stop: u32,
     failed: u32,
+    /// Members that have come to their end by themselves.
+    ended: u32,
     message: [256]u8,
     channels: [channels_max]struct { block: u32, generation: u64, ack: bool },
     word_block: u32,
@@ -222,6 +226,8 @@ const Worker = struct {
             94 => _ = try w.pool.stats(),
             95 => {
                 const found = w.pool.alloc(w.shared.plan.capacity * 3 / 4, 1, false) catch |err| return if (err == error.Full) {} else err;
+                const hold = try w.pool.held(found.index.int());
+                fill((w.pool.view.heap + hold.offsetBytes())[0..hold.lengthBytes()], found.index.int(), hold.word.generation);
                 try w.letGo(found.index.int());
             },
             96 => _ = try channel.stats(w.pool, w.anyChannel().block),
@@ -239,6 +245,52 @@ const Worker = struct {
     }
 
     fn letGo(worker: *Worker, block: u32) !void {
+        const pool = worker.pool;
+        if (!pool.options.counts_buffers) {
+            _ = try pool.release(block, true);
+            return;
+        }
+        const hold = try pool.held(block);
+        const generation: u64 = hold.word.generation;
+        const bytes = (pool.view.heap + hold.offsetBytes())[0..hold.lengthBytes()];
+        const buffers = &pool.view.buffers[block];
+        switch (worker.random.uintLessThan(u32, 4)) {
+            0 => _ = try pool.release(block, false),
+            1 => {
+                buffers.goneOne();
+                _ = try pool.release(block, true);
+            },
+            2 => {
+                const is = try pool.release(block, true);
+                if (is == .gone) return worker.shared.fail("block {d} is gone though a buffer shows it", .{block});
+                worker.pausing();
+                if (is == .lent and !isFilled(bytes, block, generation)) return worker.shared.fail("lent block {d}, generation {d}: not what was written there", .{ block, generation });
+                buffers.goneOne();
+                _ = try pool.settle(block);
+            },
+            else => {
+                if (hold.has_spare or hold.holds > 1) return {
+                    buffers.goneOne();
+                    _ = try pool.release(block, true);
+                };
+                _ = try pool.releaseAny(block, .spare);
+                worker.pausing();
+                // The host lets it go, or an allocation takes it.
+                if (pool.view.holds[block].holds == 0) {
+                    pool.spare(block, false);
+                    buffers.goneOne();
+                }
+            },
+        }
+    }
+
+    /// Others go on meanwhile.
+    fn pausing(worker: *Worker) void {
+        if (worker.random.boolean()) std.Thread.yield() catch {};
+    }
+
+    /// Nothing shows it: a channel.
+    fn letGoUnshown(worker: *Worker, block: u32) !void {
         _ = try worker.pool.release(block, true);
     }
 
@@ -307,8 +359,9 @@ const Worker = struct {
         // Holds that end with the message, sent or not.
         var moved: [arrays_in_message_max]u32 = undefined;
         var moved_count: usize = 0;
-        defer for (moved[0..moved_count]) |one| {
-            _ = worker.pool.release(one, true) catch {};
+        var channels: u32 = 0;
+        defer for (moved[0..moved_count], 0..) |one, i| {
+            (if (i < channels) worker.letGoUnshown(one) else worker.letGo(one)) catch {};
         };
         const wanted: usize = switch (r.uintLessThan(u32, 16)) {
             0...5 => 0,
@@ -316,7 +369,6 @@ const Worker = struct {
             11...14 => r.intRangeAtMost(usize, 2, 4),
             else => r.intRangeAtMost(usize, 10, arrays_in_message_max),
         };
-        var channels: u32 = 0;
         var count: usize = 0;
         while (count < wanted) : (count += 1) {
             var one: Held = undefined;
@@ -418,6 +470,7 @@ const Worker = struct {
             const number: u32 = @intFromFloat(one.block);
             const generation: u64 = @intFromFloat(one.generation);
             if (i < head.channels) {
+                try worker.pool.showNothing(number);
                 try worker.drainInner(number);
                 continue;
             }
@@ -433,7 +486,7 @@ const Worker = struct {
         const count = worker.random.uintLessThan(u32, 4);
         for (0..count) |_| _ = try worker.receiveFrom(block, false, 0) orelse break;
         if (count == 3) try worker.sendInto(block, .within);
-        try worker.letGo(block);
+        try worker.letGoUnshown(block);
     }
 
     // ------------------------------------------------------------ claims
@@ -595,11 +648,12 @@ fn joinAndWork(shared: *Shared, seed: u64) !void {
     }
     // Who joins waits 2 s for a lock; on a machine that does other things that is not always long.
     const pool = for (0..100) |_| {
-        break shared.address.join() catch |err| if (err == error.Busy) continue else return err;
+        break shared.address.joinAs(.{ .counts_buffers = shared.plan.counts_buffers and prng.random().uintLessThan(u32, 4) > 0 }) catch |err| if (err == error.Busy) continue else return err;
     } else return error.Busy;
     var worker: Worker = .{ .pool = pool, .shared = shared, .random = prng.random() };
     try worker.work();
     _ = pool.close(worker.random.boolean());
+    _ = @atomicRmw(u32, &shared.ended, .Add, 1, .release);
 }
 
 /// One round. What fails is said in `shared.message`.
@@ -608,11 +662,17 @@ pub fn run(shared: *Shared, plan: Plan) !void {
     defer s.end(pool);
     var seeds = std.Random.DefaultPrng.init(plan.seed +% 1);
     var children: [members_max]?s.Child = @splat(null);
+    var ended: u32 = 0;
     const until_ms = s.system.monotonicMs() + plan.ms;
     while (s.system.monotonicMs() < until_ms and @atomicLoad(u32, &shared.stop, .acquire) == 0) {
         for (children[0..plan.members]) |*child| {
             if (child.*) |there| {
-                if (there.runs() catch break) continue;
+                if (there.runs() catch |err| {
+                    if (err != error.TestUnexpectedResult) return err;
+                    ended += 1;
+                    child.* = null;
+                    break;
+                }) continue;
                 shared.totals.deaths += 1;
             }
             child.* = try s.Child.start(runProcess, .{ shared, seeds.random().int(u64) });
@@ -623,9 +683,9 @@ pub fn run(shared: *Shared, plan: Plan) !void {
     const patience_ms = 300_000;
     for (&children) |*child| if (child.*) |there| {
         while (there.runs() catch |err| blk: {
-            // It has ended by itself.
-            if (err == error.TestUnexpectedResult or err == error.Wait) break :blk false;
-            return err;
+            if (err != error.TestUnexpectedResult) return err;
+            ended += 1;
+            break :blk false;
         }) {
             if (s.system.monotonicMs() > until_ms + patience_ms) {
                 for (children) |other| if (other) |it| it.kill();
@@ -634,6 +694,7 @@ pub fn run(shared: *Shared, plan: Plan) !void {
             s.system.sleep(1);
         }
     };
+    if (ended != @atomicLoad(u32, &shared.ended, .acquire)) return shared.fail("{d} members have ended, and {d} of them by a signal or an error", .{ ended, ended -% @atomicLoad(u32, &shared.ended, .acquire) });
     try settle(shared, pool);
     shared.totals.rounds += 1;
 }
