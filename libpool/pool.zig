@@ -320,14 +320,14 @@ pub const Pool = struct {
         members.endJoin(&pool.view, &pool.self);
     }
 
-    /// Leaves. `keep_range`: the host may still have views of the range, so zeros stay mapped there.
-    /// True if it removed the segment.
+    /// Leaves. `keep_range`: the host may still have views of the range, so zeros stay mapped there; where they cannot be, this stays a
+    /// member that nobody uses, and keeps all that it holds, as long as its process lives. True if it removed the segment.
     pub fn close(pool: *Pool, keep_range: bool) bool {
         var keep = keep_range;
         if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
-        const elsewhere: ?[*]align(4096) u8 = if (keep) pool.zeroRange() else null;
+        const elsewhere: ?[*]align(4096) u8 = if (keep) pool.zeroRange() catch return false else null;
         // If not, the others take it for dead, which it is.
         if (!keep or elsewhere != null) pool.giveUpHolds() catch {};
         if (elsewhere) |mapped| system.unmap(mapped, geometry.segment_bytes);
@@ -339,7 +339,7 @@ pub const Pool = struct {
         // Workers of this process that were terminated would keep the segment from being unused.
         pool.closeLeftovers();
         // Before the slot is another's: whoever destroys a buffer, on any thread, may be about to count it there (goneOne).
-        if (keep) system.mapZeros(mapping, mappingBytes(geometry));
+        if (keep) _ = system.mapZeros(mapping, mappingBytes(geometry));
         locked_bytes.dropSlot(fd, slot);
         const removed = segment.removeIfUnused(fd, name);
         if (!keep) system.unmap(mapping, mappingBytes(geometry));
@@ -349,9 +349,9 @@ pub const Pool = struct {
 
     /// Who still has views of the range sees zeros from now on. We see the heap elsewhere, since some of it says what else is held:
     /// channels end with their last holder, and a dead one's lock may be taken over. Null where there is no room for that.
-    fn zeroRange(pool: *Pool) ?[*]align(4096) u8 {
+    fn zeroRange(pool: *Pool) error{System}!?[*]align(4096) u8 {
         const geometry = &pool.view.geometry;
-        system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes);
+        if (!system.mapZeros(@alignCast(pool.view.heap), geometry.capacity_bytes)) return error.System;
         var failure: system.Failure = .{};
         const mapped = system.map(pool.self.fd, 0, geometry.segment_bytes, &failure) catch return null;
         pool.view.heap = mapped + geometry.heap_start;
@@ -377,7 +377,7 @@ pub const Pool = struct {
         return true;
     }
 
-    fn giveUpHolds(pool: *Pool) lock.Error!void {
+    noinline fn giveUpHolds(pool: *Pool) lock.Error!void {
         try pool.acquire();
         defer pool.unlock();
         for (0..pool.view.blocks_known) |i| pool.view.holdOf(.of(@intCast(i))).end();

@@ -332,14 +332,14 @@ pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
     _ = linux.munmap(base, bytes);
 }
 
-/// Zeros instead of what is mapped there: a view that somebody still has reads and writes nobody's memory.
-pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) void {
+/// Zeros instead of what is mapped there: a view that somebody still has reads and writes nobody's memory. False, and all as it was, where
+/// this process may have no mapping more (vm.max_map_count, calls that are forbidden).
+pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) bool {
     const anonymous: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true, .FIXED = true };
-    const result = linux.mmap(base, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0);
-    if (isDone(result)) return;
+    if (isDone(linux.mmap(base, bytes, .{ .READ = true, .WRITE = true }, anonymous, -1, 0))) return true;
     // No more memory may be promised to this process (ulimit -d, strict overcommit). Zeros that cannot be written need no
     // promise: a write ends the process, which is better than reaching another one's array.
-    _ = linux.mmap(base, bytes, .{ .READ = true }, anonymous, -1, 0);
+    return isDone(linux.mmap(base, bytes, .{ .READ = true }, anonymous, -1, 0));
 }
 
 pub fn pageBytes() u64 {

@@ -313,9 +313,9 @@ pub fn unmap(base: [*]align(4096) u8, bytes: usize) void {
     _ = c.munmap(@ptrCast(@alignCast(base)), bytes);
 }
 
-pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) void {
+pub fn mapZeros(base: [*]align(4096) u8, bytes: usize) bool {
     const flags: c.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .FIXED = true };
-    _ = c.mmap(@ptrCast(@alignCast(base)), bytes, .{ .READ = true, .WRITE = true }, flags, -1, 0);
+    return c.mmap(@ptrCast(@alignCast(base)), bytes, .{ .READ = true, .WRITE = true }, flags, -1, 0) != c.MAP_FAILED;
 }
 
 pub fn pageBytes() u64 {

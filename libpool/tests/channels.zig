@@ -279,6 +279,33 @@ test "who leaves and has no addresses to see its channels by is taken for dead" 
     try s.expectEqual(0, (try pool.stats()).used_bytes);
 }
 
+test "who leaves and may map no zeros over its arrays keeps them as long as its process lives" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const shared = try Shared.of(pool, &.{});
+    const child = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            const member = try at.join();
+            const bytes = try s.bytesOf(member, try s.alloc(member, 700_000, false));
+            @memset(bytes, 1);
+            try s.forbid(.mmap);
+            try s.expect(!member.close(true));
+            s.signal(&at.go);
+            s.waitUntil(&at.go, 2);
+            try s.expect(std.mem.allEqual(u8, bytes, 1));
+        }
+    }.body, shared);
+    while (@atomicLoad(u32, &shared.go, .acquire) == 0) {
+        if (!try child.runs()) return error.SkipZigTest;
+        s.system.sleep(1);
+    }
+    try s.expectError(error.Full, s.alloc(pool, 700_000, false));
+    s.signal(&shared.go);
+    try s.Child.expectDone(try child.wait());
+    @memset(try s.bytesOf(pool, try s.alloc(pool, 700_000, false)), 2);
+    try s.expectSound(pool);
+}
+
 /// A member that the kernel lets read nothing that it has not read yet, where that has `least` bytes or more. It does `then`.
 fn startBlind(pool: *Pool, blocks: []const u32, least: u32, comptime then: fn (member: *Pool, at: *Shared) anyerror!void) !struct { s.Child, *Shared } {
     const shared = try Shared.of(pool, blocks);
