@@ -81,8 +81,10 @@ export class Hold implements Place {
   released = false;
   /** No array shows the memory any more. */
   ended = false;
-  /** Its buffer was detached here: whoever still sees the memory is a native call in flight. */
+  /** Its buffer was detached here: who still sees the memory through it is a native call in flight. */
   detached = false;
+  /** Its buffer was seen to go as it was detached: there is no call in flight. */
+  freed = false;
   /** The memory, for native calls that may use it. */
   #kept: ArrayBuffer | undefined = undefined;
   /** Called at release, while somebody waits for an element. */
@@ -150,6 +152,7 @@ export class Hold implements Place {
     let spare: ArrayBuffer | undefined;
     if (buffer !== undefined) {
       let isOurs = true;
+      const seen = this.member.buffersSeen(this);
       try {
         if (native().callsInFlight()) this.#keep(buffer);
         else spare = this.member.detach(this, buffer);
@@ -159,6 +162,7 @@ export class Hold implements Place {
       // A native call that has pinned the buffer can make the engine ignore the transfer, without a word.
       if (!buffer.detached) return this.member.postpone(this);
       this.detached = isOurs;
+      this.freed = spare !== undefined || (seen !== undefined && this.member.buffersSeen(this)! < seen);
     }
     this.#finish();
     this.member.letGo(this, spare);
@@ -176,6 +180,7 @@ export class Hold implements Place {
     unused.unregister(this);
     this.#kept!.transfer(0);
     this.#kept = undefined;
+    this.freed = true;
   }
 
   /** Whether an array may still show the memory. */

@@ -75,6 +75,7 @@ const BUFFER = 1;
 const SPARE = 2;
 // ap_block_release and ap_block_settle
 const GONE = 0;
+const HELD = 1;
 const LENT = 2;
 // ap_block_attach
 const AGAIN = 1;
@@ -196,6 +197,10 @@ export class Member {
   #pinned: Hold[] = [];
   #owed: Hold[] = [];
   #lent: Hold[] = [];
+  /** Blocks with buffers that were transferred away, or that only a plain view has. */
+  readonly #lost = new Set<number>();
+  /** Blocks of which one of several holds has ended, for whose buffer there may be a call in flight. */
+  readonly #doubtful = new Set<number>();
   // Blocks that were held and not shown.
   #unshown: number[] = [];
   // Names whose making ended when the lock could not be had.
@@ -314,10 +319,26 @@ export class Member {
     }
     // Whatever else the library says, there is nothing left to let go of; and a release must not throw.
     this.#unlink(hold);
-    if (result === LENT) {
-      this.#lent.push(hold);
-      this.#tendSoon();
-    } else this.#forget(hold.block, result);
+    if (result === LENT || result === HELD) this.#seen(hold, result);
+    else this.#forget(hold.block, result);
+  }
+
+  /** Somebody else sees the block of a hold that has ended. */
+  #seen(hold: Hold, result: number): void {
+    if (!hold.detached) this.#lost.add(hold.block);
+    else if (result === HELD && !hold.freed) this.#doubtful.add(hold.block);
+    if (result === HELD) return;
+    this.#lent.push(hold);
+    this.#tendSoon();
+  }
+
+  /**
+   * Through how many buffers the block of a hold is seen; undefined where it need not be known. It need where this one has to be
+   * told from those that were transferred away, for which nobody waits with leaving.
+   */
+  buffersSeen({ block }: Hold): number | undefined {
+    if (!this.closed && (this.#lost.size === 0 || !this.#lost.has(block))) return undefined;
+    return this.#pool === undefined ? undefined : this.#library.ap_block_shown(this.#pool, block);
   }
 
   /** Lets go of what is held and was not shown. */
@@ -527,6 +548,8 @@ export class Member {
     if (released !== GONE) return;
     if (this.#claimsUsed.size > 0) this.#claimsUsed.delete(block);
     if (this.lines.size > 0) this.lines.delete(block);
+    if (this.#lost.size > 0) this.#lost.delete(block);
+    if (this.#doubtful.size > 0) this.#doubtful.delete(block);
   }
 
   // ------------------------------------------------------------------ waiting
@@ -733,7 +756,8 @@ export class Member {
   /** Whether a native call still uses the memory of a hold that has ended. */
   #isInFlight(hold: Hold): boolean {
     giveUpKept();
-    return hold.detached && this.#library.ap_block_shown(this.#pool!, hold.block) === 1;
+    if (!hold.detached || (hold.freed && !this.#doubtful.has(hold.block))) return false;
+    return this.#library.ap_block_shown(this.#pool!, hold.block) > 0;
   }
 }
 

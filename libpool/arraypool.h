@@ -249,8 +249,8 @@ int32_t ap_block_show_nothing(ap_pool *pool, uint32_t block);
  * 0 when it is about to go, as all others do. Nothing happens where there is none. */
 void ap_block_spare(ap_pool *pool, uint32_t block, uint32_t is_used);
 
-/* Returns 1 if a buffer that the host made on that block, for any hold, is not gone (AP_COUNTS_BUFFERS), else 0; a spare does
- * not count. */
+/* Returns how many buffers that the host made on that block, for any hold, are not gone (AP_COUNTS_BUFFERS); a spare does not
+ * count. */
 int32_t ap_block_shown(ap_pool *pool, uint32_t block);
 
 /* The host's buffer on a block is gone. Any thread, any time. `context`: see AP_INFO_GONE_ADDRESS. */

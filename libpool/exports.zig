@@ -273,7 +273,7 @@ pub export fn ap_block_share(pool: *Pool, block: u32) i32 {
 }
 
 pub export fn ap_block_shown(pool: *Pool, block: u32) i32 {
-    return @intFromBool(pool.isShown(block));
+    return std.math.lossyCast(i32, pool.buffersSeen(block));
 }
 
 pub export fn ap_block_spare(pool: *Pool, block: u32, is_used: u32) void {

@@ -149,9 +149,10 @@ pub fn showNothing(pool: *Pool, number: u32) Error!void {
 noinline fn isSeen(pool: *const Pool, number: u32) bool {
     return pool.view.buffers[number].areSeen(&pool.view.holds[number]);
 }
-/// The same for any number.
-pub fn isShown(pool: *const Pool, number: u32) bool {
-    return number < pool.view.geometry.blocks_max and isSeen(pool, number);
+/// Through how many buffers, for any number.
+pub fn buffersSeen(pool: *const Pool, number: u32) u32 {
+    if (number >= pool.view.geometry.blocks_max) return 0;
+    return pool.view.buffers[number].seen(&pool.view.holds[number]);
 }
 
 /// The spare buffer on a block, if there is one, is none any more: it stands for that of the last hold from here on, for which

@@ -117,7 +117,7 @@ pub const Pool = struct {
     pub const releaseAny = holding.releaseAny;
     pub const settle = holding.settle;
     pub const showNothing = holding.showNothing;
-    pub const isShown = holding.isShown;
+    pub const buffersSeen = holding.buffersSeen;
     pub const spare = holding.spare;
     pub const openTrace = holding.openTrace;
 

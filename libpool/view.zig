@@ -80,6 +80,10 @@ pub const Buffers = extern struct {
     pub inline fn areSeen(buffers: *const Buffers, hold: *const Hold) bool {
         return buffers.areMore(@intFromBool(hold.has_spare));
     }
+    /// Through how many.
+    pub fn seen(buffers: *const Buffers, hold: *const Hold) u32 {
+        return buffers.shown -% @atomicLoad(u32, &buffers.gone, .acquire) -% @intFromBool(hold.has_spare); // as in areMore
+    }
     pub inline fn areMore(buffers: *const Buffers, unseen: u32) bool {
         return buffers.shown -% unseen != @atomicLoad(u32, &buffers.gone, .acquire); // pairs with the release in goneOne
     }

@@ -1,7 +1,7 @@
 /** How arrays end: by release(), by `using`, by the collector, and while somebody else still uses the memory. */
 
 import { execFileSync } from "node:child_process";
-import { closeSync, openSync, read, readFileSync, rmSync, write, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, read, readFileSync, rmSync, write, writeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { attach, pack, Pool, release, type SharedArray, unpack } from "arraypool";
@@ -425,6 +425,57 @@ for (const drop of [false, true]) {
     pool.close();
     throwsPoolError(() => Pool.open(pool.name), "ERR_NOT_FOUND");
   });
+}
+
+for (
+  const [how, end] of [
+    ["released before the other hold", (first, second) => (first.release(), second.release())],
+    ["released after the other hold", (first, second) => (second.release(), first.release())],
+    ["not released", () => {}],
+  ] satisfies [string, (first: SharedArray, second: SharedArray) => void][]
+) {
+  test(`close() leaves at once though the buffer of one of two holds was transferred away, ${how}`, () => {
+    using pool = Pool.create({ name: newName(), capacity: "4M" });
+    const array = pool.alloc(Uint8Array, 1000).fill(7);
+    const same = array.retain();
+    const moved = new Uint8Array(structuredClone(array.buffer, { transfer: [array.buffer] }));
+    end(array, same);
+    assert.equal(moved[999], 7);
+    pool.close();
+    assert.equal(same.length, 0);
+    throwsPoolError(() => Pool.open(pool.name), "ERR_NOT_FOUND");
+    assert.ok(moved.every((byte) => byte === 0));
+  });
+}
+
+// In Deno such a write blocks the thread.
+if (runtime !== "deno") {
+  test("close() waits for a call that writes one of two holds to a pipe, whichever was released", () =>
+    withFile(async (path) => {
+      execFileSync("mkfifo", [path]);
+      for (const early of [0, 1]) {
+        using pool = Pool.create({ name: newName(), capacity: "4M" });
+        const array = pool.alloc(Uint8Array, MIB).fill(7);
+        const holds = [array, array.retain()];
+        const [fd, other] = [openSync(path, "r+"), openSync(path, "r")];
+        const written = Promise.withResolvers<number>();
+        // More than a pipe takes: the call goes on until it is read.
+        write(fd, holds[1]!, 0, MIB, null, (error, count) => error ? written.reject(error) : written.resolve(count));
+        const got = new Uint8Array(MIB);
+        const readSome = (count: number) =>
+          new Promise<number>((resolve, reject) =>
+            read(other, got, count, MIB - count, null, (error, more) => error ? reject(error) : resolve(count + more))
+          );
+        let count = await readSome(0); // the call is under way
+        holds[early]!.release();
+        pool.close();
+        while (count < MIB) count = await readSome(count);
+        assert.equal(await written.promise, MIB);
+        for (const each of [fd, other]) closeSync(each);
+        assert.ok(got.every((byte) => byte === 7));
+        await until(() => !existsSync(fileOf(pool.name)), "it has left");
+      }
+    }));
 }
 
 test("memory of a buffer that was taken from an array, and transferred after that was dropped, stays", async () => {

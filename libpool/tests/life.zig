@@ -344,7 +344,7 @@ test "a spare buffer keeps no block, and is a buffer again with the next hold or
     const buffers = &pool.view.buffers[number];
     try s.expectEqual(.gone, try pool.releaseAny(number, .spare));
     try s.expectEqual(0, (try pool.stats()).arrays);
-    try s.expect(!pool.isShown(number) and buffers.areAlive());
+    try s.expect(pool.buffersSeen(number) == 0 and buffers.areAlive());
     try s.expectEqual(1, member.buffers_shown.get());
 
     // The next array there is shown by the spare: it is the one buffer that there is.
@@ -374,7 +374,7 @@ test "a spare buffer keeps no block, and is a buffer again with the next hold or
     try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
     pool.spare(number, false);
     gone(null, &buffers.gone);
-    try s.expect(pool.isShown(number));
+    try s.expectEqual(1, pool.buffersSeen(number));
     try s.expectEqual(.lent, try pool.release(number, true));
     gone(null, &buffers.gone);
     try s.expectEqual(.gone, try pool.settle(number));
