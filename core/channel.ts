@@ -38,7 +38,7 @@ import {
 } from "./abi.ts";
 import { Codec, HOME } from "./codec.ts";
 import type { ChannelDescriptor } from "./descriptor.ts";
-import { checkNames, PoolError, quote } from "./errors.ts";
+import { checkOptions, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
@@ -129,6 +129,12 @@ export interface Delivery<T> extends Disposable {
   ack(): void;
 }
 
+const TRY_SEND_OPTIONS = ["move"];
+const SEND_OPTIONS = ["timeoutMs", "move"];
+const SEND_ASYNC_OPTIONS = [...SEND_OPTIONS, "signal"];
+const TRY_RECEIVE_OPTIONS = ["ack"];
+const RECEIVE_OPTIONS = ["timeoutMs", "ack"];
+const RECEIVE_ASYNC_OPTIONS = [...RECEIVE_OPTIONS, "signal"];
 const CAPACITY_DEFAULT = 256;
 const MESSAGE_BYTES_DEFAULT = 1 << 20;
 const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
@@ -235,7 +241,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * ```
    */
   send(message: T, options?: SendOptions): void {
-    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
+    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options, SEND_OPTIONS).timeoutMs);
     const result = this.#send(message, timeoutMs, options !== undefined && checkFlag(options.move, "move"));
     if (result < 0) throw this.#failed(result, SENDERS);
   }
@@ -258,7 +264,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * ```
    */
   trySend(message: T, options?: { move?: boolean }): boolean {
-    const result = this.#send(message, 0, options !== undefined && checkFlag(checkOptions(options).move, "move"));
+    const result = this.#send(
+      message,
+      0,
+      options !== undefined && checkFlag(checkOptions(options, TRY_SEND_OPTIONS).move, "move"),
+    );
     if (result === AP_ERR_WAIT) return false;
     if (result < 0) throw this.#failed(result, SENDERS);
     return true;
@@ -286,7 +296,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * ```
    */
   async sendAsync(message: T, options: SendAsyncOptions = {}): Promise<void> {
-    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
+    const timeoutMs = checkTimeout(checkOptions(options, SEND_ASYNC_OPTIONS).timeoutMs);
     const move = checkFlag(options.move, "move");
     const signal = checkSignal(options.signal);
     const line = this.#line(SENDERS);
@@ -357,7 +367,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   receive(options: ReceiveOptions & { ack: true }): Delivery<T>;
   receive(options?: ReceiveOptions): Unpacked<T>;
   receive(options?: ReceiveOptions & { ack?: boolean }): Unpacked<T> | Delivery<T> {
-    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options).timeoutMs);
+    const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options, RECEIVE_OPTIONS).timeoutMs);
     const how = options !== undefined && checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
     const next = this.#next(how, timeoutMs);
     if (next === NONE) throw this.#failed(AP_ERR_WAIT);
@@ -385,7 +395,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   tryReceive(options: { ack: true }): Delivery<T> | undefined;
   tryReceive(): Unpacked<T> | undefined;
   tryReceive(options?: { ack?: boolean }): Unpacked<T> | Delivery<T> | undefined {
-    const how = options !== undefined && checkFlag(checkOptions(options).ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
+    const how = options !== undefined && checkFlag(checkOptions(options, TRY_RECEIVE_OPTIONS).ack, "ack")
+      ? AP_RECEIVE_ACK
+      : AP_RECEIVE;
     const next = this.#next(how, 0);
     if (next === NONE) return undefined;
     if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
@@ -414,7 +426,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   receiveAsync(options: ReceiveAsyncOptions & { ack: true }): Promise<Delivery<T>>;
   receiveAsync(options?: ReceiveAsyncOptions): Promise<Unpacked<T>>;
   async receiveAsync(options: ReceiveAsyncOptions & { ack?: boolean } = {}): Promise<Unpacked<T> | Delivery<T>> {
-    const timeoutMs = checkTimeout(checkOptions(options).timeoutMs);
+    const timeoutMs = checkTimeout(checkOptions(options, RECEIVE_ASYNC_OPTIONS).timeoutMs);
     const how = checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
     const signal = checkSignal(options.signal);
     return await this.#receiveLater(how, timeoutMs, signal);
@@ -905,8 +917,10 @@ showAs(
 
 /** Makes a channel in the pool of `member`. */
 export function createChannel(member: Member, options: ChannelOptions): Channel {
-  const { capacity = CAPACITY_DEFAULT, maxMessageBytes = MESSAGE_BYTES_DEFAULT } = checkOptions(options);
-  checkNames(options, ["capacity", "maxMessageBytes"]);
+  const { capacity = CAPACITY_DEFAULT, maxMessageBytes = MESSAGE_BYTES_DEFAULT } = checkOptions(options, [
+    "capacity",
+    "maxMessageBytes",
+  ]);
   checkCount(capacity, "capacity", AP_CHANNEL_CAPACITY_MAX);
   checkCount(maxMessageBytes, "maxMessageBytes", MESSAGE_BYTES_MAX);
   return make(member.createChannel(capacity, maxMessageBytes), capacity, maxMessageBytes);
@@ -973,13 +987,6 @@ function makeDisposable(message: unknown, release: () => void): void {
   if (release === nothing && message instanceof Message) return;
   if (!isContainer(message)) return;
   Object.defineProperty(message, Symbol.dispose, { value: release, writable: true, configurable: true });
-}
-
-function checkOptions<O extends object>(options: O): O {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object, not ${quote(options)}`);
-  }
-  return options;
 }
 
 function givenBack(): PoolError {

@@ -7,7 +7,7 @@
 
 import { AP_CLAIM_ATTACHES_MAX } from "./abi.ts";
 import { type DType, type ElementType, elementTypeNamed, elementTypeOf } from "./dtype.ts";
-import { quote } from "./errors.ts";
+import { checkOptions, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { AXES_MAX, shapeLength } from "./shape.ts";
 import { isData, ownData } from "./walk.ts";
@@ -91,10 +91,7 @@ export function checkName(name: unknown): string {
 /** The options of `share` and `pack`, with their defaults; `ttlMs` 0 is the pool's. @throws {TypeError | RangeError} */
 export function checkShareOptions(options: ShareOptions | undefined): { claims: number; ttlMs: number } {
   if (options === undefined) return DEFAULT_SHARE;
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object, not ${quote(options)}`);
-  }
-  const { claims = 1, ttlMs } = options;
+  const { claims = 1, ttlMs } = checkOptions(options, ["claims", "ttlMs"]);
   checkInteger(claims, "claims", AP_CLAIM_ATTACHES_MAX);
   if (ttlMs === undefined) return { claims, ttlMs: 0 };
   return { claims, ttlMs: checkMilliseconds(ttlMs, "ttlMs") };

@@ -87,9 +87,20 @@ function nameOfFunction(value: object): string {
 
 /**
  * Sees that all options are there that a caller gives: a pool has the capacity that it was made with, and who has misspelt that
- * would find out when it is full. @throws {TypeError}
+ * would find out when it is full; who has misspelt a `timeoutMs` would wait for ever. @throws {TypeError}
  */
 export function checkNames(options: object, known: readonly string[]): void {
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new TypeError(`there is no option ${quote(unknown)}: use ${known.join(", ")}`);
+  // The quickest way to see each: messages are sent and received with options.
+  for (const name in options) {
+    if (!known.includes(name)) throw new TypeError(`there is no option ${quote(name)}: use ${known.join(", ")}`);
+  }
+}
+
+/** Sees that options are an object, and all of them there. @throws {TypeError} */
+export function checkOptions<O extends object>(options: O, known: readonly string[]): O {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object, not ${quote(options)}`);
+  }
+  checkNames(options, known);
+  return options;
 }

@@ -130,7 +130,11 @@ export function failure(code: number, facts: Facts): Error {
         }): create the pool with a larger capacity`,
       );
     case AP_ERR_NOT_HELD:
-      return new PoolError("ERR_RELEASED", `this realm does not hold that array of ${pool} any more`);
+      return new PoolError(
+        "ERR_RELEASED",
+        `this realm does not hold that array of ${pool} any more: release it later (what sendAsync() sends, when its promise ` +
+          "is fulfilled), or let { move: true } do it",
+      );
     case AP_ERR_SYSTEM:
       return new PoolError(
         "ERR_SYSTEM",

@@ -606,6 +606,7 @@ export class Pool implements Disposable {
     if (typeof options !== "object" || options === null) {
       throw new TypeError(`options must be an object, not ${quote(options)}`);
     }
+    checkNames(options, ["signal"]);
     const { signal } = options;
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);

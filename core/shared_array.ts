@@ -506,7 +506,7 @@ function livePlaceOf(view: object): Place {
   const place = Placed.of(view);
   const { hold, length } = place;
   if (!hold.released && !bufferOf(view).detached) return place;
-  const what = `this ${hold.type!.className} of ${length} elements`;
+  const what = `this ${hold.type!.className} of ${length} ${length === 1 ? "element" : "elements"}`;
   const { closed, name } = hold.member;
   throw new PoolError(
     hold.released && closed ? "ERR_CLOSED" : "ERR_RELEASED",

@@ -15,7 +15,7 @@ import {
   AP_WAIT_OK,
   AP_WAIT_TIMED_OUT,
 } from "./abi.ts";
-import { quote } from "./errors.ts";
+import { checkOptions, quote } from "./errors.ts";
 import type { Hold, Place } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { assertNotReleased, isSharedArray, type SharedView, wordPlaceOf } from "./shared_array.ts";
@@ -71,7 +71,7 @@ export function checkExpected(array: Int32Array | Uint32Array, expected: unknown
   if (typeof expected !== "number") throw new TypeError(`expected must be a number, not ${quote(expected)}`);
   const signed = array instanceof Int32Array;
   if (!Number.isInteger(expected) || (signed ? expected | 0 : expected >>> 0) !== expected) {
-    throw new RangeError(`expected must be an integer that fits an ${signed ? "Int32" : "Uint32"}, not ${expected}`);
+    throw new RangeError(`expected must be an integer that fits ${signed ? "an Int32" : "a Uint32"}, not ${expected}`);
   }
   return expected >>> 0;
 }
@@ -84,14 +84,6 @@ export function checkTimeout(timeoutMs: unknown): number {
   }
   if (!(timeoutMs >= 0)) throw new RangeError(`timeoutMs must be 0, more, or Infinity, not ${timeoutMs}`);
   return timeoutMs;
-}
-
-/** @throws {TypeError} */
-export function checkWaitOptions<T extends WaitOptions>(options: T): T {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object, not ${quote(options)}`);
-  }
-  return options;
 }
 
 /** How many to wake. @throws {TypeError | RangeError} */
@@ -118,7 +110,7 @@ export function waitBlocking(
   options: WaitOptions,
 ): WaitResult {
   // Before the array: a getter in the options may release it, and its block may be another one's then.
-  const timeoutMs = checkTimeout(checkWaitOptions(options).timeoutMs);
+  const timeoutMs = checkTimeout(checkOptions(options, ["timeoutMs"]).timeoutMs);
   const place = checkWord(member, array, index);
   const word = checkExpected(array, expected);
   const offset = offsetOf(place.hold, array, index);

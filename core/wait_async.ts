@@ -13,19 +13,11 @@
  * of the others came ends with "ok": a wake is not lost.
  */
 
-import { PoolError, quote } from "./errors.ts";
+import { checkOptions, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
-import {
-  checkExpected,
-  checkTimeout,
-  checkWaitOptions,
-  checkWord,
-  offsetOf,
-  type WaitOptions,
-  type WaitResult,
-} from "./wait.ts";
+import { checkExpected, checkTimeout, checkWord, offsetOf, type WaitOptions, type WaitResult } from "./wait.ts";
 
 /** How a wait that does not block may go. */
 export interface WaitAsyncOptions extends WaitOptions {
@@ -71,7 +63,7 @@ export function waitInEventLoop(
   options: WaitAsyncOptions,
 ): Promise<WaitResult> {
   // Before the array: a getter in the options may release it, and its block may be another one's then.
-  const { timeoutMs, signal, ref } = checkWaitOptions(options);
+  const { timeoutMs, signal, ref } = checkOptions(options, ["timeoutMs", "signal", "ref"]);
   const limitMs = checkTimeout(timeoutMs);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);

@@ -293,3 +293,25 @@ test("an error says what it was given: classes and views by their names, and run
     assert.throws(() => Pool.create({ size: "4G" } as never), /no option "size": use name, capacity, claimTtlMs$/);
     assert.throws(() => pool.channel({ size: 4 } as never), /no option "size": use capacity, maxMessageBytes$/);
   }));
+
+test("an option that there is not is an error that says which there are: a misspelt timeoutMs would be a wait for ever", () =>
+  withPool(async (pool) => {
+    using channel = pool.channel();
+    using words = pool.alloc(Int32Array, 1);
+    // Each of these would wait for ever, or keep what was sent for too short a time.
+    const timeout = { timeout: 1 } as never;
+    assert.throws(() => pool.wait(words, 0, 0, timeout), /no option "timeout": use timeoutMs$/);
+    assert.throws(() => channel.send(1, timeout), /no option "timeout": use timeoutMs, move$/);
+    assert.throws(() => channel.trySend(1, timeout), /no option "timeout": use move$/);
+    assert.throws(() => channel.receive(timeout), /no option "timeout": use timeoutMs, ack$/);
+    assert.throws(() => channel.tryReceive(timeout), /no option "timeout": use ack$/);
+    assert.throws(() => pack(words, { ttl: 1 } as never), /no option "ttl": use claims, ttlMs$/);
+    assert.throws(() => words.share({ ttl: 1 } as never), /no option "ttl": use claims, ttlMs$/);
+    await assert.rejects(pool.waitAsync(words, 0, 0, timeout), /no option "timeout": use timeoutMs, signal, ref$/);
+    await assert.rejects(channel.sendAsync(1, timeout), /no option "timeout": use timeoutMs, move, signal$/);
+    await assert.rejects(channel.receiveAsync(timeout), /no option "timeout": use timeoutMs, ack, signal$/);
+    await assert.rejects(
+      pool.onceAsync("name", () => Promise.resolve(words), timeout),
+      /no option "timeout": use signal$/,
+    );
+  }));

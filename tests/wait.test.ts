@@ -163,7 +163,7 @@ test("wrong arguments are a TypeError or a RangeError, and nothing begins", () =
       [[words, 0, 0n], TypeError, /expected must be a number, not 0n/],
       [[words, 0, 0.5], RangeError, /expected must be an integer that fits an Int32/],
       [[words, 0, 2 ** 31], RangeError, /not 2147483648/],
-      [[unsigned, 0, -1], RangeError, /integer that fits an Uint32, not -1/],
+      [[unsigned, 0, -1], RangeError, /integer that fits a Uint32, not -1/],
       [[words, 0, 0, { timeoutMs: -1 }], RangeError, /timeoutMs must be 0, more, or Infinity, not -1/],
       [[words, 0, 0, { timeoutMs: NaN }], RangeError, /not NaN/],
       [[words, 0, 0, { timeoutMs: "1" }], TypeError, /timeoutMs must be a number/],
