@@ -564,7 +564,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   /**
-   * Ends the channel for everybody: nothing more is sent, what is in it can still be received, and then iterations end.
+   * Ends the channel for everybody: nothing more is sent, what is in it can still be received, and then iterations end. They do
+   * not wait for what others have received with `ack` and not acknowledged; where that comes back, it can be received again.
    *
    * @throws {PoolError} `ERR_RELEASED`, `ERR_POOL_BUSY`
    *
