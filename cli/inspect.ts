@@ -118,7 +118,7 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
     `free: ${formatBytes(facts.freeBackedBytes)} with memory, in all ${
       formatBytes(facts.capacityBytes - facts.usedBytes - facts.reservedBytes)
     } in ${plural(facts.freeRuns, "run")}, the largest ${formatBytes(facts.largestFreeBytes)}`,
-    `${plural(facts.claims, "claim")}, ${formatBytes(facts.claimedBytes)} held by nothing else; ` +
+    `${plural(facts.claims, "claim")}; ${formatBytes(facts.claimedBytes)} held by nothing but claims and messages; ` +
       `claims wait ${formatAge(facts.claimTtlMs)} unless they say otherwise`,
   );
   for (const line of remarks(facts)) print(paint.yellow(line));

@@ -2,7 +2,7 @@
 
 import process from "node:process";
 import { type Command, EXIT, seconds, wholeNumber } from "./command.ts";
-import { commandOf, conditionOf, holderNames, paintedCondition, typeOf } from "./describe.ts";
+import { commandOf, conditionOf, holderNames, namesByBlock, paintedCondition, typeOf } from "./describe.ts";
 import { formatAge, formatBytes, formatRate, type Paint, plural, shorten, table } from "./format.ts";
 import { memberJson, remarks, unreadable } from "./inspect.ts";
 import { type Facts, Look, lookAt, type Member, poolNames } from "./look.ts";
@@ -258,13 +258,14 @@ function poolFrame(sample: Sample, { width, lineWidth, height }: Room, paint: Pa
     Math.max(3, Math.ceil((height - used) / 2)),
   );
   const arrays = look.arrays().sort((a, b) => b.bytes - a.bytes || b.ageMs - a.ageMs);
+  const named = namesByBlock(look.names(), arrays);
   const arrayLines = table(
     [{ title: "BYTES", right: true }, { title: "TYPE" }, { title: "AGE", right: true }, { title: "HELD BY PROCESS" }],
     arrays.slice(0, Number.isFinite(height) ? height : 10).map((block) => [
       formatBytes(block.bytes),
-      typeOf(look, block),
+      typeOf(look, block, named.get(block)),
       formatAge(block.ageMs),
-      holderNames(block.holders, members) || "only claims or messages",
+      holderNames(block.holders, members) || (named.has(block) ? "only a name" : "only claims or messages"),
     ]),
     lineWidth,
     paint,

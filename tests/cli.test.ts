@@ -340,6 +340,13 @@ test("channels are shown, with what waits in them", () =>
       /only claims or messages/,
     );
     await says(0, ["leaks", pool.name], /in messages of channels, held by nobody: 1 array, 1000 B/);
+    await says(0, ["top", pool.name], /uint8\[1000\] +\d+ s +only claims or messages/);
+    {
+      using table = pool.alloc(Float64Array, [5, 6]);
+      pool.set("table", table);
+    }
+    await says(0, ["top", pool.name], /float64\[5 x 6\] +\d+ s +only a name/);
+    pool.delete("table");
     for (const command of [["check", pool.name], ["check", pool.name, "--no-join"]]) {
       await says(0, command, /is sound/);
     }
