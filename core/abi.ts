@@ -84,6 +84,7 @@ export const AP_SHORT_HELD = 13;
 export const AP_SHORT_HELD_BY_SELF = 14;
 export const AP_SHORT_CAUSE = 15;
 export const AP_SHORT_NAMED = 16;
+export const AP_RECORD_UNMADE = 17;
 export const AP_RECORD_TAIL = 20;
 export const AP_CAUSE_HEAP = 1;
 export const AP_CAUSE_DEVICE = 2;

@@ -37,6 +37,7 @@ import {
   AP_RECORD_OFFSET,
   AP_RECORD_PID,
   AP_RECORD_TAIL,
+  AP_RECORD_UNMADE,
   AP_REPORT_CAUSE,
   AP_REPORT_CODE,
   AP_REPORT_DETAIL,
@@ -371,6 +372,8 @@ export class Member {
       address = this.#heap + heapOffset + offset;
       buffer = this.#spares?.take(block, address, byteLength) ??
         native().buffer(address, byteLength, this.#gone + block * AP_GONE_STRIDE);
+      // Before anybody sees it.
+      this.record[AP_RECORD_UNMADE] = 0;
     } else {
       // Not every runtime makes an ArrayBuffer of length 0 on foreign memory.
       buffer = new ArrayBuffer(0);

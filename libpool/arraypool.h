@@ -119,6 +119,10 @@ enum {
   AP_SHORT_CAUSE = 15,         /* AP_CAUSE_* */
   AP_SHORT_NAMED = 16,         /* bytes held by no member, but by a name */
 
+  /* One more than the block that this member was told last to make a buffer on (AP_COUNTS_BUFFERS). Who has made it writes 0: what is
+   * left here by a thread that was terminated was not made, and need not be waited for. No other call writes it. */
+  AP_RECORD_UNMADE = 17,
+
   AP_RECORD_TAIL = 20          /* for ap_block_alloc: AP_TAIL_BYTES_MAX bytes, which no call writes */
 };
 

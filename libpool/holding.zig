@@ -129,11 +129,13 @@ pub inline fn show(pool: *Pool, index: BlockIndex) void {
     buffers.all_gone = &member.buffers_gone;
     member.buffers_shown.set(member.buffers_shown.get() +% 1);
     buffers.shown += 1;
+    pool.record[Pool.unmade_at] = @floatFromInt(@as(i64, index.int()) + 1);
 }
 
 /// It has not made it.
 fn unshow(pool: *Pool, buffers: *Buffers) void {
     const member = &pool.view.members[pool.self.slot];
+    pool.record[Pool.unmade_at] = 0;
     buffers.shown -= 1;
     member.buffers_shown.set(member.buffers_shown.get() -% 1);
 }

@@ -95,6 +95,8 @@ pub const Pool = struct {
     record: [32]f64,
     /// Where in it what is to stand behind an array is.
     pub const tail_at = 20;
+    /// And one more than the block on which the host is about to make a buffer, or 0: see retire().
+    pub const unmade_at = 17;
 
     // ------------------------------------------------------------ what it can do
 
@@ -305,7 +307,7 @@ pub const Pool = struct {
         return pool;
     }
 
-    fn finishJoin(pool: *Pool, before: layout.MemberState) lock.Error!void {
+    noinline fn finishJoin(pool: *Pool, before: layout.MemberState) lock.Error!void {
         pool.closeLeftovers();
         var dead = members.findDead(&pool.view, &pool.self);
         defer if (dead.count > 0) waiting.callReady(&pool.view);
@@ -324,7 +326,7 @@ pub const Pool = struct {
     /// member that nobody uses, and keeps all that it holds, as long as its process lives. True if it removed the segment.
     pub fn close(pool: *Pool, keep_range: bool) bool {
         var keep = keep_range;
-        if (pool.options.counts_buffers) keep = keep or pool.anyBufferAlive();
+        keep = keep or pool.anyBufferAlive(0);
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
         const elsewhere: ?[*]align(4096) u8 = if (keep) pool.zeroRange() catch return false else null;
@@ -358,9 +360,13 @@ pub const Pool = struct {
         return mapped;
     }
 
-    fn anyBufferAlive(pool: *const Pool) bool {
+    /// Besides one on the block before number `unmade`.
+    fn anyBufferAlive(pool: *const Pool, unmade: f64) bool {
+        if (!pool.options.counts_buffers) return false;
         // Not as far as the segment says that entries are used: it is ours to know.
-        for (pool.view.buffers[0..pool.view.blocks_known]) |*buffers| if (buffers.areAlive()) return true;
+        for (pool.view.buffers[0..pool.view.blocks_known], 1..) |*buffers, number| {
+            if (buffers.areAlive() and (@as(f64, @floatFromInt(number)) != unmade or buffers.areMore(1))) return true;
+        }
         return false;
     }
 
@@ -369,10 +375,11 @@ pub const Pool = struct {
     }
 
     /// Gives back the range of a member whose thread is gone. Not while something in the process shows it: a buffer that was
-    /// transferred, a native call that goes on by itself.
+    /// transferred, a native call that goes on by itself. A host whose thread is terminated between the call that counts a buffer
+    /// and the one that makes it has not made it; or nobody ever saw it, and it went with the thread.
     fn retire(base: [*]align(4096) u8) bool {
         const dead: *const Pool = @ptrCast(@alignCast(base + pool_start));
-        if (dead.options.counts_buffers and dead.anyBufferAlive()) return false;
+        if (dead.anyBufferAlive(dead.record[unmade_at])) return false;
         system.unmap(base, mappingBytes(dead.view.geometry));
         return true;
     }

@@ -155,7 +155,7 @@ pub inline fn isListed(word: layout.WaiterWord) bool {
     return word.state == .waiting or word.state == .over;
 }
 
-pub fn ownerOf(index: WaiterIndex, word: layout.WaiterWord) u8 {
+pub noinline fn ownerOf(index: WaiterIndex, word: layout.WaiterWord) u8 {
     return if (index.entry() == null) @intCast(@intFromEnum(index) - 1) else word.slot;
 }
 

@@ -50,6 +50,7 @@ test "structs and constants of the header have the library's sizes and values" {
     try expectEqual(layout.key_bytes_max, c.AP_KEY_BYTES_MAX);
     try expectEqual(layout.room_bytes_max, c.AP_TAIL_BYTES_MAX);
     try expectEqual(pool_file.Pool.tail_at, c.AP_RECORD_TAIL);
+    try expectEqual(pool_file.Pool.unmade_at, c.AP_RECORD_UNMADE);
     try expectEqual(layout.axes_max, c.AP_AXES_MAX);
     try expectEqual(exports.NameValue.no_shape, c.AP_NO_SHAPE);
     try expectEqual(look_exports.LookName.no_shape, c.AP_NO_SHAPE);

@@ -404,9 +404,15 @@ const Census = struct {
 const Brief = struct {
     shared: *Shared,
     counts_buffers: bool = false,
+    /// Ends before it has made the buffer on its array.
+    unmade: bool = false,
     member: ?*Pool = null,
+    block: u32 = 0,
     bytes: []u8 = &.{},
     gone: *u32 = undefined,
+    then: []const Then = &.{},
+
+    const Then = *const fn (brief: *Brief) anyerror!void;
 
     fn run(brief: *Brief) void {
         brief.runOrFail() catch |err| std.debug.print("thread: {s}\n", .{@errorName(err)});
@@ -416,9 +422,16 @@ const Brief = struct {
         const member = try shared.address.joinAs(.{ .counts_buffers = brief.counts_buffers });
         const index = try s.alloc(member, array_bytes, true);
         brief.bytes = try s.bytesOf(member, index);
+        brief.block = index.int();
         brief.gone = &member.view.buffers[index.int()].gone;
         @memset(brief.bytes, 7);
+        if (!brief.unmade) member.record[Pool.unmade_at] = 0;
         brief.member = member;
+        for (brief.then) |act| try act(brief);
+    }
+    fn endAfter(brief: *Brief, then: []const Then) !void {
+        brief.then = then;
+        try brief.end();
     }
     fn end(brief: *Brief) !void {
         const thread = try std.Thread.spawn(.{}, run, .{brief});
@@ -539,6 +552,46 @@ test "what a thread that has ended held is not reaped while a buffer shows it, a
     try s.expectEqual(0, (try pool.stats()).arrays);
     s.signal(&shared.end);
     try s.expectEqual(0, try child.wait());
+}
+
+test "a thread that ended before it made the buffer that was counted keeps nothing; but what shows the same array does" {
+    const pool = try s.create(capacity);
+    defer s.end(pool);
+    const shared = try Shared.start(pool);
+    var brief: Brief = .{ .shared = shared, .counts_buffers = true, .unmade = true };
+    try brief.end();
+    try s.expectEqual(1, (try pool.reap()).members);
+    try s.expectEqual(0, (try pool.stats()).arrays);
+    // One that was made and went with the thread.
+    brief = .{ .shared = shared, .counts_buffers = true, .unmade = true };
+    try brief.endAfter(&.{goes});
+    try s.expectEqual(1, (try pool.reap()).members);
+    // Another one is there, on the same array or on another; and then not.
+    for ([_]Brief.Then{ again, another }) |then| {
+        brief = .{ .shared = shared, .counts_buffers = true };
+        try brief.endAfter(&.{then});
+        try s.expectEqual(0, (try pool.reap()).members);
+        try s.expect(std.mem.allEqual(u8, brief.bytes, 7));
+        @import("../exports.zig").ap_buffer_gone(null, brief.gone);
+        try s.expectEqual(1, (try pool.reap()).members);
+        try s.expectEqual(0, (try pool.stats()).arrays);
+    }
+    // Of two that were counted at once, only the last is known not to be there.
+    brief = .{ .shared = shared, .counts_buffers = true, .unmade = true };
+    try brief.endAfter(&.{another});
+    try s.expectEqual(0, (try pool.reap()).members);
+    @import("../exports.zig").ap_buffer_gone(null, brief.gone);
+    try s.expectEqual(1, (try pool.reap()).members);
+}
+
+fn goes(brief: *Brief) !void {
+    @import("../exports.zig").ap_buffer_gone(null, brief.gone);
+}
+fn again(brief: *Brief) !void {
+    try brief.member.?.retain(brief.block);
+}
+fn another(brief: *Brief) !void {
+    _ = try s.alloc(brief.member.?, 100, false);
 }
 
 test "what a killed process held is reaped though buffers of it were never gone" {
