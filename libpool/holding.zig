@@ -140,11 +140,12 @@ fn unshow(pool: *Pool, buffers: *Buffers) void {
     member.buffers_shown.set(member.buffers_shown.get() -% 1);
 }
 
-/// No buffer is made for the last hold.
+/// No buffer is made for the last hold. Both the library and its host may say so of a channel: never less than none, nor than
+/// the spare, nor than those that are gone.
 pub fn showNothing(pool: *Pool, number: u32) Error!void {
     const hold = try held(pool, number);
     const buffers = &pool.view.buffers[number];
-    if (buffers.shown > @intFromBool(hold.has_spare)) unshow(pool, buffers);
+    if (buffers.areSeen(hold)) unshow(pool, buffers);
 }
 
 /// Whether somebody may still see the block through a buffer. Only private memory is read.

@@ -2,7 +2,7 @@
 
 import { native, type Pointer } from "../core/native.ts";
 import { Spares } from "../core/spares.ts";
-import { assert, runtime, test } from "./support/harness.ts";
+import { assert, runtime, test, withPool } from "./support/harness.ts";
 
 const MIB = 1 << 20;
 
@@ -60,3 +60,22 @@ test("there is no spare of what is large, or pinned, and none when all were drop
 test("the memory of what was released is taken over in Bun, where no native call can still use it", () => {
   assert.equal(native().takeOver !== undefined, runtime === "bun");
 });
+
+test("a channel that is made where an array was, whose spare has gone, is let go of like any", () =>
+  withPool((pool) => {
+    // More arrays than there are slots, so that spares go before their blocks are used again; a generator, so that they do each time.
+    let state = 1;
+    const below = (
+      count: number,
+    ) => (state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff, (state >>> 9) % count);
+    const arrays = Array.from({ length: 600 }, () => pool.alloc(Uint8Array, 64 * (1 + below(400))));
+    for (let i = 0; i < 4000; i++) {
+      const at = below(arrays.length);
+      arrays[at]!.release();
+      arrays[at] = pool.alloc(Uint8Array, 64 * (1 + below(400)));
+      if (below(4) === 0) pool.channel({ capacity: 1, maxMessageBytes: 1 + below(100) }).release();
+    }
+    assert.equal(pool.stats().lentBytes, 0);
+    assert.equal(pool.blocks().filter(({ kind }) => kind === "channel").length, 0);
+    for (const array of arrays) array.release();
+  }, { capacity: "64M" }));

@@ -370,7 +370,17 @@ test "a spare buffer keeps no block, and is a buffer again with the next hold or
     for (0..3) |_| try pool.showNothing(number);
     try s.expectEqual(.gone, try pool.release(number, true));
 
+    // The same where a spare has gone that was left there before.
+    pool.spare(number, false);
+    gone(null, &buffers.gone);
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    for (0..3) |_| try pool.showNothing(number);
+    try s.expectEqual(0, pool.buffersSeen(number));
+    try s.expectEqual(.gone, try pool.release(number, true));
+
     // And another one shows the block before the spare goes.
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    try s.expectEqual(.gone, try pool.releaseAny(number, .spare));
     try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
     pool.spare(number, false);
     gone(null, &buffers.gone);
