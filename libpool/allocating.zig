@@ -163,6 +163,7 @@ inline fn takeWarm(pool: *Pool, request: Request) ?Array {
 }
 
 pub noinline fn takeAny(pool: *Pool, request: Request) Error!?Array {
+    try pool.view.expectBlocks();
     const index = try free_lists.takeQuick(&pool.view, request.granules) orelse
         try takeRun(pool, true, request.granules) orelse return null;
     return try publishAt(pool, index, request);

@@ -360,6 +360,7 @@ inline fn freeWarm(pool: *Pool, number: u32) bool {
 }
 
 noinline fn dropBitAny(pool: *Pool, number: u32) Error!void {
+    try pool.view.expectBlocks();
     try pool.view.expectAsHeld(.of(number));
     const block = try pool.view.blockHot(.of(number));
     if (block.pins.get() == 0 and !heldByOthers(pool, block)) return freeBlock(pool, .of(number));

@@ -27,10 +27,16 @@ pub const Patience = struct {
     owner_pid: u32 = 0,
 };
 
+/// With it a member sees the whole block table, as far as it is in use; where the system does not let it, it is as if the lock could not
+/// be had.
 pub noinline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     try acquireHot(view, self, patience);
+    view.expectBlocks() catch |err| {
+        releaseHot(view, self);
+        return err;
+    };
 }
-/// In place, where it is worth its size.
+/// In place, where it is worth its size. View.expectBlocks() is for the caller, where an entry is looked at that he may not know.
 pub inline fn acquireHot(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     // Pairs with the release in release(), of whoever had the lock before: attach() sees what was written before share().
     if (!view.header.lock.compareAndSwap(.unlocked, self.lock_word)) try acquireSlowly(view, self, patience, &view.header.lock, .{ .what = view, .repair = repairMetadata });

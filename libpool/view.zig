@@ -210,14 +210,24 @@ pub const View = struct {
         if (platform.system.makeReadable(view.fd, table_start + known.* * entry_bytes, bytes) == .yes) known.* = said;
     }
 
-    /// That all entries in use can be looked at: for who concludes something from there being no other.
+    /// That all blocks' entries in use can be looked at: for who changes several of them.
+    pub inline fn expectBlocks(view: *const View) Unreadable!void {
+        if (platform.system.is_always_readable) return;
+        if (view.header.blocks_backed.get() > view.blocks_known and !view.seesBlocks()) return error.Busy;
+    }
+    noinline fn seesBlocks(view: *const View) bool {
+        const header = view.header;
+        return view.blocksBacked() >= @min(header.blocks_used.get(), header.blocks_backed.get(), view.geometry.blocks_max);
+    }
+
+    /// That all entries in use of all tables can be: for who concludes something from there being no other.
     pub fn expectAll(view: *const View) Unreadable!void {
         if (!platform.system.is_always_readable and !view.seesAll()) return error.Busy;
     }
     noinline fn seesAll(view: *const View) bool {
         const header = view.header;
         const waiting = view.waiting;
-        return view.blocksBacked() >= @min(header.blocks_used.get(), header.blocks_backed.get(), view.geometry.blocks_max) and
+        return view.seesBlocks() and
             view.pinsBacked() >= @min(header.pins_used.get(), header.pins_backed.get(), view.geometry.pins_max) and
             view.waitersBacked() >= @min(waiting.waiters_used.get(), waiting.waiters_backed.get(), view.geometry.waiters_max) and
             view.namesBacked() >= @min(header.names_used.get(), header.names_backed.get(), view.geometry.names_max);

@@ -502,6 +502,57 @@ test "a channel that is let go of late, and cannot be read then, is let go of by
     try s.expectEqual(0, (try pool.stats()).used_bytes);
 }
 
+test "who cannot read what the block table has grown by changes nothing, and loses nothing" {
+    for ([_]enum { message, attach, name, renaming, alloc, release }{ .message, .attach, .name, .renaming, .alloc, .release }) |what| {
+        const pool = try s.create(4 << 20);
+        defer s.end(pool);
+        const key = try names.Key.of("array", pool.nonce);
+        const block = try channel.create(pool, 8, 1000);
+        const member = try s.join(pool);
+        defer _ = member.close(false);
+        try attachTo(member, pool, block);
+        const left = try s.alloc(pool, 200_000, false);
+        const own = (try s.alloc(member, 200_000, false)).int();
+        const own_name: Pool.Named = .{ .block = own, .offset = 0, .length_bytes = 8, .shape = .{} };
+        try member.setName(&key, &own_name);
+
+        // The table grows, and entries that the member does not know are sent, named, and beside what it holds.
+        const before = pool.view.blocksBacked();
+        var index: s.BlockIndex = .of(0);
+        while (index.int() < before) index = try s.alloc(pool, 64, false);
+        _ = try pool.release(left.int(), true);
+        while (pool.view.blocks[own].prev.get().int() < before) _ = try s.alloc(pool, 64, false);
+        const record = recordOf(pool, index);
+        try channel.send(pool, block, "x", &.{record}, 0);
+        try pool.setName(&key, &.{ .block = index.int(), .offset = 0, .length_bytes = 8, .shape = .{} });
+        const used_bytes = (try pool.stats()).used_bytes;
+
+        try blind(member);
+        try s.expect(member.view.blocks_known <= before);
+        switch (what) {
+            .message => try s.expectError(error.Busy, channel.receive(member, block, &buffer, false, 0)),
+            .attach => try s.expectError(error.Busy, member.attach(record.block, record.generation, 0)),
+            .name => try s.expectError(error.Busy, member.deleteName(&key)),
+            .renaming => try s.expectError(error.Busy, member.setName(&key, &own_name)),
+            .alloc => try s.expectError(error.Busy, s.alloc(member, 100_000, false)),
+            .release => try s.expectError(error.Busy, member.release(own, true)),
+        }
+        try s.expectSound(pool);
+        try s.expectEqual(used_bytes, (try pool.stats()).used_bytes);
+        see(member);
+        switch (what) {
+            .message => try s.expectEqual(1, (try channel.receive(member, block, &buffer, false, 0)).arrays),
+            .attach => _ = try member.attach(record.block, record.generation, 0),
+            .name => try s.expect(try member.deleteName(&key)),
+            .renaming => try member.setName(&key, &own_name),
+            .alloc => _ = try s.alloc(member, 100_000, false),
+            .release => _ = try member.release(own, true),
+        }
+        try s.expectSound(member);
+        try s.expectSound(pool);
+    }
+}
+
 /// The kernel backs nothing through that member's descriptor.
 fn blind(member: *Pool) !void {
     var failure: s.system.Failure = .{};
