@@ -243,7 +243,8 @@ int32_t ap_block_retain(ap_pool *pool, uint32_t block);
  * whatever became of the block. */
 int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
 
-/* Lets go of a lent block if its last buffer is gone. Returns 0: let go, or not lent any more; 2: still lent. */
+/* Lets go of a lent block if its last buffer is gone. Returns 0: let go, now or before; 1: this member holds it again; 2: still
+ * lent. */
 int32_t ap_block_settle(ap_pool *pool, uint32_t block);
 
 /* Says that no buffer is made for the last hold on that block: it would be empty. Release that hold with `shown` 1. */

@@ -264,7 +264,8 @@ noinline fn ended(pool: *Pool, number: u32) void {
 pub fn settle(pool: *Pool, number: u32) Error!Released {
     if (number >= pool.view.geometry.blocks_max) return error.NotHeld;
     const hold = &pool.view.holds[number];
-    if (!hold.lent or hold.holds > 0) return .gone; // settled before, or held again
+    if (hold.holds > 0) return .held; // again
+    if (!hold.lent) return .gone; // settled before
     if (isSeen(pool, number)) return .lent;
     dropBitLocked(pool, number) catch |err| return endedUnlessBusy(pool, number, err);
     ended(pool, number);

@@ -357,6 +357,15 @@ test "a spare buffer keeps no block, and is a buffer again with the next hold or
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expect(!buffers.areAlive());
 
+    // What is lent is held again by whoever holds it again.
+    try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
+    try pool.share(number);
+    try s.expectEqual(.lent, try pool.release(number, true));
+    try s.expectEqual(.again, try pool.attach(number, pool.view.holds[number].word.generation, 0));
+    try s.expectEqual(.held, try pool.settle(number));
+    for (0..2) |_| gone(null, &buffers.gone);
+    try s.expectEqual(.gone, try pool.release(number, true));
+
     // One of two holds leaves a spare, the other one a buffer that is seen.
     try s.expectEqual(number, (try s.alloc(pool, 1000, true)).int());
     try pool.retain(number);
