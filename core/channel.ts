@@ -184,7 +184,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   readonly #lines: Lines = [undefined, undefined];
   readonly #ends: Ends;
   /** For a message with which something goes along. */
-  readonly #open = (): Parcel => new Parcel(this, this.#member);
+  readonly #open = (): Parcel => new Parcel(this.#hold.block, this.#member);
   // By itself: calls that alternate between channels of two pools would leave one of these out.
   #calls = 0;
   #unloading: Unloading | undefined = undefined;
@@ -800,8 +800,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     const arrays = record[AP_RECORD_ARRAYS]!;
     const place = how === AP_RECEIVE ? undefined : new Place(record[AP_RECORD_ENTRY]!, record[AP_RECORD_MESSAGE]!);
     const unloading = arrays === 0
-      ? new Unloading(this.#member, undefined, 0, 0)
-      : new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays);
+      ? new Unloading(this.#member, undefined, 0, 0, place !== undefined)
+      : new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays, place !== undefined);
     buffer = undefined;
     let message: unknown;
     try {
@@ -812,6 +812,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       unloading.dropUnshown();
       // Nobody can read it: it must not come back.
       if (place !== undefined) this.#acknowledgeSoon(place, 0);
+      unloading.dropClaims();
       throw error;
     }
     buffer = codec;
@@ -819,12 +820,13 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (unloading.hasBrought) {
       unloading.dropUnshown();
       release = () => unloading.release();
-    } else this.#unloading = unloading;
+    } else if (place === undefined) this.#unloading = unloading;
     makeDisposable(message, release);
-    return place === undefined ? message as Unpacked<T> : this.#delivery(message as Unpacked<T>, place, release);
+    if (place === undefined) return message as Unpacked<T>;
+    return this.#delivery(message as Unpacked<T>, place, release, unloading);
   }
 
-  #delivery(message: Unpacked<T>, place: Place, release: () => void): Delivery<T> {
+  #delivery(message: Unpacked<T>, place: Place, release: () => void, unloading: Unloading): Delivery<T> {
     if (this.#unacknowledged.size === 0) this.#hold.onAbandoned ??= giverBack(this.#hold, this.#unacknowledged);
     this.#unacknowledged.add(place);
     let acknowledged = false;
@@ -841,6 +843,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         if (result < 0) throw result === AP_ERR_NOT_HELD ? givenBack() : this.#failed(result);
         this.#unacknowledged.delete(place);
         acknowledged = true;
+        unloading.dropClaims();
       },
       [Symbol.dispose]: () => {
         release();

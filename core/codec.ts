@@ -294,9 +294,20 @@ export class Codec<O extends Outgoing = Outgoing> {
       }
       at = this.put(item, at, depth);
     }
-    if (count > SHORT_MAX) return this.putKeys(Object.keys(value), value, head, depth);
+    if (count > SHORT_MAX) return this.putCount(head, count, at);
     this.bytes[head] = SHORT_OBJECT + count;
     return at;
+  }
+
+  /**
+   * For properties that are there already, and more than their first byte can say. They make room for it: put once more, those
+   * of objects in such objects would be put twice as often at each level.
+   */
+  private putCount(head: number, count: number, end: number): number {
+    this.room(end, 4);
+    this.bytes.copyWithin(head + 5, head + 1, end);
+    this.putLength(KIND.object, count, head);
+    return end + 4;
   }
 
   private putKeys(keys: string[], value: Record<string, unknown>, at: number, depth: number): number {

@@ -662,7 +662,8 @@ export class Member {
     if (this.closed) return this.#leaveIfDone();
     this.settle();
     const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
-    if (idle && this.#isAlone()) return this.close();
+    // By its Pool, which would stay in the register of those that are open.
+    if (idle && this.#isAlone()) return this.pool!.close();
     const waiting = this.#pinned.length + this.#owed.length + this.#unshown.length + this.#lent.length +
       this.#unmade.length + this.#unacknowledged.length;
     if (idle || waiting > 0) this.#tendLater();
@@ -725,6 +726,9 @@ export class Member {
     if (this.closed) return;
     this.waits?.close(atExit);
     for (const lines of this.lines.values()) for (const line of lines) line?.leave();
+    // What others wait for: to leave may take as long as a use.
+    for (const name of this.makings.keys()) this.giveUpMaking(name);
+    for (const hold of this.#holds()) hold.onAbandoned?.();
     this.closed = true;
     this.#spares?.dropAll();
     this.counts = NOWHERE;

@@ -279,7 +279,9 @@ async function makeAsync(
     // What it awaits, and calls later, knows that it is part of this making.
     const inner = contexts().run(new Set(outer).add(making), async () => await make(member.pool!));
     inner.then((late) => {
-      if (aborted) holdOfMade(late)?.release();
+      if (!aborted) return;
+      if (late instanceof Channel) late.release();
+      else ownHoldOf(late)?.release();
     }, () => {});
     made = await unlessAborted(inner, signal, () => aborted = true);
     return finish(member, name, made) ? made as SharedArray | Channel : undefined;

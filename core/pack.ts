@@ -117,8 +117,9 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
   } catch (error) {
     for (const first of made.values()) {
       for (let known: Made | undefined = first; known !== undefined; known = known.next) {
-        const { hold, claim } = known;
-        if (claim !== 0) hold.member.dropClaim(hold.block, hold.generation, claim, checked.claims);
+        const { hold: { member, block, generation }, claim } = known;
+        // What cannot be dropped expires. The error is the one that was first.
+        if (claim !== 0) failureOf(() => member.dropClaim(block, generation, claim, checked.claims));
       }
     }
     throw error;

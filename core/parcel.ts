@@ -27,7 +27,8 @@ const NO_PLACES: Place[] = [];
 export class Parcel implements Outgoing {
   /** How many go along. */
   count = 0;
-  readonly #channel: Channel;
+  /** Of the channel that it goes through. */
+  readonly #block: number;
   readonly #member: Member;
   // Made when there is something: most messages have nothing.
   #holds = NO_HOLDS;
@@ -36,8 +37,8 @@ export class Parcel implements Outgoing {
   /** Of arrays of other pools, which no message here can hold: they travel as claims. */
   #references: object[] | undefined;
 
-  constructor(channel: Channel, member: Member) {
-    this.#channel = channel;
+  constructor(block: number, member: Member) {
+    this.#block = block;
     this.#member = member;
   }
 
@@ -55,9 +56,11 @@ export class Parcel implements Outgoing {
       return this.#add(value, hold, [hold.type!.code, hold.offset + view.byteOffset, length, shape ?? null]);
     }
     if (value instanceof Channel) {
-      if (value === this.#channel) throw new TypeError("a channel cannot be sent through itself: nobody would free it");
       const hold = holdOfChannel(value);
       if (hold.member !== this.#member || hold.released) return this.#refer(value);
+      if (hold.block === this.#block) {
+        throw new TypeError("a channel cannot be sent through itself: nobody would free it");
+      }
       return this.#add(value, hold, null);
     }
     if (isOfAnotherVersion(value)) return this.#refer(value); // pack() says what is wrong
@@ -121,11 +124,14 @@ export class Unloading implements Incoming {
   readonly #from: number;
   readonly #shown: (({ release(): void }) | undefined)[];
   #referred: { release(): void }[] | undefined;
+  /** References whose claims are left as they are, for the next receiver: the message may come back. */
+  readonly #unclaimed: object[] | undefined;
 
-  constructor(member: Member, table: DataView | undefined, from: number, count: number) {
+  constructor(member: Member, table: DataView | undefined, from: number, count: number, mayComeBack = false) {
     this.#member = member;
     this.#table = table;
     this.#from = from;
+    this.#unclaimed = mayComeBack ? [] : undefined;
     this.#shown = count === 0 ? NONE : new Array(count).fill(undefined);
   }
 
@@ -162,11 +168,21 @@ export class Unloading implements Incoming {
   reference(value: object): unknown {
     const mark = markOf(value);
     if (isPoolReference(value)) return openReference(parsePoolReference(value, mark));
-    const attached = isChannelDescriptor(value)
-      ? attachChannel(parseChannelDescriptor(value, mark))
-      : attachParsed(parseDescriptor(value, mark));
+    const parsed = isChannelDescriptor(value) ? parseChannelDescriptor(value, mark) : parseDescriptor(value, mark);
+    const wanted = this.#unclaimed === undefined ? parsed : { ...parsed, claim: 0 };
+    const attached = "type" in wanted ? attachParsed(wanted) : attachChannel(wanted);
     (this.#referred ??= []).push(attached);
+    this.#unclaimed?.push(value);
     return attached;
+  }
+
+  /** The message does not come back. */
+  dropClaims(): void {
+    for (const reference of this.#unclaimed ?? []) {
+      try {
+        release(reference);
+      } catch { /* they expire */ }
+    }
   }
 
   /** Lets go of what the message does not mention, or what could not be shown. */

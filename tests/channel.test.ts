@@ -610,7 +610,7 @@ test("arrays and channels of another pool go along as claims", () =>
       full.send(0);
       assert.equal(full.trySend({ array }), false);
       assert.equal(other.stats().claims, 0);
-      // Once, however often it occurs, and though so many properties are looked at twice.
+      // Once, however often it occurs.
       channel.send({ array, again: array, ...Object.fromEntries(new Array(40).entries()) });
       assert.equal(other.stats().claims, 1);
       {
