@@ -683,8 +683,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       );
     }
     const parcel = codec.outgoing;
-    if (parcel === undefined || parcel.count === 0) return 0;
+    if (parcel === undefined) return 0;
     if (move) parcel.assertMovable();
+    if (parcel.count === 0) return 0;
     if (parcel.count > AP_CHANNEL_ARRAYS_MAX) {
       throw new RangeError(`a message may have ${AP_CHANNEL_ARRAYS_MAX} arrays`);
     }

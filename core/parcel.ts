@@ -50,9 +50,9 @@ export class Parcel implements Outgoing {
       const view = value as SharedView;
       assertNotReleased(view);
       const { hold, length, shape } = place;
-      if (hold.member !== this.#member) return this.#refer(view);
       if (this.#places === NO_PLACES) this.#places = [];
       this.#places.push(place);
+      if (hold.member !== this.#member) return this.#refer(view);
       return this.#add(value, hold, [hold.type!.code, hold.offset + view.byteOffset, length, shape ?? null]);
     }
     if (value instanceof Channel) {

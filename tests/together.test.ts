@@ -75,6 +75,26 @@ test("what comes back without an ack() has the arrays and channels of another po
     })
   ));
 
+test("what is moved is released at the sender, also where it is of another pool", () =>
+  withPool((pool) =>
+    withPool((other) => {
+      using channel = pool.channel<{ array: Int32Array } | number>({ capacity: 1 });
+      const array = other.from(Int32Array.of(7));
+      channel.send(0);
+      assert.equal(channel.trySend({ array }, { move: true }), false);
+      channel.receive();
+      assert.throws(() => channel.send({ array: array.subarray(0) }, { move: true }), /a slice cannot be moved/);
+      assert.deepEqual([array.released, other.stats().claims], [false, 0]);
+      channel.send({ array }, { move: true });
+      assert.equal(array.released, true);
+      {
+        using got = channel.receive() as { array: Int32Array } & Disposable;
+        assert.equal(got.array[0], 7);
+      }
+      assertLeavesNothing(other);
+    })
+  ));
+
 test("a message that comes again uses up nothing, also where its array was lent and held again in between", () =>
   withPool((pool) => {
     const array = pool.alloc(Uint8Array, 100);
