@@ -555,33 +555,42 @@ test "what a thread that has ended held is not reaped while a buffer shows it, a
 }
 
 test "a thread that ended before it made the buffer that was counted keeps nothing; but what shows the same array does" {
+    if (s.brief) return error.SkipZigTest; // an emulator's addresses are its own
     const pool = try s.create(capacity);
     defer s.end(pool);
     const shared = try Shared.start(pool);
     var brief: Brief = .{ .shared = shared, .counts_buffers = true, .unmade = true };
     try brief.end();
-    try s.expectEqual(1, (try pool.reap()).members);
+    _ = try reapUntil(pool, 1);
     try s.expectEqual(0, (try pool.stats()).arrays);
     // One that was made and went with the thread.
     brief = .{ .shared = shared, .counts_buffers = true, .unmade = true };
     try brief.endAfter(&.{goes});
-    try s.expectEqual(1, (try pool.reap()).members);
+    _ = try reapUntil(pool, 1);
     // Another one is there, on the same array or on another; and then not.
     for ([_]Brief.Then{ again, another }) |then| {
         brief = .{ .shared = shared, .counts_buffers = true };
         try brief.endAfter(&.{then});
-        try s.expectEqual(0, (try pool.reap()).members);
+        try expectKept(pool);
         try s.expect(std.mem.allEqual(u8, brief.bytes, 7));
         @import("../exports.zig").ap_buffer_gone(null, brief.gone);
-        try s.expectEqual(1, (try pool.reap()).members);
+        _ = try reapUntil(pool, 1);
         try s.expectEqual(0, (try pool.stats()).arrays);
     }
     // Of two that were counted at once, only the last is known not to be there.
     brief = .{ .shared = shared, .counts_buffers = true, .unmade = true };
     try brief.endAfter(&.{another});
-    try s.expectEqual(0, (try pool.reap()).members);
+    try expectKept(pool);
     @import("../exports.zig").ap_buffer_gone(null, brief.gone);
-    try s.expectEqual(1, (try pool.reap()).members);
+    _ = try reapUntil(pool, 1);
+}
+
+/// Also when the kernel has forgotten the thread.
+fn expectKept(pool: *Pool) !void {
+    for (0..10) |_| {
+        try s.expectEqual(0, (try pool.reap()).members);
+        s.system.sleep(1);
+    }
 }
 
 fn goes(brief: *Brief) !void {
