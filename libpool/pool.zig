@@ -325,8 +325,7 @@ pub const Pool = struct {
     /// Leaves. `keep_range`: the host may still have views of the range, so zeros stay mapped there; where they cannot be, this stays a
     /// member that nobody uses, and keeps all that it holds, as long as its process lives. True if it removed the segment.
     pub fn close(pool: *Pool, keep_range: bool) bool {
-        var keep = keep_range;
-        keep = keep or pool.anyBufferAlive(0);
+        const keep = keep_range or pool.anyBufferAlive(0);
         const geometry = pool.view.geometry;
         // First of all: what we let go of may be another's at once.
         const elsewhere: ?[*]align(4096) u8 = if (keep) pool.zeroRange() catch return false else null;
