@@ -23,6 +23,7 @@ export const FUNCTIONS: Signatures = {
   ap_block_retain: { args: ["pointer", "u32"], returns: "i32" },
   ap_block_release: { args: ["pointer", "u32", "u32"], returns: "i32" },
   ap_block_settle: { args: ["pointer", "u32"], returns: "i32" },
+  ap_block_show: { args: ["pointer", "u32"], returns: "i32" },
   ap_block_show_nothing: { args: ["pointer", "u32"], returns: "i32" },
   ap_block_spare: { args: ["pointer", "u32", "u32"], returns: "void" },
   ap_block_shown: { args: ["pointer", "u32"], returns: "i32" },

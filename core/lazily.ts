@@ -12,7 +12,7 @@ import type { Signatures } from "./native.ts";
 const AT_ONCE = new Set([
   ...["ap_abi_version", "ap_exit", "ap_buffer_gone", "ap_claim_create", "ap_claim_drop"],
   ...["create", "open", "open_or_create", "close", "record", "info", "name", "nonce"].map((name) => `ap_pool_${name}`),
-  ...["alloc", "attach", "share", "retain", "release", "settle", "show_nothing", "spare", "shown"].map((name) =>
+  ...["alloc", "attach", "share", "retain", "release", "settle", "show", "show_nothing", "spare", "shown"].map((name) =>
     `ap_block_${name}`
   ),
 ]);

@@ -202,8 +202,8 @@ export class Member {
   readonly #lost = new Set<number>();
   /** Blocks of which one of several holds has ended, for whose buffer there may be a call in flight. */
   readonly #doubtful = new Set<number>();
-  // Blocks that were held and not shown.
-  #unshown: number[] = [];
+  // Blocks that were held and not shown, and what is said of their buffers when they are released.
+  #unshown: { readonly block: number; readonly shown: number }[] = [];
   // Names whose making ended when the lock could not be had.
   #unmade: string[] = [];
   // Messages that are done with, or given back, for which it could not be had either.
@@ -343,10 +343,10 @@ export class Member {
   }
 
   /** Lets go of what is held and was not shown. */
-  #dropUnshown(block: number): void {
+  #dropUnshown(block: number, shown = 0): void {
     if (this.#pool === undefined || this.closed) return; // leaving lets go of all
-    if (this.#library.ap_block_release(this.#pool, block, 0) !== AP_ERR_BUSY) return;
-    this.#unshown.push(block);
+    if (this.#library.ap_block_release(this.#pool, block, shown) !== AP_ERR_BUSY) return;
+    this.#unshown.push({ block, shown });
     this.#isLate = true;
     this.#tendSoon();
   }
@@ -468,7 +468,7 @@ export class Member {
     try {
       this.#enterChannel(block);
     } catch (error) {
-      this.dropReceived(block);
+      this.#dropUnshown(block);
       throw error;
     }
     const hold = this.#showAt(block, generation, 0, 0, 0);
@@ -489,7 +489,14 @@ export class Member {
   /** Shows what a message has brought, which is held already: an array … */
   showReceived(block: number, generation: number, heapOffset: number, offset: number, byteLength: number): Hold {
     assertShowable(byteLength);
-    return this.#showAt(block, generation, heapOffset, offset, byteLength);
+    // Of a message's arrays each is counted for itself: whenever this Worker is terminated, one at most is counted and not made.
+    this.#library.ap_block_show(this.#ready(), block);
+    try {
+      return this.#showAt(block, generation, heapOffset, offset, byteLength);
+    } catch (error) {
+      this.#library.ap_block_show_nothing(this.#pool!, block);
+      throw error;
+    }
   }
 
   /** … or a channel. */
@@ -500,7 +507,7 @@ export class Member {
 
   /** Lets go of what a message has brought and nobody has shown. */
   dropReceived(block: number): void {
-    this.#dropUnshown(block);
+    this.#dropUnshown(block, 1); // none was counted
   }
 
   /** Acknowledges a message, now or later: its channel is held until then. */
@@ -679,7 +686,7 @@ export class Member {
     for (const hold of owed) this.letGo(hold);
     const unshown = this.#unshown;
     this.#unshown = [];
-    for (const block of unshown) this.#dropUnshown(block);
+    for (const { block, shown } of unshown) this.#dropUnshown(block, shown);
     const unmade = this.#unmade;
     this.#unmade = [];
     for (const name of unmade) this.giveUpMaking(name);

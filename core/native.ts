@@ -43,6 +43,7 @@ export interface Library {
   ap_block_retain(pool: Pointer, block: number): number;
   ap_block_release(pool: Pointer, block: number, shown: number): number;
   ap_block_settle(pool: Pointer, block: number): number;
+  ap_block_show(pool: Pointer, block: number): number;
   ap_block_show_nothing(pool: Pointer, block: number): number;
   ap_block_spare(pool: Pointer, block: number, isUsed: number): void;
   ap_block_shown(pool: Pointer, block: number): number;

@@ -247,6 +247,10 @@ int32_t ap_block_release(ap_pool *pool, uint32_t block, uint32_t shown);
  * lent. */
 int32_t ap_block_settle(ap_pool *pool, uint32_t block);
 
+/* Counts a buffer that is about to be made for a hold for which none was counted: on what a message has brought
+ * (AP_COUNTS_BUFFERS). So of several arrays one at most is counted and not made, whenever the host is terminated. */
+int32_t ap_block_show(ap_pool *pool, uint32_t block);
+
 /* Says that no buffer is made for the last hold on that block: it would be empty. Release that hold with `shown` 1. */
 int32_t ap_block_show_nothing(ap_pool *pool, uint32_t block);
 
@@ -373,7 +377,8 @@ typedef struct {
   uint64_t generation;
 } ap_sent_array; /* 16 bytes */
 
-/* … and for each that was received, and is now held once more by the receiver. */
+/* … and for each that was received, and is now held once more by the receiver. No buffer is counted for it: see ap_block_show. To
+ * let go of one for which none was made, release it with `shown` 1. */
 typedef struct {
   double block;
   double generation;

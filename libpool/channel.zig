@@ -389,7 +389,7 @@ fn takeAny(pool: *Pool, queue: *const Queue, into: []u8, ack: bool) Error!?Recei
             end(pool, queue, from, null, head);
             return error.Corrupt; // it was not as it was sent, and is gone
         }
-        if (body) |number| pool.showNothing(number) catch {} else @memcpy(into[0..text_bytes], message.content());
+        if (body == null) @memcpy(into[0..text_bytes], message.content());
         // Before the end: from then on the cell is a sender's, who fills it without the pool's lock. Nothing is freed by it,
         // since all of it is held by now; and how many pins a block has is counted anew if we die in between.
         if (!ack) pinning.unpin(pool, &records);

@@ -262,6 +262,11 @@ pub export fn ap_block_settle(pool: *Pool, block: u32) i32 {
     return @intFromEnum(released);
 }
 
+pub export fn ap_block_show(pool: *Pool, block: u32) i32 {
+    pool.showHeld(block) catch |err| return failed(pool, err);
+    return 0;
+}
+
 pub export fn ap_block_show_nothing(pool: *Pool, block: u32) i32 {
     pool.showNothing(block) catch |err| return failed(pool, err);
     return 0;

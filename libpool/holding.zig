@@ -35,9 +35,12 @@ pub const Attached = enum(i32) { newly = 0, again = 1 };
 pub fn attach(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
     try pool.acquire();
     defer pool.unlock();
-    return attachLocked(pool, number, generation, claim);
+    const attached = try attachLocked(pool, number, generation, claim);
+    show(pool, .of(number));
+    return attached;
 }
 
+/// The same; no buffer is counted.
 pub fn attachLocked(pool: *Pool, number: u32, generation: u64, claim: u64) Error!Attached {
     const view = &pool.view;
     const index: BlockIndex = .of(number);
@@ -51,7 +54,7 @@ pub fn attachLocked(pool: *Pool, number: u32, generation: u64, claim: u64) Error
     return attached;
 }
 
-/// Holds a block once more, under the lock.
+/// Holds a block once more, under the lock. No buffer is counted.
 pub fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached {
     const view = &pool.view;
     const block = try view.blockHot(index);
@@ -73,7 +76,6 @@ pub fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached 
         cell.commit(cell.get() | Holders.bit(pool.self.slot));
     } else try view.expectAsHeld(index);
     hold.holds += 1;
-    show(pool, index);
     const attaches = &view.members[pool.self.slot].attaches;
     attaches.set(attaches.get() +% 1);
     return if (newly) .newly else .again;
@@ -82,7 +84,6 @@ pub fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached 
 /// Undoes an attachLocked() before anybody has seen what it gave.
 pub fn detachLocked(pool: *Pool, number: u32) void {
     const hold = held(pool, number) catch return;
-    if (pool.options.counts_buffers) unshow(pool, &pool.view.buffers[number]);
     hold.holds -= 1;
     if (hold.holds > 0) return;
     if (isSeen(pool, number)) {
@@ -121,8 +122,14 @@ pub fn openTrace(pool: *Pool, length_bytes: u64) Error!BlockIndex {
 
 // ---------------------------------------------------------------- what the host shows
 
+/// The host is about to make a buffer on a block that it holds, for which none was counted.
+pub fn showHeld(pool: *Pool, number: u32) Error!void {
+    _ = try held(pool, number);
+    show(pool, .of(number));
+}
+
 /// The host is about to make a buffer on the block.
-pub inline fn show(pool: *Pool, index: BlockIndex) void {
+pub noinline fn show(pool: *Pool, index: BlockIndex) void {
     if (!pool.options.counts_buffers) return;
     const member = &pool.view.members[pool.self.slot];
     const buffers = &pool.view.buffers[index.int()];

@@ -83,6 +83,7 @@ pub fn getName(pool: *Pool, key: *const names.Key) Error!?Found {
     if (name.word.get().state != .set) return null;
     const value = try names.valueOf(view, name);
     const attached = holding.takeHold(pool, value.block, value.generation) catch |err| return if (err == error.Stale) error.Corrupt else err;
+    holding.show(pool, value.block);
     return .{ .attached = attached, .value = value };
 }
 

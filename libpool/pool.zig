@@ -118,6 +118,7 @@ pub const Pool = struct {
     pub const releasePlain = holding.releasePlain;
     pub const releaseAny = holding.releaseAny;
     pub const settle = holding.settle;
+    pub const showHeld = holding.showHeld;
     pub const showNothing = holding.showNothing;
     pub const buffersSeen = holding.buffersSeen;
     pub const spare = holding.spare;

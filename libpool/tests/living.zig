@@ -4,9 +4,12 @@
 const std = @import("std");
 const linux = std.os.linux;
 const s = @import("support.zig");
+const channel = @import("../channel.zig");
+const layout = @import("../layout.zig");
 const lock = @import("../lock.zig");
 const locked_bytes = @import("../locked_bytes.zig");
 const members = @import("../members.zig");
+const queue_file = @import("../queue.zig");
 const Pool = s.Pool;
 
 const capacity = 4 << 20;
@@ -583,6 +586,53 @@ test "a thread that ended before it made the buffer that was counted keeps nothi
     try expectKept(pool);
     @import("../exports.zig").ap_buffer_gone(null, brief.gone);
     _ = try reapUntil(pool, 1);
+}
+
+test "a thread that ended while it made buffers on what a message has brought keeps nothing" {
+    if (s.brief) return error.SkipZigTest; // an emulator's addresses are its own
+    const pool = try s.create(capacity);
+    defer s.end(pool);
+    const shared = try Shared.start(pool);
+    message_channel = try channel.create(pool, 4, 100);
+    message_channel_generation = s.generationOf(pool, .of(message_channel));
+    try pool.share(message_channel);
+    for (0..3) |made| {
+        var records: [3]queue_file.Record = undefined;
+        for (&records) |*record| {
+            const index = try s.alloc(pool, 100, false);
+            record.* = .{ .block = index.int(), .generation = s.generationOf(pool, index) };
+        }
+        try channel.send(pool, message_channel, "three", &records, 0);
+        for (records) |record| _ = try pool.release(record.block, true);
+        buffers_made = made;
+        var brief: Brief = .{ .shared = shared, .counts_buffers = true };
+        try brief.endAfter(&.{ goes, receives });
+        if (made > 0) {
+            try expectKept(pool);
+            for (records[0..made]) |record| @import("../exports.zig").ap_buffer_gone(null, &brief.member.?.view.buffers[record.block].gone);
+        }
+        _ = try reapUntil(pool, 1);
+        try s.expectEqual(0, (try pool.stats()).arrays);
+    }
+}
+
+var message_channel: u32 = 0;
+var message_channel_generation: u64 = 0;
+var buffers_made: usize = 0;
+
+/// Three arrays, of which some have a buffer, and one more is about to.
+fn receives(brief: *Brief) !void {
+    const member = brief.member.?;
+    var into: [200]u8 align(8) = undefined;
+    _ = try member.attach(message_channel, message_channel_generation, 0);
+    try member.showNothing(message_channel);
+    _ = try channel.enter(member, message_channel);
+    const received = try channel.receive(member, message_channel, &into, false, 0);
+    const attached: [*]const channel.Attached = @ptrCast(@alignCast(&into[layout.alignUp(received.text_bytes, 8)]));
+    for (attached[0..@min(buffers_made + 1, received.arrays)], 0..) |one, i| {
+        try member.showHeld(@intFromFloat(one.block));
+        if (i < buffers_made) member.record[Pool.unmade_at] = 0;
+    }
 }
 
 /// Also when the kernel has forgotten the thread.

@@ -470,10 +470,10 @@ const Worker = struct {
             const number: u32 = @intFromFloat(one.block);
             const generation: u64 = @intFromFloat(one.generation);
             if (i < head.channels) {
-                try worker.pool.showNothing(number);
                 try worker.drainInner(number);
                 continue;
             }
+            try worker.pool.showHeld(number);
             try worker.verify(number, generation);
             try worker.keepOrLetGo(number, generation);
         }
