@@ -268,21 +268,27 @@ test("what a terminated Worker has released keeps neither memory nor its place i
 
 // Deno 2.9 does not end a Worker that is busy, whatever it does.
 if (runtime !== "deno") {
-  test("Workers that are terminated in the middle of allocating keep neither memory nor their places in the pool", () =>
-    withPool(async (pool) => {
-      // At random instructions: between the call that counts a buffer and the one that makes it, too.
-      for (let i = 0; i < (runtime === "bun" ? 40 : 8); i++) {
-        const worker = startWorker("./churner.ts");
-        try {
-          await ask(worker, { name: pool.name, keeps: i % 2 === 0 ? 0 : 50 });
-          await sleep(Math.random() * 5);
-        } finally {
-          worker.terminate();
+  const churns: [string, object[]][] = [
+    ["allocating", [{ keeps: 0, receives: 0 }, { keeps: 50, receives: 0 }]],
+    ["receiving arrays", [{ keeps: 0, receives: 8 }, { keeps: 0, receives: 1 }, { keeps: 0, receives: 8 }]],
+  ];
+  for (const [what, orders] of churns) {
+    test(`Workers that are terminated in the middle of ${what} keep neither memory nor their places in the pool`, () =>
+      withPool(async (pool) => {
+        // At random instructions: between the call that counts a buffer and the one that makes it, too.
+        for (let i = 0; i < (runtime === "bun" ? 40 : 8); i++) {
+          const worker = startWorker("./churner.ts");
+          try {
+            await ask(worker, { name: pool.name, ...orders[i % orders.length] });
+            await sleep(Math.random() * 5);
+          } finally {
+            worker.terminate();
+          }
         }
-      }
-      await until(() => pool.reap() + pool.stats().members === 1, "the Workers are reaped");
-      assert.equal(pool.stats().usedBytes, 0);
-    }, { capacity: "64M" }));
+        await until(() => pool.reap() + pool.stats().members === 1, "the Workers are reaped");
+        assert.equal(pool.stats().usedBytes, 0);
+      }, { capacity: "64M" }));
+  }
 }
 
 test("empty arrays and slices do not keep a pool, nor a terminated Worker's memory", async () => {
