@@ -838,8 +838,15 @@ const Run = struct {
             } else if (member.held_count < held_max) {
                 try run.takeAt(member, number, array.generation, at);
             } else {
-                _ = exports.ap_block_release(member.pool, number, 0);
+                _ = exports.ap_block_release(member.pool, number, 1);
+                continue;
             }
+            // A buffer is made, or not.
+            const held = member.find(number).?;
+            if (member.counts and run.in.byte() & 3 != 0) {
+                const result_of_show = exports.ap_block_show(member.pool, number);
+                if (result_of_show < 0) try run.expectCode(result_of_show, "show");
+            } else held.shown -= @intFromBool(member.counts);
         }
     }
 
