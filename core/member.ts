@@ -72,6 +72,7 @@ export type Way =
   | { readonly how: "open"; readonly name: string; readonly nonce: string | undefined };
 
 // What a hold was shown by: ap_block_release
+const NO_BUFFER = 0;
 const BUFFER = 1;
 const SPARE = 2;
 // ap_block_release and ap_block_settle
@@ -343,7 +344,7 @@ export class Member {
   }
 
   /** Lets go of what is held and was not shown. */
-  #dropUnshown(block: number, shown = 0): void {
+  #dropUnshown(block: number, shown = NO_BUFFER): void {
     if (this.#pool === undefined || this.closed) return; // leaving lets go of all
     if (this.#library.ap_block_release(this.#pool, block, shown) !== AP_ERR_BUSY) return;
     this.#unshown.push({ block, shown });
@@ -507,7 +508,7 @@ export class Member {
 
   /** Lets go of what a message has brought and nobody has shown. */
   dropReceived(block: number): void {
-    this.#dropUnshown(block, 1); // none was counted
+    this.#dropUnshown(block, BUFFER); // none was counted that would have to be taken off again
   }
 
   /** Acknowledges a message, now or later: its channel is held until then. */
