@@ -34,7 +34,8 @@ async function compile(folder, source, ...more) {
   const compiler = source.endsWith(".cpp") ? ["c++", "-w"] : ["cc"];
   const from = ["-O2", "-I", join(root, "libpool"), join(root, "bench", source), "-o", program];
   // Quiet: for C++ Zig first builds a library of its own, once, and says a thousand warnings of it.
-  await run("zig", [...compiler, ...from, "-L", libraryFolder, "-larraypool", "-lpthread", ...more], {}, 300_000, true);
+  const to = ["-L", libraryFolder, "-larraypool", "-lpthread", ...more];
+  await run("zig", [...compiler, ...from, ...to], {}, { timeoutMs: 300_000, isQuiet: true });
   return program;
 }
 
@@ -215,7 +216,7 @@ async function measureTraces(folder, poolName) {
     const measured = [];
     try {
       for (let i = 0; i < times; i++) {
-        await run(command, args, recording, 60_000);
+        await run(command, args, recording, { timeoutMs: 60_000 });
         if (!existsSync(file)) throw new Error("it has recorded nothing");
         measured.push(await measureTrace(program, file, work, `${poolName}-trace`));
       }

@@ -5,7 +5,8 @@
  *
  *     time            {"records", "pool_ns", "malloc_ns", "ratio"}: in turn, per record, nothing written
  *     pool, malloc    {"peak_bytes", "live_bytes"}: each byte that is asked for is written once; what the allocator
- *                                 has at the peak, and what the program has asked for then
+ *                                 has at the peak, and what the program has asked for then. Of the pool that is the
+ *                                 segment, and what the process has beside it to remember what it holds
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -74,6 +75,7 @@ static double by_malloc(void) {
   return took / count;
 }
 
+/* What the process has of its own. No page of a segment is in this. */
 static size_t private_bytes(void) {
   char text[4096], *at;
   int file = open("/proc/self/smaps_rollup", O_RDONLY);
@@ -82,15 +84,23 @@ static size_t private_bytes(void) {
   if (n <= 0) exit(1);
   text[n] = 0;
   size_t bytes = 0;
-  if ((at = strstr(text, "Private_Dirty:"))) bytes += strtoull(at + 14, NULL, 10) << 10;
+  if ((at = strstr(text, "Anonymous:"))) bytes += strtoull(at + 10, NULL, 10) << 10;
   return bytes;
 }
 
+static int make_pool(const char *name) {
+  double report[AP_REPORT_LENGTH];
+  pool = ap_pool_create(name, 2.0 * (1 << 30), 0, AP_RUNTIME_NATIVE, report);
+  return pool ? 0 : (fprintf(stderr, "no pool: error %g\n", report[AP_REPORT_CODE]), 1);
+}
+
 /* What the allocator has, looked at whenever the program has more than ever, in steps of 1/64. */
-static int peak(int is_pool) {
+static int peak(int is_pool, const char *name) {
   uint32_t *sizes = mmap(NULL, (numbers + 1) * sizeof *sizes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  size_t before = private_bytes();
+  if (is_pool && make_pool(name)) return 1;
   const double *stats = pool ? ap_pool_record(pool) : NULL;
-  size_t before = private_bytes(), live = 0, most = 0, looked = 0, peak_bytes = 0;
+  size_t live = 0, most = 0, looked = 0, peak_bytes = 0;
   for (size_t i = 0; i < count; i++) {
     record r = records[i];
     if (r.size) {
@@ -110,9 +120,8 @@ static int peak(int is_pool) {
     if (live > most) most = live;
     if (live < most || live < looked + looked / 64) continue;
     looked = live;
-    size_t has;
-    if (is_pool) ap_pool_stats(pool), has = (size_t)(stats[AP_STATS_BACKED] + stats[AP_STATS_METADATA]);
-    else has = private_bytes() - before;
+    size_t has = private_bytes() - before;
+    if (is_pool) ap_pool_stats(pool), has += (size_t)(stats[AP_STATS_BACKED] + stats[AP_STATS_METADATA]);
     if (has > peak_bytes) peak_bytes = has;
   }
   printf("{\"peak_bytes\": %zu, \"live_bytes\": %zu}\n", peak_bytes, most);
@@ -148,17 +157,13 @@ int main(int argc, char **arguments) {
   blocks = mmap(NULL, (numbers + 1) * sizeof *blocks, PROT_READ | PROT_WRITE, flags, -1, 0);
   pointers = mmap(NULL, (numbers + 1) * sizeof *pointers, PROT_READ | PROT_WRITE, flags, -1, 0);
   for (uint32_t i = 0; i <= numbers; i++) blocks[i] = -1;
-  int is_malloc = !strcmp(arguments[2], "malloc");
-  if (!is_malloc) {
-    double report[AP_REPORT_LENGTH];
-    pool = ap_pool_create(argc > 3 ? arguments[3] : NULL, 2.0 * (1 << 30), 0, AP_RUNTIME_NATIVE, report);
-    if (!pool) return fprintf(stderr, "no pool: error %g\n", report[AP_REPORT_CODE]), 1;
-  }
+  const char *name = argc > 3 ? arguments[3] : NULL;
   if (strcmp(arguments[2], "time")) {
-    int failed = peak(!is_malloc);
+    int failed = peak(strcmp(arguments[2], "malloc") != 0, name);
     if (pool) ap_pool_close(pool, 0);
     return failed;
   }
+  if (make_pool(name)) return 1;
   pthread_t thread; /* as every process of Bun and Deno has: glibc takes locks then */
   if (pthread_create(&thread, NULL, sleep_on, NULL)) return 1;
   double ours[ROUNDS], theirs[ROUNDS], ratios[ROUNDS];
