@@ -91,14 +91,13 @@ function allocationRow({ name, threads, pool_ns, malloc_ns, ratio }, allocator) 
     unit: "ns",
     kind: "cost",
     figure: ratio,
-    goal: goalOf(allocator, threads, count),
+    goal: goalOf(allocator, count),
     series: { plot: "allocation", sizes: live === null ? name : live[1], live: count, allocator, threads },
   };
 }
 
-/** A process of Bun or Deno has threads: that is what counts. In one without, glibc takes no locks. */
-function goalOf(allocator, threads, live) {
-  if (allocator === "glibc") return threads === 1 ? 1 : live === 1 ? 0.4 : 0.7;
+function goalOf(allocator, live) {
+  if (allocator === "glibc") return live === 1 ? 0.4 : 0.7;
   return live === 1 ? 0.7 : live < 100_000 ? 2 : 1;
 }
 
