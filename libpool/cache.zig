@@ -17,7 +17,8 @@
 //! more at most, and no more than 4 KiB: so the cache serves arrays of any size, and not only those of a few.
 //!
 //! The lists are private: a member that is killed leaves cached blocks with its bit, found like all that it held. What the
-//! owner knows of a cached block (where it is, its word when it was last in use) stands in its own `Hold`, not in the segment.
+//! owner knows of a cached block (where it is, its word when it was last in use, which is the next in its list) stands in its own
+//! `Hold`, not in the segment: so a member's lists need no memory but a few bytes for each size.
 
 const std = @import("std");
 const layout = @import("layout.zig");
@@ -44,9 +45,10 @@ pub const Cache = extern struct {
     granules_limit: u32,
     /// The size of the block that came last.
     last: u32,
-    /// How many of each size, and which: last in first out. Somewhat longer, for who looks at several counts at once.
+    /// How many of each size, and the one that came last: last in first out. Somewhat longer, for who looks at several counts at
+    /// once.
     counts: [granules_max + 8]u8,
-    kept: [granules_max + 1][count_max]BlockIndex,
+    heads: [granules_max + 1]BlockIndex,
 
     /// A 256th of the heap, and 4 MiB at most: others have to come and get it.
     pub fn limitOf(geometry: layout.Geometry) u32 {
@@ -76,11 +78,11 @@ pub const Cache = extern struct {
     /// changes; and if somebody has written there who must not, the next one to take it finds out.
     pub inline fn keep(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
         view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .listed };
-        cache.kept[granules][cache.counts[granules]] = index;
+        view.holds[index.int()].next = cache.heads[granules];
+        cache.heads[granules] = index;
         cache.counts[granules] += 1;
         cache.granules += granules;
         cache.last = granules;
-        @prefetch(&view.holds[index.int()], .{ .rw = .write }); // for who takes it
         // Pairs with the compareAndSwap in takeBack: this member is done with the memory.
         view.blocks[index.int()].word.commitLowest(.{ .state = .cached, .backed = true });
     }
@@ -122,11 +124,11 @@ pub const Cache = extern struct {
     /// One of just that size.
     pub inline fn takeOf(cache: *Cache, view: *const View, granules: u32) ?Taken {
         while (cache.counts[granules] != 0) {
-            const last = cache.counts[granules] - 1;
-            const index = cache.kept[granules][last];
+            const index = cache.heads[granules];
             const hold = &view.holds[index.int()];
             const block = &view.blocks[index.int()];
-            cache.counts[granules] = last;
+            cache.heads[granules] = hold.next;
+            cache.counts[granules] -= 1;
             cache.granules -= granules;
             const cached = cachedWord(hold.word);
             var used = hold.word;
@@ -167,34 +169,38 @@ pub const Cache = extern struct {
 
     /// Frees the coldest of a size: one, half of them, or all.
     fn free(cache: *Cache, view: *const View, granules: u32, count: u8) Corrupt!void {
-        var coldest: [count_max]BlockIndex = undefined;
-        const all = cache.kept[granules][0..cache.counts[granules]];
-        @memcpy(coldest[0..count], all[0..count]);
-        const rest = all[count..];
-        // They overlap, unless half of them go.
-        std.mem.copyForwards(BlockIndex, all[0..rest.len], rest);
+        var all: [count_max]BlockIndex = undefined;
+        const kept = cache.counts[granules];
+        var index = cache.heads[granules];
+        for (0..kept) |i| {
+            all[kept - 1 - i] = index;
+            index = view.holds[index.int()].next;
+        }
         cache.counts[granules] -= count;
         cache.granules -= granules * count;
-        for (coldest[0..count]) |index| {
-            view.briefs[index.int()] = .{};
-            const word = cachedWord(view.holds[index.int()].word);
-            const block = try view.block(index);
+        for (all[0..count]) |coldest| {
+            view.briefs[coldest.int()] = .{};
+            const word = cachedWord(view.holds[coldest.int()].word);
+            const block = try view.block(coldest);
             // Or else it was taken away. Under the lock nobody but the owner, who is here, changes it.
             if (block.word.get() != word) continue;
             block.word.commit(freed(word));
-            try free_lists.put(view, index);
+            try free_lists.put(view, coldest);
         }
     }
 
     /// Forgets a block that was taken away and has come back to this member in another way; before its Hold says so.
     pub noinline fn forget(cache: *Cache, view: *const View, index: BlockIndex) void {
         const granules = view.briefs[index.int()].granules;
-        for (cache.kept[granules][0..cache.counts[granules]], 0..) |kept, place| {
-            if (kept != index) continue;
-            cache.counts[granules] -= 1;
-            cache.granules -= granules;
-            cache.kept[granules][place] = cache.kept[granules][cache.counts[granules]];
-            break;
+        var link = &cache.heads[granules];
+        for (0..cache.counts[granules]) |_| {
+            if (link.* == index) {
+                link.* = view.holds[index.int()].next;
+                cache.counts[granules] -= 1;
+                cache.granules -= granules;
+                break;
+            }
+            link = &view.holds[link.int()].next;
         }
         view.briefs[index.int()] = .{};
     }

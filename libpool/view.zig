@@ -34,7 +34,9 @@ pub const Hold = extern struct {
     is_allocated: bool,
     /// The host has a spare buffer on the block, whoever holds it meanwhile: see `holding.spare`. No end of a hold changes it.
     has_spare: bool,
-    _pad: [5]u8,
+    _pad: u8,
+    /// Of a cached block: the one that this member has cached before it, of the same size.
+    next: BlockIndex,
 
     pub inline fn end(hold: *Hold) void {
         hold.holds = 0;

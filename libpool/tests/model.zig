@@ -208,6 +208,7 @@ fn runModel(seed: u64, capacity_bytes: u64, steps: u32) !void {
     for (0..steps) |_| {
         try run.step();
         try s.expectSound(run.members[0]);
+        for (run.members[1..]) |member| try s.expectCacheSound(member);
     }
     for (run.arrays.items) |*array| try run.verify(array);
     // Everyone lets go of everything: the heap is one free run again.

@@ -599,6 +599,7 @@ const Worker = struct {
 
     fn check(worker: *Worker) !void {
         if (try worker.pool.check()) |broken| return worker.shared.fail("check() finds, while others work: {t} ({d})", .{ broken.what, broken.where });
+        s.expectCacheSound(worker.pool) catch return worker.shared.fail("the lists of a member's cache are not as they were made", .{});
         Shared.count(&worker.shared.totals.checks);
     }
 

@@ -7,6 +7,8 @@ pub const segment = @import("../segment.zig");
 pub const system = @import("../platform.zig").system;
 pub const Pool = @import("../pool.zig").Pool;
 pub const BlockIndex = layout.BlockIndex;
+const cache = @import("../cache.zig");
+const Brief = @import("../view.zig").Brief;
 pub const expect = std.testing.expect;
 pub const expectEqual = std.testing.expectEqual;
 pub const expectError = std.testing.expectError;
@@ -79,6 +81,28 @@ pub fn expectSound(pool: *Pool) !void {
         std.debug.print("broken: {t} ({d})\n", .{ broken.what, broken.where });
         return error.TestUnexpectedResult;
     }
+    try expectCacheSound(pool);
+}
+
+/// What is in the lists of the member's cache is there once, says so, and is counted.
+pub fn expectCacheSound(pool: *Pool) !void {
+    const kept = pool.cache;
+    var blocks: u64 = 0;
+    var granules: u64 = 0;
+    for (1..cache.granules_max + 1) |size| {
+        var index = kept.heads[size];
+        for (0..kept.counts[size]) |_| {
+            try expectEqual(Brief{ .granules = @intCast(size), .is = .listed }, pool.view.briefs[index.int()]);
+            index = pool.view.holds[index.int()].next;
+        }
+        blocks += kept.counts[size];
+        granules += kept.counts[size] * size;
+    }
+    try expectEqual(granules, kept.granules);
+    // As many as say so: so none is in the lists twice.
+    var listed: u64 = 0;
+    for (pool.view.briefs[0..pool.view.blocksUsed()]) |one| listed += @intFromBool(one.is == .listed);
+    try expectEqual(blocks, listed);
 }
 
 pub fn bytesOf(pool: *Pool, index: BlockIndex) ![]u8 {
