@@ -53,7 +53,7 @@ const ALONE_MS = 0.004;
 const VAIN_MOST = 8;
 const TRY_EVERY = 16;
 /** The longest sleep. */
-const SLEEP_MS = 500;
+const SLEEP_MS = 1000;
 
 /** Tries to do what one waits for: calls `settle` and returns true, or returns false if it is not time yet. */
 type Attempt<R> = (settle: (value: R) => void) => boolean;

@@ -708,6 +708,7 @@ fn sleep(pool: *Pool, queue: *const Queue, side: Side, timeout_ms: u32) void {
     const armed = arm(bell);
     if (looksReady(queue, side) or bell != bellOf(queue, side)) return;
     system.wait(&bell.raw, armed, @min(timeout_ms, slice_ms_max));
+    pool.patience.processor.woken();
 }
 
 /// For who goes on with its event loop meanwhile: the bell, which will be another than `armed` when it is worth looking; null if it
@@ -750,7 +751,7 @@ pub fn spin(pool: *Pool, queue: *const Queue, side: Side) bool {
             return true;
         }
         if (i % yield_every == yield_every - 1) {
-            system.yield();
+            pool.patience.processor.yield();
             continue;
         }
         // To look takes the memory from who makes room.

@@ -10,6 +10,7 @@ const std = @import("std");
 const layout = @import("layout.zig");
 const crash = @import("crash.zig");
 const members = @import("members.zig");
+const Processor = @import("processor.zig").Processor;
 const recovery = @import("recovery.zig");
 const waiting = @import("waiting.zig");
 const system = @import("platform.zig").system;
@@ -23,8 +24,13 @@ pub const Patience = struct {
     /// 0 on one processor: the owner cannot let go while we spin.
     spins: u32,
     timeout_ms: u64,
+    processor: Processor,
     /// With error.Busy: the process that keeps the lock.
     owner_pid: u32 = 0,
+
+    pub fn of(processors: u32) Patience {
+        return .{ .spins = if (processors > 1) 200 else 0, .timeout_ms = 2000, .processor = .of(processors) };
+    }
 };
 
 /// With it a member sees the whole block table, as far as it is in use; where the system does not let it, it is as if the lock could not

@@ -265,7 +265,7 @@ pub const Pool = struct {
             .view = .of(&entered.geometry, @alignCast(base + private_bytes), entered.fd, own),
             .cache = @ptrCast(@alignCast(base + cache_start)),
             .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
-            .patience = .{ .spins = if (system.hasProcessors()) 200 else 0, .timeout_ms = 2000 },
+            .patience = .of(system.processors()),
             .options = options,
             .own_word = undefined,
             .plain_bytes_max = if (options.counts_buffers) -1 else cache.bytes_max,

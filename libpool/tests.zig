@@ -27,5 +27,6 @@ test {
     _ = @import("tests/living.zig");
     _ = @import("tests/leftovers.zig");
     _ = @import("tests/waiting.zig");
+    _ = @import("tests/processor.zig");
     _ = @import("tests/look.zig");
 }

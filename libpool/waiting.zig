@@ -103,7 +103,7 @@ fn changesSoon(caller: Caller, blocking: *Blocking, place: Place, expected: u32)
         }
         if (system.monotonicNs() >= until_ns) break;
         // Whoever is to answer may be on this very processor.
-        if (blocking.looksLong()) system.yield();
+        if (blocking.looksLong()) caller.patience.processor.yield();
     }
     blocking.vain +%= 1;
     return false;
@@ -148,6 +148,7 @@ pub fn goOn(caller: Caller, blocking: *const Blocking) lock.Error!Outcome {
         if (word != waiting) return error.Corrupt;
         if (now_ns >= until_ns) break;
         system.waitNs(&own.word.raw, @bitCast(waiting), until_ns - now_ns);
+        caller.patience.processor.woken();
         now_ns = system.monotonicNs();
     }
     if (now_ns >= blocking.deadline_ns) {
@@ -376,7 +377,7 @@ pub fn take(caller: Caller, into: []u32) lock.Error!u32 {
 pub fn look(caller: Caller) bool {
     const doorbell = &caller.view.waiting.doorbells[caller.self.slot];
     if (doorbell.first_ready.get() != .none) return true;
-    system.yield();
+    caller.patience.processor.yield();
     return doorbell.first_ready.get() != .none;
 }
 
@@ -392,7 +393,9 @@ pub fn park(caller: Caller) lock.Error!bool {
 
 pub fn unpark(caller: Caller) void {
     const state = &caller.view.waiting.doorbells[caller.self.slot].state;
-    if (state.get() != .awake) state.commit(.awake);
+    if (state.get() == .awake) return;
+    state.commit(.awake);
+    caller.patience.processor.woken();
 }
 
 /// Sleeps until the doorbell is rung. Of the pool it touches nothing but this one word, which may be gone already, or another's.

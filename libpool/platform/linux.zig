@@ -875,16 +875,66 @@ pub fn random(into: []u8) void {
     }
 }
 
-/// Whether this process may run on more than one processor.
-pub fn hasProcessors() bool {
-    var set: [16]usize = undefined;
-    const bytes = linux.syscall3(.sched_getaffinity, 0, @sizeOf(@TypeOf(set)), @intFromPtr(&set));
-    if (!isDone(bytes)) return false;
-    var found: usize = 0;
-    for (set[0 .. bytes / @sizeOf(usize)]) |word| {
-        // A second bit in this word, or one in a word before.
-        if (word & (word -% 1) != 0 or (word != 0 and found != 0)) return true;
-        found |= word;
-    }
-    return false;
+// ---------------------------------------------------------------- processors
+
+/// One bit for each.
+const Processors = [16]usize;
+
+/// On which this thread may run, and for how many bytes of that there are processors.
+fn allowed(set: *Processors) ?usize {
+    set.* = @splat(0);
+    const bytes = linux.syscall3(.sched_getaffinity, 0, @sizeOf(Processors), @intFromPtr(set));
+    return if (isDone(bytes)) bytes else null;
+}
+fn allow(set: *const Processors) bool {
+    return isDone(linux.syscall3(.sched_setaffinity, 0, @sizeOf(Processors), @intFromPtr(set)));
+}
+
+/// On how many this thread may run; 1 where the system does not say.
+pub fn processors() u32 {
+    var set: Processors = undefined;
+    _ = allowed(&set) orelse return 1;
+    var count: u32 = 0;
+    for (set) |word| count += @popCount(word);
+    return count;
+}
+
+pub const may_move = true;
+
+/// Whether somebody else wants to run on this one: then to let others run is counted as a switch.
+pub fn isShared() bool {
+    const before = switches();
+    yield();
+    return switches() != before;
+}
+fn switches() isize {
+    var usage: linux.rusage = undefined;
+    return if (isDone(linux.getrusage(linux.rusage.THREAD, &usage))) usage.nivcsw else 0;
+}
+
+/// How many threads of the whole system run or want to, this one with them.
+pub fn runnable() u64 {
+    var buffer: [64]u8 = undefined;
+    const unknown = std.math.maxInt(u64);
+    const text = readFile("/proc/loadavg", &buffer) orelse return unknown; // 0.20 0.18 0.12 1/80 11206
+    const end = text_file.find(text, 0, '/');
+    var start = end;
+    while (start > 0 and text[start - 1] != ' ') start -= 1;
+    return text_file.number(text[start..end], 10, unknown) orelse unknown;
+}
+
+/// To any other processor of those on which this thread may run. False if there is none, or it may not say where it runs.
+pub fn move() bool {
+    var own: Processors = undefined;
+    const bytes = allowed(&own) orelse return false;
+    var here: u32 = undefined;
+    if (!isDone(linux.syscall3(.getcpu, @intFromPtr(&here), 0, 0)) or here >= 8 * bytes) return false;
+    var others = own;
+    others[here / @bitSizeOf(usize)] &= ~(@as(usize, 1) << @intCast(here % @bitSizeOf(usize)));
+    if (!allow(&others)) return false; // none is left
+    // Where nobody has said where this thread may run, nobody has after this, either.
+    const all: Processors = @splat(std.math.maxInt(usize));
+    if (allow(&all) and allowed(&others) != null and std.mem.eql(usize, &others, &own)) return true;
+    _ = allow(&own);
+    return true;
 }

@@ -559,9 +559,12 @@ pub fn random(into: []u8) void {
     c.arc4random_buf(into.ptr, into.len);
 }
 
-pub fn hasProcessors() bool {
+pub fn processors() u32 {
     var count: u32 = 1;
     var length: usize = @sizeOf(u32);
     _ = c.sysctlbyname("hw.activecpu", &count, &length, null, 0);
-    return count > 1;
+    return count;
 }
+
+/// On which of them a thread runs is the system's business alone.
+pub const may_move = false;

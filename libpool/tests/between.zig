@@ -65,7 +65,7 @@ const Ground = struct {
         try keeper.share(ground.words);
         for ([_]*Pool{ ground.first.pool, ground.second.pool }) |pool| _ = try pool.attach(ground.words, s.generationOf(keeper, .of(ground.words)), 0);
         // Who finds a lock taken does not wait: who has it is in the middle of something, below.
-        ground.second.pool.patience = .{ .spins = 0, .timeout_ms = 0 };
+        ground.second.pool.patience = .{ .spins = 0, .timeout_ms = 0, .processor = .of(1) };
         return ground;
     }
     fn end(ground: *Ground) void {
