@@ -9,7 +9,7 @@ const running = new Set();
  * that it started outlives it. Throws when it fails or takes longer than `timeoutMs`; what it said of errors is shown, or
  * with `isQuiet` stands in what is thrown.
  */
-export function run(command, args, environment = {}, { timeoutMs = 120_000, isQuiet = false } = {}) {
+export function run(command, args, environment = {}, { timeoutMs = 240_000, isQuiet = false } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", isQuiet ? "pipe" : "inherit"],
