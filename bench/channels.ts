@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
-import { runtime } from "./rows.ts";
+import { poolName, runtime } from "./rows.ts";
 
 /**
  * What the child does with what it gets: attaches arrays of a pool, or finds doubles in it. Beside a heap: when it has made
@@ -295,7 +295,7 @@ function denoSocket(): Way<Uint8Array> {
   };
 }
 
-const temporaryName = () => `arraypool-bench-${process.pid}-${Math.random().toString(36).slice(2)}`;
+const temporaryName = () => `arraypool-${poolName("file")}-${process.pid}-${Math.random().toString(36).slice(2)}`;
 const socketPath = () => join(tmpdir(), temporaryName());
 
 // ------------------------------------------------------------------ help

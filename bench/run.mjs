@@ -66,7 +66,7 @@ for (const part of wanted) {
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.once(signal, () => {
     killAll();
-    removePools();
+    removeLeftovers();
     process.exit(1);
   });
 }
@@ -88,7 +88,7 @@ for (const [part, measurements] of Object.entries(parts)) {
   }
   process.stderr.write(`${seconds(begunAt)} s\n`);
 }
-const left = removePools();
+const left = removeLeftovers();
 if (left.length > 0 && failures.length === 0) failures.push(`left in /dev/shm: ${left.join(", ")}`);
 
 console.log(`\n${machine.cpu}, ${machine.cores} cores, ${machine.kernel}; ${machine.libc ?? ""}`);
@@ -122,9 +122,10 @@ function hasTaskset() {
 }
 
 /** Removes what a part that was killed has left in /dev/shm, and returns its names. */
-function removePools() {
+function removeLeftovers() {
   if (process.platform !== "linux") return [];
-  const names = readdirSync("/dev/shm").filter((name) => name.startsWith(`arraypool.${mark}-`));
+  const starts = [`arraypool.${mark}-`, `arraypool-${mark}-`]; // pools, and the files of channels.ts
+  const names = readdirSync("/dev/shm").filter((name) => starts.some((start) => name.startsWith(start)));
   for (const name of names) rmSync(join("/dev/shm", name));
   return names;
 }
