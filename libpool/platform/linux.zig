@@ -878,15 +878,15 @@ pub fn random(into: []u8) void {
 // ---------------------------------------------------------------- processors
 
 /// One bit for each.
-const Processors = [16]usize;
+pub const Processors = [16]usize;
 
 /// On which this thread may run, and for how many bytes of that there are processors.
-fn allowed(set: *Processors) ?usize {
+pub fn allowed(set: *Processors) ?usize {
     set.* = @splat(0);
     const bytes = linux.syscall3(.sched_getaffinity, 0, @sizeOf(Processors), @intFromPtr(set));
     return if (isDone(bytes)) bytes else null;
 }
-fn allow(set: *const Processors) bool {
+pub fn allow(set: *const Processors) bool {
     return isDone(linux.syscall3(.sched_setaffinity, 0, @sizeOf(Processors), @intFromPtr(set)));
 }
 

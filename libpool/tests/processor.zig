@@ -5,15 +5,15 @@ const linux = std.os.linux;
 const s = @import("support.zig");
 const Processor = @import("../processor.zig").Processor;
 
-const Set = [16]usize;
+const Set = s.system.Processors;
 
 fn allowed() Set {
-    var set: Set = @splat(0);
-    _ = linux.syscall3(.sched_getaffinity, 0, @sizeOf(Set), @intFromPtr(&set));
+    var set: Set = undefined;
+    _ = s.system.allowed(&set);
     return set;
 }
 fn allow(set: Set) !void {
-    try s.expectEqual(.SUCCESS, linux.errno(linux.syscall3(.sched_setaffinity, 0, @sizeOf(Set), @intFromPtr(&set))));
+    try s.expect(s.system.allow(&set));
 }
 fn here() u32 {
     var cpu: u32 = undefined;
