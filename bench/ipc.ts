@@ -19,7 +19,7 @@
 import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
 import process from "node:process";
-import { pack, Pool, PoolError, type SharedArray } from "../mod.ts";
+import { pack, Pool, type PoolError, type SharedArray } from "../mod.ts";
 import { byteWays, end, fileWay, messageWays, type Reads, startWith, threadWay } from "./channels.ts";
 import { Doubles } from "./requests.ts";
 import { compare, median, poolName, print } from "./rows.ts";
@@ -31,16 +31,17 @@ interface Pace {
   /** A turn takes as long as this, and at least so many questions. */
   readonly roundMs: number;
   readonly asksMin: number;
+  /** Whose best time is longer than so many times the best of all is out. */
+  readonly out: number;
 }
-const PACE: Pace = { rounds: 9, warmUpMs: 100, roundMs: 25, asksMin: 3 };
+const PACE: Pace = { rounds: 9, warmUpMs: 100, roundMs: 25, asksMin: 3, out: 6 };
+const PACE_OF_64_MIB: Pace = { ...PACE, rounds: 5 };
 /** One question a turn, but over the pool. */
-const PACE_OF_LARGE: Pace = { ...PACE, rounds: 3, asksMin: 1 };
+const PACE_OF_1_GIB: Pace = { ...PACE, rounds: 3, asksMin: 1, out: 2 };
 /** Long enough for a collection in most rounds. */
 const PACE_BESIDE_HEAP: Pace = { ...PACE, rounds: 7, warmUpMs: 500, roundMs: 300 };
 /** No turn is longer than that for the sake of `asksMin`. */
 const ROUND_MOST_MS = 1000;
-/** Whose best time is longer than the best of all by this is out. */
-const OUT = 6;
 /** For what the turn before has left to do: sweeping its garbage, unmapping its memory. */
 const PAUSE_MS = 10;
 
@@ -112,7 +113,7 @@ async function raceWith(bytes: number, name: string): Promise<void> {
   // A gigabyte is more than a message of a runtime can have, or takes it half a minute.
   const able = plain.filter(({ kind }) => !isLarge || (kind !== "message" && kind !== "thread"));
   const theirs = able.map((way) => new Entry(way, doubles));
-  const pace = isLarge ? PACE_OF_LARGE : PACE;
+  const pace = isLarge ? PACE_OF_1_GIB : bytes === 64 * MIB ? PACE_OF_64_MIB : PACE;
   await race([[oursWithFew, ours], [channelWithFew, channel], ...theirs.map((entry) => [entry])], pace);
 
   const inside = theirs.filter(({ medians }) => medians.length === pace.rounds);
@@ -232,7 +233,7 @@ async function race(groups: Entry[][], pace: Pace): Promise<void> {
   // By their best times: one slow round may be due to something else on the machine.
   const least = (entries: Entry[]) => Math.min(...entries.map(({ leastNs }) => leastNs));
   const messages = singles.filter(({ contender }) => contender.kind === "message");
-  const limit = Math.max(OUT * least(singles), messages.length === 0 ? 0 : least(messages));
+  const limit = Math.max(pace.out * least(singles), messages.length === 0 ? 0 : least(messages));
   const inside = groups.filter((group) => group.length > 1 || group[0]!.leastNs <= limit || isWanted(group[0]!));
   for (const entry of inside.flat()) entry.medians.length = entry.means.length = 0;
   for (let i = 0; i < pace.rounds; i++) {

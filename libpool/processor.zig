@@ -16,7 +16,7 @@ pub const Processor = struct {
     looks_after: u32 = looks_after_least,
 
     const few_most = 4;
-    const looks_after_least = 16;
+    const looks_after_least = 4;
     /// Some 100 µs, or 500 µs where it shares a processor, of which to look takes 1 µs, or 8 µs.
     const looks_after_most = 128;
 

@@ -880,11 +880,10 @@ pub fn random(into: []u8) void {
 /// One bit for each.
 pub const Processors = [16]usize;
 
-/// On which this thread may run, and for how many bytes of that there are processors.
-pub fn allowed(set: *Processors) ?usize {
+/// On which this thread may run. False where the system does not say.
+pub fn allowed(set: *Processors) bool {
     set.* = @splat(0);
-    const bytes = linux.syscall3(.sched_getaffinity, 0, @sizeOf(Processors), @intFromPtr(set));
-    return if (isDone(bytes)) bytes else null;
+    return isDone(linux.syscall3(.sched_getaffinity, 0, @sizeOf(Processors), @intFromPtr(set)));
 }
 pub fn allow(set: *const Processors) bool {
     return isDone(linux.syscall3(.sched_setaffinity, 0, @sizeOf(Processors), @intFromPtr(set)));
@@ -893,7 +892,7 @@ pub fn allow(set: *const Processors) bool {
 /// On how many this thread may run; 1 where the system does not say.
 pub fn processors() u32 {
     var set: Processors = undefined;
-    _ = allowed(&set) orelse return 1;
+    if (!allowed(&set)) return 1;
     var count: u32 = 0;
     for (set) |word| count += @popCount(word);
     return count;
@@ -926,15 +925,15 @@ pub fn runnable() u64 {
 /// To any other processor of those on which this thread may run. False if there is none, or it may not say where it runs.
 pub fn move() bool {
     var own: Processors = undefined;
-    const bytes = allowed(&own) orelse return false;
+    if (!allowed(&own)) return false;
     var here: u32 = undefined;
-    if (!isDone(linux.syscall3(.getcpu, @intFromPtr(&here), 0, 0)) or here >= 8 * bytes) return false;
+    if (!isDone(linux.syscall3(.getcpu, @intFromPtr(&here), 0, 0)) or here >= @bitSizeOf(Processors)) return false;
     var others = own;
     others[here / @bitSizeOf(usize)] &= ~(@as(usize, 1) << @intCast(here % @bitSizeOf(usize)));
     if (!allow(&others)) return false; // none is left
     // Where nobody has said where this thread may run, nobody has after this, either.
     const all: Processors = @splat(std.math.maxInt(usize));
-    if (allow(&all) and allowed(&others) != null and std.mem.eql(usize, &others, &own)) return true;
+    if (allow(&all) and allowed(&others) and std.mem.eql(usize, &others, &own)) return true;
     _ = allow(&own);
     return true;
 }

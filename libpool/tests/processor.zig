@@ -90,7 +90,7 @@ test "who waits looks seldom where it was in vain, and soon again after a sleep"
         processor.yield();
         looks += @intFromBool(processor.yields == 0);
     }
-    try s.expectEqual(3 + (1000 - 16 - 32 - 64) / 128, looks);
+    try s.expectEqual(5 + (1000 - 4 - 8 - 16 - 32 - 64) / 128, looks);
     processor.woken();
     processor.yield();
     try s.expectEqual(0, processor.yields);
