@@ -20,12 +20,16 @@ function cellsOf(row) {
   return [row.where, row.work, row.against, figureOf(row), goalOf(row), met === undefined ? "" : met ? "yes" : "NO"];
 }
 
-export function figureOf({ kind, figure, unit, ours, theirs }) {
+export function figureOf({ kind, figure, goal, unit, ours, theirs }) {
   if (kind === "size") return bytes(figure);
   if (kind === "most") return time(figure);
   if (kind === "least") return `${figure}`;
   if (unit === "bytes") return `${number(figure)} × the memory (${bytes(ours)}, ${bytes(theirs)})`;
-  const ratio = kind === "faster" ? `${number(figure)} × faster` : `${number(figure)} × the time`;
+  // Where there is a goal, the figure is to be compared with it.
+  const isSlower = kind === "faster" && goal === undefined && figure < 1;
+  const ratio = isSlower
+    ? `${number(1 / figure)} × slower`
+    : `${number(figure)} × ${kind === "faster" ? "faster" : "the time"}`;
   return `${ratio} (${time(ours)}, ${time(theirs)})`;
 }
 
