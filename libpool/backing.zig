@@ -60,7 +60,7 @@ fn wholeSteps(granules: u32) u64 {
 fn growRest(pool: *Pool, request: allocating.Request, step: u32) Error!?allocating.Array {
     const reserved = try reserveBehindRest(pool, request, step) orelse return null;
     if (!try backReserved(pool, reserved, false)) return null;
-    try acquireOrStrand(pool);
+    try acquireOrDisown(pool, reserved.index);
     defer pool.unlock();
     const block = try pool.view.block(reserved.index);
     var word = block.word.get();
@@ -145,7 +145,7 @@ pub fn backReserved(pool: *Pool, reserved: Reserved, has_room: bool) Error!bool 
 }
 
 fn freeReserved(pool: *Pool, index: BlockIndex, is_zero: bool) Error!void {
-    try acquireOrStrand(pool);
+    try acquireOrDisown(pool, index);
     defer pool.unlock();
     const block = try pool.view.block(index);
     var word = block.word.get();
@@ -155,15 +155,15 @@ fn freeReserved(pool: *Pool, index: BlockIndex, is_zero: bool) Error!void {
     try holding.freeBlock(pool, index);
 }
 
-/// The lock, for one who has reserved a block. If it cannot be had, the next reap frees the block.
-fn acquireOrStrand(pool: *Pool) Error!void {
-    errdefer pool.stranded += 1;
+/// The lock, for one who has reserved a block. If it cannot be had, the next reap, of any member, frees the block.
+fn acquireOrDisown(pool: *Pool, index: layout.BlockIndex) Error!void {
+    errdefer holding.disown(pool, index.int());
     try pool.acquire();
 }
 
 /// Null when there is more than the array may keep, and no entry for the rest any more.
 pub fn publishGrown(pool: *Pool, reserved: Reserved, request: allocating.Request) Error!?allocating.Array {
-    try acquireOrStrand(pool);
+    try acquireOrDisown(pool, reserved.index);
     defer pool.unlock();
     const block = try pool.view.block(reserved.index);
     var word = block.word.get();

@@ -279,26 +279,21 @@ pub fn settle(pool: *Pool, number: u32) Error!Released {
     return .gone;
 }
 
-/// For a block that no host knows of, and shows: where the lock cannot be had, the next reap lets go of it.
+/// For a block that no host knows of, and shows.
 pub fn letGoAnyway(pool: *Pool, number: u32) void {
     _ = releaseInner(pool, number, true) catch |err| {
         if (err != error.Busy) return;
-        pool.view.holds[number].holds = 0;
-        pool.view.holds[number].lent = true;
-        pool.owed += 1;
+        ended(pool, number);
+        disown(pool, number);
     };
 }
 
-pub fn letGoOfOwed(pool: *Pool) void {
-    pool.owed = 0;
-    for (pool.view.holds[0..pool.view.blocks_known], 0..) |*hold, i| {
-        if (!hold.lent or hold.holds > 0 or isSeen(pool, @intCast(i))) continue;
-        dropBitAny(pool, @intCast(i)) catch |err| if (!system.is_always_readable and err == error.Busy) {
-            pool.owed += 1;
-            continue;
-        };
-        ended(pool, @intCast(i));
-    }
+/// Lets go of a block of which nobody else will store that this member holds it, where the lock cannot be had: from now on it is for
+/// any member's next reap, if nobody else has it.
+pub fn disown(pool: *Pool, number: u32) void {
+    if (!pool.isTrusted()) return; // of who was taken for dead the bit is another's
+    pool.view.header.left.add(1); // first: nothing is nobody's without a word of it
+    pool.view.blocks[number].of.holders[pool.self.slot / 64].lower(Holders.bit(pool.self.slot));
 }
 
 // ---------------------------------------------------------------- the bit in the segment, and the end of a block
@@ -372,8 +367,8 @@ noinline fn dropBitAny(pool: *Pool, number: u32) Error!void {
     try pool.view.expectAsHeld(.of(number));
     const block = try pool.view.blockHot(.of(number));
     if (block.pins.get() == 0 and !heldByOthers(pool, block)) return freeBlock(pool, .of(number));
-    const cell = &block.of.holders[pool.self.slot / 64];
-    cell.commit(cell.get() & ~Holders.bit(pool.self.slot));
+    // Others may do so without the lock: see disown().
+    block.of.holders[pool.self.slot / 64].lower(Holders.bit(pool.self.slot));
 }
 
 /// Frees a block that nobody holds any more: true with the first store.
@@ -402,7 +397,7 @@ pub fn freeIfUnheld(pool: *Pool, index: BlockIndex) Error!bool {
     freeBlock(pool, index) catch |err| {
         if (system.is_always_readable or err != error.Busy) return err;
         // What held it has ended all the same: the next reap frees what nobody holds.
-        pool.stranded += 1;
+        pool.view.header.left.add(1);
         return false;
     };
     return true;

@@ -192,13 +192,15 @@ pub fn Cell(comptime T: type) type {
             crash.load();
             return fromRaw(@atomicLoad(Raw, &cell.raw, .seq_cst));
         }
-        /// Bits of several writers. In no order.
+        /// Bits of several writers. In no order, but what was done before a bit is lowered.
         pub inline fn raise(cell: *Self, bits: T) void {
             _ = @atomicRmw(Raw, &cell.raw, .Or, bits, .monotonic);
             crash.step();
         }
         pub inline fn lower(cell: *Self, bits: T) void {
-            _ = @atomicRmw(Raw, &cell.raw, .And, ~bits, .monotonic);
+            fence();
+            _ = @atomicRmw(Raw, &cell.raw, .And, ~bits, .release);
+            fence();
             crash.step();
         }
         /// Releases; pairs with `acquire`.
@@ -297,7 +299,9 @@ pub const Header = extern struct {
     names: Cell(u32),
     name_buckets: Cell(u32),
     unused_names: Cell(NameIndex),
-    _pad: [4]u8,
+
+    /// How often something that nobody has was left to the next reap; more than there is, where it went by itself.
+    left: Cell(u32),
 
     _rest: [4096 - 352]u8,
 };

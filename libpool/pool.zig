@@ -65,11 +65,6 @@ pub const Pool = struct {
     claim_ttl_ms: u64,
     errno: i32,
     cause: Cause,
-    /// Blocks that stayed reserved because the lock could not be had, or in use by nobody because they could not be read: to be
-    /// freed by the next reap.
-    stranded: u32,
-    /// The same for blocks that no host knows of, and that could not be let go of: they count as lent.
-    owed: u32,
     /// What it has backed of the heap.
     grown_bytes: u64,
     blocking: waiting.Blocking,
@@ -276,8 +271,6 @@ pub const Pool = struct {
             .claim_ttl_ms = entered.claim_ttl_ms,
             .errno = 0,
             .cause = .none,
-            .stranded = 0,
-            .owed = 0,
             .grown_bytes = 0,
             .blocking = .{},
             .makings = 0,

@@ -9,7 +9,7 @@
 const system = @import("platform.zig").system;
 
 pub const Processor = struct {
-    /// False on one, and where there are so many that the kernel finds an idle one by itself.
+    /// False on one, where there are so many that the kernel finds an idle one by itself, and where the system may mind.
     are_few: bool,
     yields: u32 = 0,
     /// After how many of them it looks: more, the more often it did in vain.
@@ -33,7 +33,15 @@ pub const Processor = struct {
     }
     noinline fn look(processor: *Processor) void {
         processor.yields = 0;
-        const was_moved = system.isShared() and system.runnable() <= 2 and system.move();
+        var was_moved = false;
+        if (system.isShared() and system.runnable() <= 2) {
+            // To be moved is not worth dying for: a filter may kill whoever makes a call that it was not told of.
+            if (system.isFiltered()) {
+                processor.are_few = false;
+                return;
+            }
+            was_moved = system.move();
+        }
         processor.looks_after = if (was_moved) looks_after_least else @min(processor.looks_after * 2, looks_after_most);
     }
 

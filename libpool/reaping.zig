@@ -4,6 +4,7 @@
 //!
 //! The slot comes last: should the one who reaps die in between, the next one does it again.
 
+const std = @import("std");
 const layout = @import("layout.zig");
 const holding = @import("holding.zig");
 const lock = @import("lock.zig");
@@ -31,7 +32,8 @@ pub const Freed = struct {
 
 pub const Reaped = struct { members: u32 = 0, freed: Freed = .{} };
 
-/// Takes back what dead members and expired claims held.
+/// Takes back what dead members and expired claims held, and what nobody does: of that the lock could not be had, or it could not be read,
+/// when its last hold or pin ended.
 pub fn reap(pool: *Pool) Error!Reaped {
     // First: what is taken back from the dead may be another's at once.
     pool.closeLeftovers();
@@ -40,8 +42,9 @@ pub fn reap(pool: *Pool) Error!Reaped {
     defer if (dead.count > 0) waiting.callReady(&pool.view);
     try pool.acquire();
     defer pool.unlock();
-    if (pool.owed > 0) holding.letGoOfOwed(pool);
-    return reapUnderLock(pool, &dead);
+    var reaped = try reapUnderLock(pool, &dead);
+    if (pool.view.header.left.get() > 0) reaped.freed.add(try takeBack(pool, .nobody));
+    return reaped;
 }
 
 pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped {
@@ -55,9 +58,10 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped 
         if (slot != pool.self.slot) reaped.members += 1;
     }
     reaped.freed = try expireClaims(pool, system.monotonicMs());
-    if (!slots.isEmpty() or pool.stranded > 0) reaped.freed.add(try takeBack(pool, slots));
-    if (!slots.isEmpty()) try naming.endMakings(pool, slots);
-    pool.stranded = 0;
+    if (!slots.isEmpty()) {
+        reaped.freed.add(try takeBack(pool, slots));
+        try naming.endMakings(pool, slots);
+    }
     // After their holds: should we die in between, the next one reaps them again.
     for (0..layout.members_max) |i| {
         const slot: u8 = @intCast(i);
@@ -72,21 +76,24 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped 
 /// Clears the bits of `slots` everywhere and frees what nobody holds then: one pass over the table.
 pub fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
     var freed: Freed = .{};
-    try pool.view.expectAll();
-    if (!slots.isEmpty()) try waiters.dropAll(&pool.view, slots);
+    if (!slots.isEmpty()) {
+        try pool.view.expectAll();
+        try waiters.dropAll(&pool.view, slots);
+    }
     for (0..pool.view.blocksUsed()) |i| {
         const index: BlockIndex = .of(@intCast(i));
         const block = &pool.view.blocks[i];
         const state = block.word.get().state;
         if (state != .used and state != .reserved and state != .cached) continue;
         const holders: Holders = .of(block);
-        const is_stranded = state == .reserved and holders.has(pool.self.slot); // we are not at it
-        const rest = if (is_stranded) Holders.nobody else holders.without(slots);
+        const rest = holders.without(slots);
         if (rest.isEmpty() and (state == .reserved or block.pins.get() == 0)) {
             // Nobody's, says the segment, and this member knows better.
             if (pool.view.isHeld(index) and !slots.has(pool.self.slot)) continue;
             if (state != .cached) freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
             holding.freeBlock(pool, index) catch |err| return busyOrCorrupt(err);
+            const left = &pool.view.header.left;
+            if (holders.isEmpty() and left.get() > 0) left.add(std.math.maxInt(u32)); // one less
             continue;
         }
         for (&block.of.holders, holders.words, rest.words) |*cell, before, after| if (before != after) cell.commit(after);

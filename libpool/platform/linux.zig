@@ -922,6 +922,15 @@ pub fn runnable() u64 {
     return text_file.number(text[start..end], 10, unknown) orelse unknown;
 }
 
+/// Whether this thread may not make each call of the system (seccomp), or it cannot be told.
+pub fn isFiltered() bool {
+    var buffer: [4096]u8 = undefined;
+    const text = readFile("/proc/thread-self/status", &buffer) orelse return true;
+    const what = "\nSeccomp:\t";
+    const at = std.mem.indexOf(u8, text, what) orelse return true;
+    return !std.mem.startsWith(u8, text[at + what.len ..], "0\n");
+}
+
 /// To any other processor of those on which this thread may run. False if there is none, or it may not say where it runs.
 pub fn move() bool {
     var own: Processors = undefined;
@@ -931,6 +940,9 @@ pub fn move() bool {
     var others = own;
     others[here / @bitSizeOf(usize)] &= ~(@as(usize, 1) << @intCast(here % @bitSizeOf(usize)));
     if (!allow(&others)) return false; // none is left
+    // Somebody else may have said meanwhile where this thread is to run.
+    var now: Processors = undefined;
+    if (!allowed(&now) or !std.mem.eql(usize, &now, &others)) return true;
     // Where nobody has said where this thread may run, nobody has after this, either.
     const all: Processors = @splat(std.math.maxInt(usize));
     if (allow(&all) and allowed(&others) and std.mem.eql(usize, &others, &own)) return true;

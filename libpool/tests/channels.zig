@@ -3,6 +3,8 @@
 const std = @import("std");
 const linux = std.os.linux;
 const s = @import("support.zig");
+const allocating = @import("../allocating.zig");
+const backing = @import("../backing.zig");
 const holding = @import("../holding.zig");
 const channel = @import("../channel.zig");
 const names = @import("../names.zig");
@@ -482,24 +484,23 @@ test "what held a channel ends though that cannot be read: it goes at the next r
     }
 }
 
-test "a channel that is let go of late, and cannot be read then, is let go of by the next reap" {
-    const pool = try s.create(4 << 20);
-    defer s.end(pool);
-    const block = try channel.create(pool, 8, 1000);
-    _ = try sendTwo(pool, block);
-    const member = try s.Address.of(pool).joinAs(.{ .counts_buffers = true });
-    defer _ = member.close(false);
-    _ = try member.attach(block, s.generationOf(pool, .of(block)), 0);
-    _ = try pool.release(block, true);
-    try s.expectEqual(.lent, try member.release(block, true));
-    member.view.buffers[block].goneOne();
-    member.owed = 1;
-    try blind(member);
-    _ = try member.reap();
-    see(member);
-    _ = try member.reap();
-    try s.expectSound(pool);
-    try s.expectEqual(0, (try pool.stats()).used_bytes);
+test "a channel that cannot be read when its maker gives it up is freed by the next reap, of any member" {
+    for ([_]bool{ false, true }) |by_maker| {
+        const pool = try s.create(4 << 20);
+        defer s.end(pool);
+        const member = try s.join(pool);
+        defer _ = member.close(false);
+        const block = try channel.create(member, 8, 1000);
+        _ = try sendTwo(member, block);
+        try blind(member);
+        holding.letGoAnyway(member, block);
+        see(member);
+        try s.expectError(error.NotHeld, member.release(block, true));
+        try s.expectSound(pool);
+        _ = try (if (by_maker) member else pool).reap();
+        try s.expectSound(pool);
+        try s.expectEqual(0, (try pool.stats()).used_bytes);
+    }
 }
 
 test "who cannot read what the block table has grown by changes nothing, and loses nothing" {
@@ -865,24 +866,77 @@ test "who is to acknowledge sleeps while all entries are taken, and is woken by 
     }
 }
 
-test "a body that cannot be let go of, since the pool is busy, is let go of later" {
+/// As if somebody had the lock for longer than `member` waits.
+fn whileBusy(member: *Pool, other: *Pool, what: *const fn (*Pool, s.BlockIndex) anyerror!void, index: s.BlockIndex) !void {
+    try other.acquire();
+    defer other.unlock();
+    const timeout_ms = member.patience.timeout_ms;
+    member.patience.timeout_ms = 0;
+    defer member.patience.timeout_ms = timeout_ms;
+    try what(member, index);
+}
+
+test "a body that cannot be let go of, since the pool is busy, is there for whoever needs the memory next" {
+    for ([_]bool{ false, true }) |by_itself| {
+        const pool = try s.create(8 << 20);
+        defer s.end(pool);
+        const other = try s.join(pool);
+        defer _ = other.close(false);
+        const index = try s.alloc(pool, 6 << 20, false);
+        try pool.share(index.int());
+        try whileBusy(pool, other, struct {
+            fn run(member: *Pool, block: s.BlockIndex) !void {
+                holding.letGoAnyway(member, block.int());
+            }
+        }.run, index);
+        try s.expectError(error.NotHeld, pool.release(index.int(), true));
+        try s.expectSound(pool);
+        const next = if (by_itself) pool else other;
+        _ = try next.release((try s.alloc(next, 6 << 20, false)).int(), true);
+        try s.expectEqual(0, (try pool.stats()).used_bytes);
+        try s.expectSound(pool);
+    }
+}
+
+test "a body that two let go of at once, of whom one cannot have the lock, is freed" {
     const pool = try s.create(1 << 20);
     defer s.end(pool);
     const other = try s.join(pool);
     defer _ = other.close(false);
     const index = try s.alloc(pool, 5000, false);
     try pool.share(index.int());
-    {
-        try other.acquire();
-        defer other.unlock();
-        pool.patience.timeout_ms = 0;
-        holding.letGoAnyway(pool, index.int());
-    }
-    try s.expectError(error.NotHeld, pool.release(index.int(), true));
-    try s.expectSound(pool);
-    _ = try pool.reap();
+    _ = try other.attach(index.int(), s.generationOf(pool, index), 0);
+    try whileBusy(pool, other, struct {
+        fn run(member: *Pool, block: s.BlockIndex) !void {
+            holding.letGoAnyway(member, block.int());
+        }
+    }.run, index);
+    try s.expectEqual(1, (try pool.stats()).arrays);
+    _ = try other.release(index.int(), true);
     try s.expectEqual(0, (try pool.stats()).used_bytes);
     try s.expectSound(pool);
+}
+
+test "memory that was backed when the pool became busy is there for whoever needs it next" {
+    for ([_]bool{ false, true }) |by_itself| {
+        const pool = try s.create(8 << 20);
+        defer s.end(pool);
+        const other = try s.join(pool);
+        defer _ = other.close(false);
+        const granules = (6 << 20) / s.layout.granule_bytes;
+        const reserved = (try backing.reserve(pool, granules)).?;
+        try s.expect(try backing.backReserved(pool, reserved, false));
+        try other.acquire();
+        pool.patience.timeout_ms = 0;
+        const request: allocating.Request = .{ .length_bytes = 6 << 20, .granules = granules, .dtype = 1, .zeroed = false };
+        try s.expectError(error.Busy, backing.publishGrown(pool, reserved, request));
+        pool.patience.timeout_ms = 2000;
+        other.unlock();
+        try s.expectSound(pool);
+        const next = if (by_itself) pool else other;
+        _ = try next.release((try s.alloc(next, 6 << 20, false)).int(), true);
+        try s.expectSound(pool);
+    }
 }
 
 test "many messages between two processes, each once and in order" {

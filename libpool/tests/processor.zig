@@ -101,3 +101,43 @@ test "who waits looks seldom where it was in vain, and soon again after a sleep"
         try s.expectEqual(0, processor.yields);
     }
 }
+
+/// From now on the system kills this process when it says where it is to run, as a service's list of calls may want it.
+fn forbidToMove() !void {
+    const Instruction = extern struct { code: u16, if_so: u8 = 0, if_not: u8 = 0, value: u32 };
+    const load, const jump_if_equal, const give_back = .{ 0x20, 0x15, 0x06 };
+    const program = [_]Instruction{
+        .{ .code = load, .value = 0 }, // which call it is
+        .{ .code = jump_if_equal, .if_not = 1, .value = @intFromEnum(linux.SYS.sched_setaffinity) },
+        .{ .code = give_back, .value = 0x8000_0000 }, // SECCOMP_RET_KILL_PROCESS
+        .{ .code = give_back, .value = 0x7fff_0000 }, // SECCOMP_RET_ALLOW
+    };
+    const filter: extern struct { count: u16, program: *const [program.len]Instruction } = .{ .count = program.len, .program = &program };
+    try s.expectEqual(0, linux.syscall5(.prctl, @intFromEnum(linux.PR.SET_NO_NEW_PRIVS), 1, 0, 0, 0));
+    try s.expectEqual(0, linux.syscall5(.prctl, @intFromEnum(linux.PR.SET_SECCOMP), 2, @intFromPtr(&filter), 0, 0));
+}
+
+test "who may be killed for saying where it runs never does" {
+    if (s.system.processors() < 2) return error.SkipZigTest;
+    const other = try s.Child.start(struct {
+        fn body(_: void) !void {
+            try allow(firstOf(allowed(), 1));
+            while (true) s.system.yield();
+        }
+    }.body, {});
+    defer other.kill();
+    const child = try s.Child.start(struct {
+        fn body(_: void) !void {
+            // Not pinned, but where the other one is: there is somewhere to go.
+            const before = allowed();
+            try allow(firstOf(before, 1));
+            try allow(before);
+            try forbidToMove();
+            try s.expect(s.system.isFiltered());
+            var processor: Processor = .of(2);
+            const until_ms = s.system.monotonicMs() + 1000;
+            while (processor.are_few and s.system.monotonicMs() < until_ms) processor.yield();
+        }
+    }.body, {});
+    try s.Child.expectDone(try child.wait());
+}
