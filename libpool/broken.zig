@@ -47,7 +47,6 @@ pub const What = enum(u8) {
     @"a channel is none",
     @"a message has an array that is not there",
     @"a free block has pins",
-    @"a reserved block has no holder",
     @"a cached block is not one that was in use and never shared",
     @"a cached block has pins",
     @"a cached block has not one owner",

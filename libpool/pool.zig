@@ -65,11 +65,11 @@ pub const Pool = struct {
     claim_ttl_ms: u64,
     errno: i32,
     cause: Cause,
+    /// Names that this member is making the arrays of.
+    makings: u32,
     /// What it has backed of the heap.
     grown_bytes: u64,
     blocking: waiting.Blocking,
-    /// Names that this member is making the arrays of.
-    makings: u32,
     /// Whom beginOnce() has waited for last, and the word that changes when that one has made it.
     awaited: ?naming.Awaited,
     /// Channels: for how long waiting awake was worth it lately, and how often there was a wait; whether messages came so fast
@@ -312,7 +312,7 @@ pub const Pool = struct {
             dead.slots.add(pool.self.slot);
             dead.words[pool.self.slot] = .{ .incarnation = pool.self.incarnation, .state = .joining };
         }
-        _ = try reaping.reapUnderLock(pool, &dead);
+        _ = try reaping.reapUnderLock(pool, &dead, false);
         members.endJoin(&pool.view, &pool.self);
     }
 

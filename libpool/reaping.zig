@@ -42,12 +42,11 @@ pub fn reap(pool: *Pool) Error!Reaped {
     defer if (dead.count > 0) waiting.callReady(&pool.view);
     try pool.acquire();
     defer pool.unlock();
-    var reaped = try reapUnderLock(pool, &dead);
-    if (pool.view.header.left.get() > 0) reaped.freed.add(try takeBack(pool, .nobody));
-    return reaped;
+    return reapUnderLock(pool, &dead, true);
 }
 
-pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped {
+/// `also_left`: what nobody has, too, for which the whole table is looked at.
+pub fn reapUnderLock(pool: *Pool, found: *const members.Dead, also_left: bool) lock.Error!Reaped {
     var slots: Holders = .nobody;
     var reaped: Reaped = .{};
     for (0..layout.members_max) |i| {
@@ -58,10 +57,8 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead) lock.Error!Reaped 
         if (slot != pool.self.slot) reaped.members += 1;
     }
     reaped.freed = try expireClaims(pool, system.monotonicMs());
-    if (!slots.isEmpty()) {
-        reaped.freed.add(try takeBack(pool, slots));
-        try naming.endMakings(pool, slots);
-    }
+    if (!slots.isEmpty() or (also_left and pool.view.header.left.get() > 0)) reaped.freed.add(try takeBack(pool, slots));
+    if (!slots.isEmpty()) try naming.endMakings(pool, slots);
     // After their holds: should we die in between, the next one reaps them again.
     for (0..layout.members_max) |i| {
         const slot: u8 = @intCast(i);
@@ -92,7 +89,7 @@ pub fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
             if (pool.view.isHeld(index) and !slots.has(pool.self.slot)) continue;
             if (state != .cached) freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
             holding.freeBlock(pool, index) catch |err| return busyOrCorrupt(err);
-            const left = &pool.view.header.left;
+            const left = &pool.view.header.left; // never less than there are: nothing is nobody's before it is counted
             if (holders.isEmpty() and left.get() > 0) left.add(std.math.maxInt(u32)); // one less
             continue;
         }

@@ -233,8 +233,9 @@ pub const Census = struct {
     /// Pins by messages.
     messages: u64 = 0,
     stale: u64 = 0,
-    /// Blocks that nobody has.
-    left: u32 = 0,
+    /// Blocks in use that nobody has, and the last of them.
+    nobodys_count: u32 = 0,
+    nobodys_last: u64 = 0,
     pins_of_blocks: u64 = 0,
     /// Of all pins, and of all that blocks count.
     weight: u64 = 0,
@@ -242,10 +243,9 @@ pub const Census = struct {
     /// The number of what is broken, in its table or list.
     where: u64 = 0,
 
-    /// One more that nobody has: as many may be as were left to the next reap.
-    fn mayBeLeft(census: *Census, view: *const View) bool {
-        census.left += 1;
-        return census.left <= view.header.left.get();
+    fn nobodys(census: *Census, i: u64) void {
+        census.nobodys_count += 1;
+        census.nobodys_last = i;
     }
 
     pub inline fn at(census: *Census, what: What, where: u64) What {
@@ -338,7 +338,7 @@ noinline fn brokenBlocks(view: *const View, census: *Census) What {
                 census.free += 1;
                 if (block.pins.get() != 0 or block.names.get() != 0) return census.at(.@"a free block has pins", i);
             },
-            .reserved => if (Holders.of(block).isEmpty() and !census.mayBeLeft(view)) return census.at(.@"a reserved block has no holder", i),
+            .reserved => if (Holders.of(block).isEmpty()) census.nobodys(i),
             .cached => {
                 if (word.zero or !word.backed or word.shared) return census.at(.@"a cached block is not one that was in use and never shared", i);
                 if (block.pins.get() != 0) return census.at(.@"a cached block has pins", i);
@@ -351,7 +351,7 @@ noinline fn brokenBlocks(view: *const View, census: *Census) What {
                 census.names_of_blocks += block.names.get();
                 if (block.names.get() == std.math.maxInt(u16)) census.crowded += 1;
                 if (!word.backed) return census.at(.@"a block in use is not backed", i);
-                if (Holders.of(block).isEmpty() and block.pins.get() == 0 and !census.mayBeLeft(view)) return census.at(.@"a block in use has neither holder nor pin", i);
+                if (Holders.of(block).isEmpty() and block.pins.get() == 0) census.nobodys(i);
                 if (view.lengthBytes(block) catch null == null) return census.at(.@"a block's tail is longer than the block", i);
             },
             else => {},
@@ -414,6 +414,8 @@ fn brokenRuns(view: *const View, census: *Census) What {
 
 noinline fn brokenCounts(view: *const View, census: *Census) What {
     const header = view.header;
+    // As many as were left to the next reap.
+    if (census.nobodys_count > header.left.get()) return census.at(.@"a block in use has neither holder nor pin", census.nobodys_last);
     if (census.listed != census.free) return census.at(.@"a free block is in no list", census.free - census.listed);
     if (census.quick_granules != view.lists.quick_granules.get()) return census.at(.@"the quick lists' size is wrong", view.lists.quick_granules.get());
     if (census.claims != header.claims.get()) return census.at(.@"the count of claims is wrong", header.claims.get());

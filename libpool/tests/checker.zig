@@ -186,7 +186,7 @@ test "every kind of damage to the metadata is found by check()" {
                 p.view.blocks[used].word.set(word);
             }
         }.f },
-        .{ .what = "a reserved block has no holder", .how = struct {
+        .{ .what = "a block in use has neither holder nor pin", .how = struct {
             fn f(p: *Pool, used: u32, _: u32) void {
                 var word = p.view.blocks[used].word.get();
                 word.state = .reserved;
