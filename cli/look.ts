@@ -214,6 +214,8 @@ export type Verdict =
   | { result: "damaged"; finding: string };
 
 const NAME_BYTES = 32;
+/** Of a name of an array, which may begin with what would be a mark of the byte order. */
+const NAME = new TextDecoder("utf-8", { ignoreBOM: true });
 const TRACE_BYTES_MAX = 2 ** 20;
 
 const kindNames: Record<number, Kind> = {
@@ -404,7 +406,7 @@ export class Look {
       const makerPid = view.getUint32(at + AP_LOOK_NAME.maker_pid, true);
       const keyBytes = view.getUint32(at + AP_LOOK_NAME.key_bytes, true);
       found.push({
-        name: new TextDecoder().decode(new Uint8Array(view.buffer, at + AP_LOOK_NAME.key, keyBytes)),
+        name: NAME.decode(new Uint8Array(view.buffer, at + AP_LOOK_NAME.key, keyBytes)),
         block: view.getUint32(at + AP_LOOK_NAME.block, true),
         generation: view.getFloat64(at + AP_LOOK_NAME.generation, true),
         offset: view.getFloat64(at + AP_LOOK_NAME.offset, true),

@@ -36,7 +36,7 @@ import {
   AP_RECORD_NEEDED,
   AP_SENT_ARRAY,
 } from "./abi.ts";
-import { Codec, HOME } from "./codec.ts";
+import { Codec, containsItself, cyclic, HOME } from "./codec.ts";
 import type { ChannelDescriptor } from "./descriptor.ts";
 import { checkOptions, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
@@ -53,7 +53,10 @@ import { isContainer, Message } from "./walk.ts";
 
 /** What a channel is to be like. */
 export interface ChannelOptions {
-  /** Messages that are in it at a time, 1 to 65,536; beyond that, senders wait. Default 256. */
+  /**
+   * Messages that are in it at a time, 1 to 65,536; beyond that, senders wait. As many more may be received with `ack` and not
+   * acknowledged. Default 256.
+   */
   capacity?: number;
   /** Bytes of one message, without its arrays. Default 1 MiB. */
   maxMessageBytes?: number;
@@ -224,7 +227,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * @param options How long to wait for room, and whether the sender's arrays are released with it.
    * @throws {TypeError} for what is no data, and for wrong options.
    * @throws {RangeError} for more than `maxMessageBytes`.
-   * @throws {PoolError} `ERR_TIMEOUT`, `ERR_CLOSED`, `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_POOL_BUSY`
+   * @throws {PoolError} `ERR_TIMEOUT`, `ERR_CLOSED`, `ERR_RELEASED`, `ERR_POOL_FULL`, `ERR_ARRAY_TOO_LARGE` (a message larger
+   * than the pool), `ERR_POOL_BUSY`
    *
    * @example
    * ```ts
@@ -343,7 +347,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * than `Object.prototype`; its `constructor` is `Object`.
    *
    * With `ack: true` the message stays in the channel until it is acknowledged: should this process die before, another
-   * receiver gets it. Without, it is lost with who has received it.
+   * receiver gets it. Without, it is lost with who has received it. As many may be unacknowledged at a time as the channel's
+   * capacity (the next power of two); who receives one more waits until one of them is acknowledged.
    *
    * @param options How long to wait, and whether the message is to be acknowledged.
    * @returns The message; with `ack: true` a Delivery, which has it.
@@ -370,7 +375,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     const timeoutMs = options === undefined ? Infinity : checkTimeout(checkOptions(options, RECEIVE_OPTIONS).timeoutMs);
     const how = options !== undefined && checkFlag(options.ack, "ack") ? AP_RECEIVE_ACK : AP_RECEIVE;
     const next = this.#next(how, timeoutMs);
-    if (next === NONE) throw this.#failed(AP_ERR_WAIT);
+    if (next === NONE) throw this.#failed(AP_ERR_WAIT, how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS);
     if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
     return next;
   }
@@ -678,6 +683,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #load(codec: Codec<Parcel>, bytes: number, message: T, move: boolean): number {
     if (message === undefined) throw new TypeError("a message must not be undefined: send null, or an object");
     if (bytes < 0) {
+      if (containsItself(message)) throw cyclic();
       throw new RangeError(
         `the message is larger than this channel's maxMessageBytes (${this.maxMessageBytes}): put large data into arrays, or make the channel with more, pool.channel({ maxMessageBytes })`,
       );
@@ -885,6 +891,16 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   /** What was a channel when it was made or attached, and is none now, is damaged: no caller's fault. */
   #failed(result: number, side: 0 | 1 | 2 = RECEIVERS): Error {
+    if (result === AP_ERR_WAIT && side === ACKNOWLEDGERS && !this.#hold.released) {
+      const { depth, unacknowledged } = this.stats();
+      if (depth > 0 && unacknowledged >= this.capacity) {
+        return new PoolError(
+          "ERR_TIMEOUT",
+          `the channel in pool "${this.#member.name}" has messages, but ${unacknowledged} that were received with { ack: true } ` +
+            "are not acknowledged, and it has room for no more of those: ack() some, or give it a larger capacity",
+        );
+      }
+    }
     return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result, side === SENDERS);
   }
 }

@@ -149,9 +149,7 @@ export class Codec<O extends Outgoing = Outgoing> {
       this.open = undefined;
       if (error === TOO_LONG) return -1;
       if (error !== TOO_DEEP) throw error;
-      throw containsItself(value, new Set())
-        ? new TypeError("the message contains itself: send it without the cycle")
-        : nestedTooDeeply();
+      throw containsItself(value) ? cyclic() : nestedTooDeeply();
     }
   }
 
@@ -660,10 +658,18 @@ const putHomeString = (text: string, at: number): number => {
   return from + length;
 };
 
-/** Of a message that is nested too deeply: whether that is since it contains itself. Goes the way that the encoder went. */
-function containsItself(value: unknown, path: Set<unknown>): boolean | undefined {
+/**
+ * Of a message that is nested too deeply, or too large: whether that is since it contains itself. Goes the way that the encoder went,
+ * and into everything once. False where it is nested too deeply, undefined where it is neither.
+ */
+export function containsItself(
+  value: unknown,
+  path: Set<unknown> = new Set(),
+  seen: Set<unknown> = new Set(),
+): boolean | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   if (path.has(value)) return true;
+  if (seen.has(value)) return undefined;
   if (path.size === DEPTH_MAX) return false;
   const items = isMap(value)
     ? [...value].flat()
@@ -674,15 +680,21 @@ function containsItself(value: unknown, path: Set<unknown>): boolean | undefined
     : [];
   path.add(value);
   for (const item of items) {
-    const found = containsItself(item, path);
+    const found = containsItself(item, path, seen);
     if (found !== undefined) return found;
   }
   path.delete(value);
+  seen.add(value);
   return undefined;
 }
 
 const TOO_LONG = Symbol("too long");
 const TOO_DEEP = Symbol("too deep");
+
+/** For a message that contains itself. */
+export function cyclic(): TypeError {
+  return new TypeError("the message contains itself: send it without the cycle");
+}
 
 /** For a message that is none. */
 export function garbled(): PoolError {

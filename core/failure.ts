@@ -125,7 +125,7 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_TOO_LARGE:
       return new PoolError(
         "ERR_ARRAY_TOO_LARGE",
-        `the array is larger than ${pool} as a whole (${
+        `${facts.sending ? "the message" : "what was asked for"} is larger than ${pool} as a whole (${
           formatBytes(facts.capacityBytes ?? 0)
         }): create the pool with a larger capacity`,
       );

@@ -87,7 +87,7 @@ const CLAIMS_REMEMBERED = 32;
 
 /** See `Member.makings`. */
 export interface Making {
-  /** Settles when it has been made, or not. */
+  /** Settles when it has been made, or not, or when the pool is closed. */
   readonly ended: Promise<void>;
   end(): void;
 }
@@ -738,6 +738,7 @@ export class Member {
     for (const name of this.makings.keys()) this.giveUpMaking(name);
     for (const hold of this.#holds()) hold.onAbandoned?.();
     this.closed = true;
+    for (const making of this.makings.values()) making.end();
     this.#spares?.dropAll();
     this.counts = NOWHERE;
     for (const { hold } of this.#unacknowledged) hold.used();

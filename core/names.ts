@@ -40,7 +40,8 @@ const keyBytes = new Uint8Array(AP_KEY_BYTES_MAX);
 const valueBytes = new Uint8Array(AP_NAME_VALUE.BYTES);
 const value = new DataView(valueBytes.buffer);
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+// A name may begin with what would be a mark of the byte order.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Puts a name into `keyBytes`, and says how many bytes it has there. @throws {TypeError | RangeError} */
 function encodeKey(name: unknown): number {
@@ -272,9 +273,14 @@ async function makeAsync(
   signal: AbortSignal | undefined,
 ): Promise<SharedArray | Channel | undefined> {
   const making = startMaking(member, name);
+  let aborted = false;
+  const closed = making.ended.then(() => {
+    if (!member.closed) return undefined;
+    aborted = true;
+    return void member.ready(); // throws
+  });
   const outer = contexts().getStore();
   let made: unknown;
-  let aborted = false;
   try {
     // What it awaits, and calls later, knows that it is part of this making.
     const inner = contexts().run(new Set(outer).add(making), async () => await make(member.pool!));
@@ -283,7 +289,7 @@ async function makeAsync(
       if (late instanceof Channel) late.release();
       else ownHoldOf(late)?.release();
     }, () => {});
-    made = await unlessAborted(inner, signal, () => aborted = true);
+    made = await Promise.race([unlessAborted(inner, signal, () => aborted = true), closed]);
     return finish(member, name, made) ? made as SharedArray | Channel : undefined;
   } catch (error) {
     member.giveUpMaking(name);

@@ -34,8 +34,8 @@ export interface Packed<T> {
   readonly [message]: T;
 }
 
-/** What was unpacked, itself disposable: `using job = unpack(message)` releases every array in it. */
-export type Unpacked<T> = T extends object ? T & Disposable : T;
+/** What was unpacked, itself disposable where it may hold arrays: `using job = unpack(message)` releases all of them. */
+export type Unpacked<T> = T extends Date | RegExp | Error ? T : T extends object ? T & Disposable : T;
 
 /** A claim that a message takes along. */
 interface Made {

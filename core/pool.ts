@@ -620,7 +620,7 @@ export class Pool implements Disposable {
    * @param options How many messages fit, and how many bytes each may have.
    * @returns The channel, held here until it is released.
    * @throws {TypeError | RangeError} for an option that is none.
-   * @throws {PoolError} `ERR_POOL_FULL`, `ERR_POOL_BUSY`, `ERR_CLOSED`
+   * @throws {PoolError} `ERR_POOL_FULL`, `ERR_ARRAY_TOO_LARGE` (for this pool), `ERR_POOL_BUSY`, `ERR_CLOSED`
    *
    * @example
    * ```ts

@@ -308,7 +308,6 @@ test("the speed that the README states is that of the page of figures", () => {
     return Math.round(row!.figure).toLocaleString("en");
   };
   const both = (how: string, against?: RegExp) => [ratio("Bun", how, against), ratio("Deno", how, against)] as const;
-  const [bun, deno] = both(", over a channel");
   const cells = (text: string) => text.replaceAll("\n", " ").split("|").map((cell) => cell.trim()).join("|");
   const stated = cells(textOf("README.md"));
   // Started by fork(), or by Bun.spawn().

@@ -350,3 +350,12 @@ testOnce(
       }
     }),
 );
+
+test("a name may begin with any character", () =>
+  withPool((pool) => {
+    using array = pool.alloc(Uint8Array, 1);
+    pool.set("\uFEFFit", array);
+    assert.deepEqual(pool.names(), ["\uFEFFit"]);
+    assert.equal(pool.blocks()[0]!.name, "\uFEFFit");
+    assert.deepEqual(pool.names().map((name) => pool.delete(name)), [true]);
+  }));

@@ -306,3 +306,13 @@ test("who sets the name, or closes the pool, while it is made comes first", () =
     throwsPoolError(() => pool.once("that", (pool) => (pool.close(), filled(pool, 1))), "ERR_CLOSED");
     await rejectsPoolError(() => pool.onceAsync("that", () => later(filled(pool, 1))), "ERR_CLOSED");
   }));
+
+test("nobody waits for what is made in a pool that was closed", () =>
+  withPool(async (pool) => {
+    const making = pool.onceAsync("it", () => new Promise<never>(() => {}));
+    const waiting = pool.onceAsync("it", () => later(filled(pool, 1)));
+    const both = Promise.all([making, waiting].map((promise) => rejectsPoolError(() => promise, "ERR_CLOSED")));
+    await sleep(1);
+    pool.close();
+    await both;
+  }));
