@@ -42,6 +42,7 @@ import { checkOptions, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import { showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
+import { failure } from "./failure.ts";
 import type { Library, Pointer } from "./native.ts";
 import { Parcel, Unloading } from "./parcel.ts";
 import type { Unpacked } from "./pack.ts";
@@ -894,11 +895,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     if (result === AP_ERR_WAIT && side === ACKNOWLEDGERS && !this.#hold.released) {
       const { depth, unacknowledged } = this.stats();
       if (depth > 0 && unacknowledged >= this.capacity) {
-        return new PoolError(
-          "ERR_TIMEOUT",
-          `the channel in pool "${this.#member.name}" has messages, but ${unacknowledged} that were received with { ack: true } ` +
-            "are not acknowledged, and it has room for no more of those: ack() some, or give it a larger capacity",
-        );
+        return failure(result, { pool: this.#member.name, unacknowledged });
       }
     }
     return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result, side === SENDERS);

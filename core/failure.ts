@@ -47,6 +47,8 @@ export interface Facts {
   readonly creating?: boolean;
   /** Whether a message was to be sent, and not to be received. */
   readonly sending?: boolean;
+  /** How many messages there were that are not acknowledged: as many as may be. */
+  readonly unacknowledged?: number;
   readonly errno?: number;
   readonly pid?: number;
   /** The layout version of a segment that has another one; what /dev/shm has left for a new one. */
@@ -167,6 +169,8 @@ export function failure(code: number, facts: Facts): Error {
         "ERR_TIMEOUT",
         facts.sending
           ? `the channel in ${pool} had no room within the time given: receive faster, give it a larger capacity, or wait longer (timeoutMs)`
+          : facts.unacknowledged !== undefined
+          ? `the channel in ${pool} has messages, but ${facts.unacknowledged} that were received with { ack: true } are not acknowledged, and it has room for no more of those: ack() some, or give it a larger capacity`
           : `the channel in ${pool} had no message within the time given: see that somebody sends, or wait longer (timeoutMs)`,
       );
     case AP_ERR_ARGUMENT:

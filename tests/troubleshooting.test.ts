@@ -68,6 +68,7 @@ async function messages(): Promise<Message[]> {
   await made(abi.AP_ERR_CLOSED);
   await made(abi.AP_ERR_MORE);
   await made(abi.AP_ERR_WAIT);
+  await made(abi.AP_ERR_WAIT, { unacknowledged: 256 });
   await made(abi.AP_ERR_MEMBERS);
   await made(abi.AP_ERR_CORRUPT);
   await made(abi.AP_ERR_PERMISSION);
