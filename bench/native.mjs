@@ -245,7 +245,7 @@ async function measureTrace(program, file, work, name) {
   // All of them, most of which are a few bytes long; and those that could be arrays.
   for (const [least, which] of [[0, "all allocations"], [1024, "those of 1 KiB and more"]]) {
     const time = await once("time", least);
-    const about = `${work}, ${which} (${Math.round(time.records / 1000)},000 calls)`;
+    const about = `${work}, ${which} (${(1000 * Math.round(time.records / 1000)).toLocaleString("en")} calls)`;
     const row = { where: "C", unit: "ns", kind: "cost" };
     rows.push({
       ...row,
