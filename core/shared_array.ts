@@ -532,6 +532,6 @@ function axes(shape: Shape): readonly number[] | undefined {
 
 /** An index as `subarray` of the engines takes it: towards zero, and negative ones from the end. */
 function clamp(index: number, length: number): number {
-  const whole = Math.trunc(Number(index)) || 0;
+  const whole = Math.trunc(+index) || 0; // unlike Number(), no bigint
   return whole < 0 ? Math.max(0, length + whole) : Math.min(whole, length);
 }

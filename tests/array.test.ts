@@ -143,6 +143,7 @@ test("subarray() has the indices of the ordinary one", () =>
       assert.equal(slice.base, array);
       assert.deepEqual(slice.shape, [slice.length]);
     }
+    for (const wrong of [1n, Symbol()] as never[]) assert.throws(() => array.subarray(wrong), TypeError);
     array.subarray(1, 3).fill(9);
     assert.deepEqual([...array], [0, 9, 9, 3, 4]);
   }));
