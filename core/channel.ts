@@ -143,6 +143,8 @@ const CAPACITY_DEFAULT = 256;
 const MESSAGE_BYTES_DEFAULT = 1 << 20;
 const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
 const BUFFER_BYTES = 64 << 10;
+/** Of a message that is too large, whether that is since it contains itself is looked for among its first values only. */
+const CYCLE_LOOKS_MAX = 100_000;
 /** Of a message that waits for room. */
 const BUFFER_BYTES_LATER = 512;
 
@@ -684,7 +686,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #load(codec: Codec<Parcel>, bytes: number, message: T, move: boolean): number {
     if (message === undefined) throw new TypeError("a message must not be undefined: send null, or an object");
     if (bytes < 0) {
-      if (containsItself(message)) throw cyclic();
+      if (containsItself(message, { left: CYCLE_LOOKS_MAX })) throw cyclic();
       throw new RangeError(
         `the message is larger than this channel's maxMessageBytes (${this.maxMessageBytes}): put large data into arrays, or make the channel with more, pool.channel({ maxMessageBytes })`,
       );
@@ -894,7 +896,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   #failed(result: number, side: 0 | 1 | 2 = RECEIVERS): Error {
     if (result === AP_ERR_WAIT && side === ACKNOWLEDGERS && !this.#hold.released) {
       const { depth, unacknowledged } = this.stats();
-      if (depth > 0 && unacknowledged >= this.capacity) {
+      if (depth > 0 && unacknowledged >= 2 ** Math.ceil(Math.log2(this.capacity))) {
         return failure(result, { pool: this.#member.name, unacknowledged });
       }
     }

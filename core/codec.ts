@@ -660,10 +660,12 @@ const putHomeString = (text: string, at: number): number => {
 
 /**
  * Of a message that is nested too deeply, or too large: whether that is since it contains itself. Goes the way that the encoder went,
- * and into everything once. False where it is nested too deeply, undefined where it is neither.
+ * and into everything once, but into no more than `budget.left` values. False where it is nested too deeply, undefined where it is
+ * neither.
  */
 export function containsItself(
   value: unknown,
+  budget: { left: number } = { left: Infinity },
   path: Set<unknown> = new Set(),
   seen: Set<unknown> = new Set(),
 ): boolean | undefined {
@@ -671,21 +673,29 @@ export function containsItself(
   if (path.has(value)) return true;
   if (seen.has(value)) return undefined;
   if (path.size === DEPTH_MAX) return false;
-  const items = isMap(value)
-    ? [...value].flat()
-    : isSet(value)
-    ? [...value]
+  const items: Iterable<unknown> = isMap(value)
+    ? keysAndValues(value)
+    : isSet(value) || Array.isArray(value)
+    ? value
     : isContainer(value)
     ? Object.values(value)
     : [];
   path.add(value);
   for (const item of items) {
-    const found = containsItself(item, path, seen);
+    if (budget.left-- <= 0) break;
+    const found = containsItself(item, budget, path, seen);
     if (found !== undefined) return found;
   }
   path.delete(value);
   seen.add(value);
   return undefined;
+}
+
+function* keysAndValues(map: Map<unknown, unknown>): Iterable<unknown> {
+  for (const [key, value] of map) {
+    yield key;
+    yield value;
+  }
 }
 
 const TOO_LONG = Symbol("too long");

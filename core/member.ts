@@ -738,7 +738,8 @@ export class Member {
     for (const name of this.makings.keys()) this.giveUpMaking(name);
     for (const hold of this.#holds()) hold.onAbandoned?.();
     this.closed = true;
-    for (const making of this.makings.values()) making.end();
+    // At the end of the program nobody hears of it.
+    if (!atExit) { for (const making of this.makings.values()) making.end(); }
     this.#spares?.dropAll();
     this.counts = NOWHERE;
     for (const { hold } of this.#unacknowledged) hold.used();

@@ -254,13 +254,13 @@ pub fn trim(pool: *Pool) Error!u64 {
         try backTables(pool);
         const reserved = try reserveForTrim(pool, &from) orelse return bytes;
         const pages = Pages.inside(reserved.extent);
-        const before = system.info(pool.self.fd) orelse return error.System;
+        const before = system.info(pool.self.fd);
         const punched = punch(pool, pages);
-        const after = system.info(pool.self.fd) orelse return error.System;
-        // Of a run that is not backed as a whole, only the system knows how much there was.
-        if (punched) bytes += if (reserved.was_backed) pages.bytes() else @min(pages.bytes(), before.backed_bytes -| after.backed_bytes);
+        const after = system.info(pool.self.fd);
         try freeReserved(pool, reserved.index, punched and pages.granules == reserved.extent.granules);
-        if (!punched) return error.System;
+        if (!punched or before == null or after == null) return error.System;
+        // Of a run that is not backed as a whole, only the system knows how much there was.
+        bytes += if (reserved.was_backed) pages.bytes() else @min(pages.bytes(), before.?.backed_bytes -| after.?.backed_bytes);
     }
 }
 

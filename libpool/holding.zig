@@ -72,8 +72,8 @@ pub fn takeHold(pool: *Pool, index: BlockIndex, generation: u64) Error!Attached 
         hold.start = extent.start;
         hold.granules = extent.granules;
         hold.is_allocated = false;
-        const cell = &block.of.holders[pool.self.slot / 64];
-        cell.commit(cell.get() | Holders.bit(pool.self.slot));
+        // Who cannot have the lock may clear his own at the same time: disown().
+        block.of.holders[pool.self.slot / 64].raise(Holders.bit(pool.self.slot));
     } else try view.expectAsHeld(index);
     hold.holds += 1;
     const attaches = &view.members[pool.self.slot].attaches;
@@ -292,8 +292,10 @@ pub fn letGoAnyway(pool: *Pool, number: u32) void {
 /// any member's next reap, if nobody else has it.
 pub fn disown(pool: *Pool, number: u32) void {
     if (!pool.isTrusted()) return; // of who was taken for dead the bit is another's
-    pool.view.header.left.add(1); // first: nothing is nobody's without a word of it
+    const left = &pool.view.header.left;
+    left.add(layout.Header.left_begun); // first: nothing is nobody's without a word of it
     pool.view.blocks[number].of.holders[pool.self.slot / 64].lower(Holders.bit(pool.self.slot));
+    left.add(1);
 }
 
 // ---------------------------------------------------------------- the bit in the segment, and the end of a block
@@ -397,7 +399,7 @@ pub fn freeIfUnheld(pool: *Pool, index: BlockIndex) Error!bool {
     freeBlock(pool, index) catch |err| {
         if (system.is_always_readable or err != error.Busy) return err;
         // What held it has ended all the same: the next reap frees what nobody holds.
-        pool.view.header.left.add(1);
+        pool.view.header.left.add(layout.Header.left_begun + 1);
         return false;
     };
     return true;

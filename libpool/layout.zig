@@ -192,9 +192,11 @@ pub fn Cell(comptime T: type) type {
             crash.load();
             return fromRaw(@atomicLoad(Raw, &cell.raw, .seq_cst));
         }
-        /// Bits of several writers. In no order, but what was done before a bit is lowered.
+        /// Bits of several writers. After what was done before.
         pub inline fn raise(cell: *Self, bits: T) void {
-            _ = @atomicRmw(Raw, &cell.raw, .Or, bits, .monotonic);
+            fence();
+            _ = @atomicRmw(Raw, &cell.raw, .Or, bits, .release);
+            fence();
             crash.step();
         }
         pub inline fn lower(cell: *Self, bits: T) void {
@@ -300,10 +302,13 @@ pub const Header = extern struct {
     name_buckets: Cell(u32),
     unused_names: Cell(NameIndex),
 
-    /// How often something that nobody has was left to the next reap; more than there is, where it went by itself.
-    left: Cell(u32),
+    _pad: [4]u8,
+    /// How often what nobody has was left to the next reap since the last one: begun (times `left_begun`), and done.
+    left: Cell(u64),
 
-    _rest: [4096 - 352]u8,
+    _rest: [4096 - 360]u8,
+
+    pub const left_begun = 1 << 32;
 };
 
 // ---------------------------------------------------------------- members
@@ -745,7 +750,7 @@ comptime {
     assert(@offsetOf(Header, "claims") == 220);
     assert(@offsetOf(Header, "corrupt") == 256);
     assert(@offsetOf(Header, "names_used") == 320);
-    assert(@offsetOf(Header, "_rest") == 352);
+    assert(@offsetOf(Header, "left") == 352 and @offsetOf(Header, "_rest") == 360);
 
     assert(@sizeOf(Member) == 64);
     assert(@offsetOf(Member, "pid_namespace") == 16);

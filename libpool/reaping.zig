@@ -4,7 +4,6 @@
 //!
 //! The slot comes last: should the one who reaps die in between, the next one does it again.
 
-const std = @import("std");
 const layout = @import("layout.zig");
 const holding = @import("holding.zig");
 const lock = @import("lock.zig");
@@ -57,7 +56,10 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead, also_left: bool) l
         if (slot != pool.self.slot) reaped.members += 1;
     }
     reaped.freed = try expireClaims(pool, system.monotonicMs());
-    if (!slots.isEmpty() or (also_left and pool.view.header.left.get() > 0)) reaped.freed.add(try takeBack(pool, slots));
+    const left = if (also_left) pool.view.header.left.get() else 0;
+    if (!slots.isEmpty() or left > 0) reaped.freed.add(try takeBack(pool, slots));
+    // None of that is there any more, unless somebody was at it, or has begun since.
+    if (left > 0 and left >> 32 == @as(u32, @truncate(left))) _ = pool.view.header.left.compareAndSwap(left, 0);
     if (!slots.isEmpty()) try naming.endMakings(pool, slots);
     // After their holds: should we die in between, the next one reaps them again.
     for (0..layout.members_max) |i| {
@@ -89,11 +91,10 @@ pub fn takeBack(pool: *Pool, slots: Holders) lock.Error!Freed {
             if (pool.view.isHeld(index) and !slots.has(pool.self.slot)) continue;
             if (state != .cached) freed.add(.{ .blocks = 1, .bytes = (try pool.view.extent(block)).bytes() });
             holding.freeBlock(pool, index) catch |err| return busyOrCorrupt(err);
-            const left = &pool.view.header.left; // never less than there are: nothing is nobody's before it is counted
-            if (holders.isEmpty() and left.get() > 0) left.add(std.math.maxInt(u32)); // one less
             continue;
         }
-        for (&block.of.holders, holders.words, rest.words) |*cell, before, after| if (before != after) cell.commit(after);
+        // Who cannot have the lock may clear his own at the same time: holding.disown().
+        for (&block.of.holders, holders.words, rest.words) |*cell, before, after| if (before != after) cell.lower(before & ~after);
     }
     return freed;
 }

@@ -415,7 +415,7 @@ fn brokenRuns(view: *const View, census: *Census) What {
 noinline fn brokenCounts(view: *const View, census: *Census) What {
     const header = view.header;
     // As many as were left to the next reap.
-    if (census.nobodys_count > header.left.get()) return census.at(.@"a block in use has neither holder nor pin", census.nobodys_last);
+    if (census.nobodys_count > header.left.get() / layout.Header.left_begun) return census.at(.@"a block in use has neither holder nor pin", census.nobodys_last);
     if (census.listed != census.free) return census.at(.@"a free block is in no list", census.free - census.listed);
     if (census.quick_granules != view.lists.quick_granules.get()) return census.at(.@"the quick lists' size is wrong", view.lists.quick_granules.get());
     if (census.claims != header.claims.get()) return census.at(.@"the count of claims is wrong", header.claims.get());

@@ -15,6 +15,7 @@ import {
   testOnce,
   throwsPoolError,
   until,
+  withChild,
   withPool,
 } from "./support/harness.ts";
 import type { NamerOrder } from "./support/namer.ts";
@@ -316,3 +317,7 @@ test("nobody waits for what is made in a pool that was closed", () =>
     pool.close();
     await both;
   }));
+
+testOnce("a program may end while it makes something", async () => {
+  for (const other of runtimes) await withChild(start(other, "./ends_making.ts"), (child) => child.exited);
+});

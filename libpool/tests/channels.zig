@@ -894,6 +894,7 @@ test "a body that cannot be let go of, since the pool is busy, is there for whoe
         const next = if (by_itself) pool else other;
         _ = try next.release((try s.alloc(next, 6 << 20, false)).int(), true);
         try s.expectEqual(0, (try pool.stats()).used_bytes);
+        try s.expectEqual(0, pool.view.header.left.get());
         try s.expectSound(pool);
     }
 }
@@ -914,6 +915,8 @@ test "a body that two let go of at once, of whom one cannot have the lock, is fr
     try s.expectEqual(1, (try pool.stats()).arrays);
     _ = try other.release(index.int(), true);
     try s.expectEqual(0, (try pool.stats()).used_bytes);
+    _ = try other.reap();
+    try s.expectEqual(0, pool.view.header.left.get());
     try s.expectSound(pool);
 }
 

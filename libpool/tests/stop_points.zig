@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const holding = @import("../holding.zig");
 const crash = @import("../crash.zig");
 const lock = @import("../lock.zig");
 const locked_bytes = @import("../locked_bytes.zig");
@@ -332,5 +333,59 @@ test "the last one that leaves while somebody else is at the gate leaves no name
             try s.expect(!s.exists(name));
         }
         try s.expect(meetings > 0);
+    }
+}
+
+const LeavesBody = struct {
+    var pool: *Pool = undefined;
+    var block: u32 = undefined;
+    var loads_left: u32 = undefined;
+
+    fn atLoad() void {
+        if (loads_left > 0) {
+            loads_left -= 1;
+            return;
+        }
+        crash.reader = null;
+        holding.letGoAnyway(pool, block);
+    }
+};
+
+test "a body is let go of without the lock while another one reaps: nothing of it stays, and nothing else is lost" {
+    if (!crash.enabled) return error.SkipZigTest;
+    var point: u32 = 0;
+    while (true) : (point += if (s.brief) 37 else 1) {
+        const pool = try s.create(1 << 20);
+        defer s.end(pool);
+        const other = try s.join(pool);
+        defer _ = other.close(false);
+        const index = try s.alloc(pool, 5000, false);
+        try pool.share(index.int());
+        const kept = try s.alloc(other, 100, false);
+        const child = try s.Child.start(struct {
+            fn body(at: struct { s.Address, u32, u64 }) !void {
+                const member = try at[0].join();
+                _ = try member.attach(at[1], at[2], 0);
+                s.die();
+            }
+        }.body, .{ s.Address.of(pool), index.int(), s.generationOf(pool, index) });
+        try s.expectEqual(128 + 9, try child.wait());
+        pool.patience.timeout_ms = 0;
+        LeavesBody.pool = pool;
+        LeavesBody.block = index.int();
+        LeavesBody.loads_left = point;
+        crash.reader = LeavesBody.atLoad;
+        _ = try other.reap();
+        const was_over = crash.reader != null;
+        crash.reader = null;
+        if (was_over) holding.letGoAnyway(pool, index.int());
+        pool.patience.timeout_ms = 2000;
+        _ = try other.reap();
+        errdefer std.debug.print("let go of at load {d}\n", .{point});
+        try s.expectSound(pool);
+        try s.expectEqual(1, (try pool.stats()).arrays);
+        try s.expectEqual(0, pool.view.header.left.get());
+        _ = try other.release(kept.int(), true);
+        if (was_over) return;
     }
 }
