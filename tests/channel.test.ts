@@ -283,7 +283,10 @@ test("what is no data cannot be sent, and says so", () =>
     // Also where it is too large before it is too deep; and what is only large, and in it many times, does not contain itself.
     const large: Record<string, unknown> = { text: "x".repeat(2000) };
     const many = Array.from({ length: 1000 }, () => large);
-    assert.throws(() => channel.send([many, new Map([[many, many]])]), { name: "RangeError", message: /maxMessageBytes/ });
+    assert.throws(() => channel.send([many, new Map([[many, many]])]), {
+      name: "RangeError",
+      message: /maxMessageBytes/,
+    });
     large.self = large;
     assert.throws(() => channel.send(large), { name: "TypeError", message: /contains itself/ });
     let deep: unknown = 0;

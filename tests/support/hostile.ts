@@ -98,6 +98,10 @@ const totals = {
   failures: [] as string[],
 };
 
+function dispose(message: Partial<Disposable> | null | undefined): void {
+  message?.[Symbol.dispose]?.();
+}
+
 function tried<R>(what: string, call: () => R): R | undefined {
   totals.calls++;
   try {
@@ -167,7 +171,8 @@ function onePool(poolName: string): void {
         break;
       }
       case 30:
-        tried("tryReceive", () => channel.tryReceive()?.[Symbol.dispose]());
+        // What was an object may be a number, or a date, by now.
+        tried("tryReceive", () => dispose(channel.tryReceive()));
         break;
       case 31:
         tried("tryReceive with ack", () => {
@@ -180,7 +185,7 @@ function onePool(poolName: string): void {
         break;
       case 33:
         if (below(20) === 0) tried("close of a channel", () => channel.close());
-        else tried("receive", () => channel.receive({ timeoutMs: 1 })[Symbol.dispose]());
+        else tried("receive", () => dispose(channel.receive({ timeoutMs: 1 })));
         break;
       case 24:
         tried("wait", () => pool.wait(words, below(4), 0, { timeoutMs: 0 }));
