@@ -36,13 +36,13 @@ import {
   AP_RECORD_NEEDED,
   AP_SENT_ARRAY,
 } from "./abi.ts";
-import { Codec, containsItself, cyclic, HOME } from "./codec.ts";
+import { Codec, containsItself, HOME } from "./codec.ts";
 import type { ChannelDescriptor } from "./descriptor.ts";
 import { checkOptions, PoolError, quote } from "./errors.ts";
+import { failure } from "./failure.ts";
 import type { Hold } from "./hold.ts";
 import { showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
-import { failure } from "./failure.ts";
 import type { Library, Pointer } from "./native.ts";
 import { Parcel, Unloading } from "./parcel.ts";
 import type { Unpacked } from "./pack.ts";
@@ -50,7 +50,7 @@ import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
 import { checkTimeout } from "./wait.ts";
 import { ACKNOWLEDGERS, type Ends, Line, type Lines, RECEIVERS, SENDERS } from "./line.ts";
-import { isContainer, Message } from "./walk.ts";
+import { cyclic, isContainer, Message } from "./walk.ts";
 
 /** What a channel is to be like. */
 export interface ChannelOptions {

@@ -11,7 +11,7 @@
  */
 
 import { PoolError, quote } from "./errors.ts";
-import { DEPTH_MAX, isContainer, isMap, isPlain, isSet, Message, nestedTooDeeply } from "./walk.ts";
+import { cyclic, DEPTH_MAX, isContainer, isMap, isPlain, isSet, Message, nestedTooDeeply } from "./walk.ts";
 
 const KIND = {
   null: 0x80,
@@ -700,11 +700,6 @@ function* keysAndValues(map: Map<unknown, unknown>): Iterable<unknown> {
 
 const TOO_LONG = Symbol("too long");
 const TOO_DEEP = Symbol("too deep");
-
-/** For a message that contains itself. */
-export function cyclic(): TypeError {
-  return new TypeError("the message contains itself: send it without the cycle");
-}
 
 /** For a message that is none. */
 export function garbled(): PoolError {

@@ -37,6 +37,11 @@ const UNFINISHED = Symbol("unfinished");
 /** Containers in containers. Far less than what fits on the stack of any engine. */
 export const DEPTH_MAX = 1024;
 
+/** For a message that contains itself. */
+export function cyclic(): TypeError {
+  return new TypeError("the message contains itself: send it without the cycle");
+}
+
 /** What is thrown for what is nested too deeply. */
 export function nestedTooDeeply(): RangeError {
   return new RangeError(`a message may be nested ${DEPTH_MAX} deep: send it flatter`);
@@ -65,7 +70,7 @@ export function copyMessage(
   const copy = (value: unknown): unknown => {
     if (typeof value !== "object" || value === null) return value;
     const known = copies.get(value);
-    if (known === UNFINISHED) throw new TypeError("the message contains itself: send it without the cycle");
+    if (known === UNFINISHED) throw cyclic();
     if (known !== undefined) return known;
     const replaced = replace(value);
     if (replaced !== UNTOUCHED) {

@@ -31,8 +31,8 @@ pub const Freed = struct {
 
 pub const Reaped = struct { members: u32 = 0, freed: Freed = .{} };
 
-/// Takes back what dead members and expired claims held, and what nobody does: of that the lock could not be had, or it could not be read,
-/// when its last hold or pin ended.
+/// Takes back what dead members and expired claims held, and what nobody holds: when its last hold or pin ended, the lock could not
+/// be had, or it could not be read.
 pub fn reap(pool: *Pool) Error!Reaped {
     // First: what is taken back from the dead may be another's at once.
     pool.closeLeftovers();

@@ -19,34 +19,6 @@ import { assertLeavesNothing } from "./support/servant.ts";
 
 // ---------------------------------------------------------------- what is sent is received
 
-test("who has as many unacknowledged as there is room for is told to acknowledge", () =>
-  withPool(async (pool) => {
-    using jobs = pool.channel<number>({ capacity: 2 });
-    jobs.send(1), jobs.send(2);
-    using first = jobs.receive({ ack: true });
-    using _second = jobs.receive({ ack: true });
-    const full = /2 that were received with \{ ack: true \} are not acknowledged/;
-    assert.throws(() => jobs.receive({ ack: true, timeoutMs: 1 }), { code: "ERR_TIMEOUT", message: /had no message/ });
-    jobs.send(3);
-    assert.throws(() => jobs.receive({ ack: true, timeoutMs: 1 }), { code: "ERR_TIMEOUT", message: full });
-    await assert.rejects(jobs.receiveAsync({ ack: true, timeoutMs: 1 }), { code: "ERR_TIMEOUT", message: full });
-    assert.equal(jobs.tryReceive({ ack: true }), undefined);
-    first.ack();
-    using third = jobs.receive({ ack: true, timeoutMs: 1000 });
-    assert.equal(third.message, 3);
-  }));
-
-test("what is larger than the pool is named for what it is", () =>
-  withPool((pool) => {
-    const code = "ERR_ARRAY_TOO_LARGE";
-    assert.throws(() => pool.channel({ capacity: 65_536 }), {
-      code,
-      message: /what was asked for is larger than pool/,
-    });
-    using channel = pool.channel<string>({ maxMessageBytes: 8 << 20 });
-    assert.throws(() => channel.send("x".repeat(3 << 20)), { code, message: /the message is larger than pool/ });
-  }, { capacity: "1M" }));
-
 test("what is sent is received as it was, first in first out", () =>
   withPool((pool) => {
     {
@@ -268,6 +240,17 @@ function plain(message: unknown): unknown {
   }
   return message;
 }
+
+test("what is larger than the pool is named for what it is", () =>
+  withPool((pool) => {
+    const code = "ERR_ARRAY_TOO_LARGE";
+    assert.throws(() => pool.channel({ capacity: 65_536 }), {
+      code,
+      message: /what was asked for is larger than pool/,
+    });
+    using channel = pool.channel<string>({ maxMessageBytes: 8 << 20 });
+    assert.throws(() => channel.send("x".repeat(3 << 20)), { code, message: /the message is larger than pool/ });
+  }, { capacity: "1M" }));
 
 test("what is no data cannot be sent, and says so", () =>
   withPool((pool) => {
@@ -736,6 +719,23 @@ test("a closed pool ends its channels", async () => {
 });
 
 // ---------------------------------------------------------------- acknowledging
+
+test("who has as many unacknowledged as there is room for is told to acknowledge", () =>
+  withPool(async (pool) => {
+    using jobs = pool.channel<number>({ capacity: 2 });
+    jobs.send(1), jobs.send(2);
+    using first = jobs.receive({ ack: true });
+    using _second = jobs.receive({ ack: true });
+    const full = /2 that were received with \{ ack: true \} are not acknowledged/;
+    assert.throws(() => jobs.receive({ ack: true, timeoutMs: 1 }), { code: "ERR_TIMEOUT", message: /had no message/ });
+    jobs.send(3);
+    assert.throws(() => jobs.receive({ ack: true, timeoutMs: 1 }), { code: "ERR_TIMEOUT", message: full });
+    await assert.rejects(jobs.receiveAsync({ ack: true, timeoutMs: 1 }), { code: "ERR_TIMEOUT", message: full });
+    assert.equal(jobs.tryReceive({ ack: true }), undefined);
+    first.ack();
+    using third = jobs.receive({ ack: true, timeoutMs: 1000 });
+    assert.equal(third.message, 3);
+  }));
 
 test("a message with ack stays until it is acknowledged, and comes back if it is not", () =>
   withPool((pool) => {

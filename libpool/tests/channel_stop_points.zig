@@ -150,3 +150,38 @@ test "whatever a fast member does with a channel while a slow one is at any of i
     std.debug.print("stop points of channels: {d}; meanwhile {d} messages sent, {d} received\n", .{ points, sent_meanwhile, received_meanwhile });
     try s.expect(points > 100 and sent_meanwhile > 50 and received_meanwhile > 50);
 }
+
+/// Loads from the segment, and looks at locks of others.
+var loads: u32 = 0;
+fn countLoad() void {
+    loads += 1;
+}
+
+test "one who looks after the messages of another asks once whether he lives, however many they are" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    var buffer: [16]u8 align(8) = undefined;
+    var counts: [2]u32 = undefined;
+    for (&counts, [_]*Pool{ pool, other }) |*count, owner| {
+        const block = try channel.create(pool, 128, 16);
+        if (owner == other) {
+            _ = try other.attach(block, s.generationOf(pool, .of(block)), 0);
+            _ = try channel.enter(other, block);
+        }
+        for (0..100) |_| {
+            try channel.send(pool, block, "x", &.{}, 0);
+            _ = try channel.receive(owner, block, &buffer, true, 0);
+        }
+        s.system.sleep(2 * channel.Probed.every_ms);
+        loads = 0;
+        crash.reader = countLoad;
+        defer crash.reader = null;
+        try s.expectError(error.Wait, channel.receive(pool, block, &buffer, true, 0));
+        count.* = loads;
+    }
+    // Of its own it knows without asking.
+    try s.expect(counts[1] > counts[0] and counts[1] < counts[0] + 100);
+}

@@ -9,7 +9,6 @@ const holding = @import("../holding.zig");
 const channel = @import("../channel.zig");
 const names = @import("../names.zig");
 const queue_file = @import("../queue.zig");
-const crash = @import("../crash.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const Record = queue_file.Record;
@@ -738,37 +737,6 @@ test "a sender that died before it had counted its message keeps no large one fr
     try s.expectSound(pool);
 }
 
-/// Loads from the segment, and looks at locks of others.
-var loads: u32 = 0;
-fn countLoad() void {
-    loads += 1;
-}
-
-test "one who looks after the messages of another asks once whether he lives, however many they are" {
-    if (!crash.enabled) return error.SkipZigTest;
-    const pool = try s.create(1 << 20);
-    defer s.end(pool);
-    const other = try s.join(pool);
-    defer _ = other.close(false);
-    var counts: [2]u32 = undefined;
-    for (&counts, [_]*Pool{ pool, other }) |*count, owner| {
-        const block = try channel.create(pool, 128, 16);
-        if (owner == other) try attachTo(other, pool, block);
-        for (0..100) |_| {
-            try sendText(pool, block, "x");
-            _ = try channel.receive(owner, block, &buffer, true, 0);
-        }
-        s.system.sleep(2 * channel.Probed.every_ms);
-        loads = 0;
-        crash.reader = countLoad;
-        defer crash.reader = null;
-        try s.expectError(error.Wait, channel.receive(pool, block, &buffer, true, 0));
-        count.* = loads;
-    }
-    // Of its own it knows without asking.
-    try s.expect(counts[1] > counts[0] and counts[1] < counts[0] + 100);
-}
-
 test "who waits counts as waiting though it takes hold once more, and not when it has let go" {
     const pool = try s.create(1 << 20);
     defer s.end(pool);
@@ -867,13 +835,13 @@ test "who is to acknowledge sleeps while all entries are taken, and is woken by 
 }
 
 /// As if somebody had the lock for longer than `member` waits.
-fn whileBusy(member: *Pool, other: *Pool, what: *const fn (*Pool, s.BlockIndex) anyerror!void, index: s.BlockIndex) !void {
+fn letGoWhileBusy(member: *Pool, other: *Pool, index: s.BlockIndex) !void {
     try other.acquire();
     defer other.unlock();
     const timeout_ms = member.patience.timeout_ms;
     member.patience.timeout_ms = 0;
     defer member.patience.timeout_ms = timeout_ms;
-    try what(member, index);
+    holding.letGoAnyway(member, index.int());
 }
 
 test "a body that cannot be let go of, since the pool is busy, is there for whoever needs the memory next" {
@@ -884,11 +852,7 @@ test "a body that cannot be let go of, since the pool is busy, is there for whoe
         defer _ = other.close(false);
         const index = try s.alloc(pool, 6 << 20, false);
         try pool.share(index.int());
-        try whileBusy(pool, other, struct {
-            fn run(member: *Pool, block: s.BlockIndex) !void {
-                holding.letGoAnyway(member, block.int());
-            }
-        }.run, index);
+        try letGoWhileBusy(pool, other, index);
         try s.expectError(error.NotHeld, pool.release(index.int(), true));
         try s.expectSound(pool);
         const next = if (by_itself) pool else other;
@@ -907,11 +871,7 @@ test "a body that two let go of at once, of whom one cannot have the lock, is fr
     const index = try s.alloc(pool, 5000, false);
     try pool.share(index.int());
     _ = try other.attach(index.int(), s.generationOf(pool, index), 0);
-    try whileBusy(pool, other, struct {
-        fn run(member: *Pool, block: s.BlockIndex) !void {
-            holding.letGoAnyway(member, block.int());
-        }
-    }.run, index);
+    try letGoWhileBusy(pool, other, index);
     try s.expectEqual(1, (try pool.stats()).arrays);
     _ = try other.release(index.int(), true);
     try s.expectEqual(0, (try pool.stats()).used_bytes);

@@ -284,13 +284,15 @@ test "a buffer that is destroyed while its member leaves is never counted for th
     s.system.unmap(mapping, bytes);
 }
 
-/// Leaves at the n-th look at a lock or load of who is at the gate.
-const Leaver = struct {
-    var member: ?*Pool = null;
+/// What another one does at the n-th load, or look at a lock, of who is at something.
+const AtLoad = struct {
+    var what: ?*const fn (*Pool) void = null;
+    var pool: *Pool = undefined;
     var at: u32 = 0;
 
-    fn arm(pool: *Pool, n: u32) void {
-        member = pool;
+    fn arm(n: u32, of: *Pool, act: *const fn (*Pool) void) void {
+        what = act;
+        pool = of;
         at = n;
         crash.reader = come;
     }
@@ -298,15 +300,22 @@ const Leaver = struct {
         at -= 1;
         if (at > 0) return;
         crash.reader = null;
-        _ = member.?.close(false);
-        member = null;
+        const act = what.?;
+        what = null;
+        act(pool);
     }
-    /// Whether it has left.
-    fn disarm() bool {
+    /// Does it now, if it was not done before. Whether it was.
+    fn finish() bool {
         crash.reader = null;
-        return member == null;
+        const act = what orelse return true;
+        act(pool);
+        return false;
     }
 };
+
+fn leave(pool: *Pool) void {
+    _ = pool.close(false);
+}
 
 test "the last one that leaves while somebody else is at the gate leaves no name behind, however long that one takes" {
     if (!crash.enabled) return error.SkipZigTest;
@@ -318,17 +327,14 @@ test "the last one that leaves while somebody else is at the gate leaves no name
             var name_buffer = pool.name_buffer;
             const name = name_buffer[0..pool.name_bytes];
             const nonce = pool.nonce;
-            Leaver.arm(pool, @intCast(n));
+            AtLoad.arm(@intCast(n), pool, leave);
             var report: s.segment.Report = .{};
             switch (what) {
                 .opens_another => try s.expectError(error.Nonce, Pool.open(name, nonce +% 1, .{}, &report)),
                 .sweeps => _ = s.segment.sweep(),
                 .exits => _ = s.segment.removeAtExit(name),
             }
-            if (!Leaver.disarm()) {
-                _ = Leaver.member.?.close(false);
-                break;
-            }
+            if (!AtLoad.finish()) break;
             meetings += 1;
             try s.expect(!s.exists(name));
         }
@@ -336,24 +342,17 @@ test "the last one that leaves while somebody else is at the gate leaves no name
     }
 }
 
-const LeavesBody = struct {
-    var pool: *Pool = undefined;
-    var block: u32 = undefined;
-    var loads_left: u32 = undefined;
-
-    fn atLoad() void {
-        if (loads_left > 0) {
-            loads_left -= 1;
-            return;
-        }
-        crash.reader = null;
-        holding.letGoAnyway(pool, block);
-    }
-};
+/// The lock cannot be had meanwhile.
+fn letGoOfBody(pool: *Pool) void {
+    pool.patience.timeout_ms = 0;
+    holding.letGoAnyway(pool, body);
+    pool.patience.timeout_ms = 2000;
+}
+var body: u32 = undefined;
 
 test "a body is let go of without the lock while another one reaps: nothing of it stays, and nothing else is lost" {
     if (!crash.enabled) return error.SkipZigTest;
-    var point: u32 = 0;
+    var point: u32 = 1;
     while (true) : (point += if (s.brief) 37 else 1) {
         const pool = try s.create(1 << 20);
         defer s.end(pool);
@@ -363,23 +362,17 @@ test "a body is let go of without the lock while another one reaps: nothing of i
         try pool.share(index.int());
         const kept = try s.alloc(other, 100, false);
         const child = try s.Child.start(struct {
-            fn body(at: struct { s.Address, u32, u64 }) !void {
+            fn hold(at: struct { s.Address, u32, u64 }) !void {
                 const member = try at[0].join();
                 _ = try member.attach(at[1], at[2], 0);
                 s.die();
             }
-        }.body, .{ s.Address.of(pool), index.int(), s.generationOf(pool, index) });
+        }.hold, .{ s.Address.of(pool), index.int(), s.generationOf(pool, index) });
         try s.expectEqual(128 + 9, try child.wait());
-        pool.patience.timeout_ms = 0;
-        LeavesBody.pool = pool;
-        LeavesBody.block = index.int();
-        LeavesBody.loads_left = point;
-        crash.reader = LeavesBody.atLoad;
+        body = index.int();
+        AtLoad.arm(point, pool, letGoOfBody);
         _ = try other.reap();
-        const was_over = crash.reader != null;
-        crash.reader = null;
-        if (was_over) holding.letGoAnyway(pool, index.int());
-        pool.patience.timeout_ms = 2000;
+        const was_over = !AtLoad.finish();
         _ = try other.reap();
         errdefer std.debug.print("let go of at load {d}\n", .{point});
         try s.expectSound(pool);
