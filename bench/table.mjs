@@ -20,7 +20,7 @@ function cellsOf(row) {
   return [row.where, row.work, row.against, figureOf(row), goalOf(row), met === undefined ? "" : met ? "yes" : "NO"];
 }
 
-export function figureOf({ kind, figure, goal, unit, ours, theirs }) {
+export function figureOf({ kind, figure, goal, unit, ours, theirs, notes }) {
   if (kind === "size") return bytes(figure);
   if (kind === "most") return time(figure);
   if (kind === "least") return `${figure}`;
@@ -30,7 +30,8 @@ export function figureOf({ kind, figure, goal, unit, ours, theirs }) {
   const ratio = isSlower
     ? `${number(1 / figure)} × slower`
     : `${number(figure)} × ${kind === "faster" ? "faster" : "the time"}`;
-  return `${ratio} (${time(ours)}, ${time(theirs)})`;
+  const slowest = notes?.p999Ns === undefined ? "" : `; p99.9 ${time(notes.p999Ns)}, slowest ${time(notes.slowestNs)}`;
+  return `${ratio} (${time(ours)}, ${time(theirs)})${slowest}`;
 }
 
 export function goalOf({ kind, goal }) {
