@@ -12,7 +12,7 @@ import { simulate } from "./simulation.mjs";
 const environment = { LD_LIBRARY_PATH: libraryFolder, DYLD_LIBRARY_PATH: libraryFolder };
 const LIVE = /(.*), ([\d,]+) live$/;
 
-/** The rows of native.c, against each allocator; boost.cpp's, processes.c's and trace.c's. */
+/** The rows of native.c, against each allocator; boost.cpp's, processes.c's, touch.c's and trace.c's. */
 export async function measureNative(poolName) {
   const folder = mkdtempSync(join(tmpdir(), "arraypool-bench-"));
   try {
@@ -20,6 +20,7 @@ export async function measureNative(poolName) {
       ...await measureAllocators(folder, poolName),
       ...await measureBoost(folder, poolName),
       ...await measureProcesses(folder, poolName),
+      ...await measureTouch(folder, poolName),
       ...await measureTraces(folder, poolName),
     ];
   } finally {
@@ -145,6 +146,24 @@ export async function measureLine(when) {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+// ---------------------------------------------------------------- the first touch
+
+/** Without a goal: whether it pays to map pages ahead. */
+export async function measureTouch(folder, poolName) {
+  if (process.platform !== "linux") return skip("pages mapped ahead", "there is no MADV_POPULATE_READ");
+  const program = await compile(folder, "touch.c");
+  return lines(await run(program, [`${poolName}-touch`], environment)).map(({ what, plain_ms, ahead_ms }) => ({
+    where: "C",
+    work: `first touch of 64 MiB by a second process, mapped ahead: ${what}`,
+    against: "plain faults",
+    ours: ahead_ms * 1e6,
+    theirs: plain_ms * 1e6,
+    unit: "ns",
+    kind: "cost",
+    figure: ahead_ms / plain_ms,
+  }));
 }
 
 // ---------------------------------------------------------------- processes
