@@ -151,7 +151,7 @@ export async function measureLine(when) {
 // ---------------------------------------------------------------- the first touch
 
 /** Without a goal: whether it pays to map pages ahead. */
-export async function measureTouch(folder, poolName) {
+async function measureTouch(folder, poolName) {
   if (process.platform !== "linux") return skip("pages mapped ahead", "there is no MADV_POPULATE_READ");
   const program = await compile(folder, "touch.c");
   return lines(await run(program, [`${poolName}-touch`], environment)).map(({ what, plain_ms, ahead_ms }) => ({
