@@ -77,6 +77,8 @@ template <class Size> void churn(const std::string &name, ap_pool *pool, ipc::ma
 
 std::uint32_t power_of_two() { return 64u << random64() % 10; }
 std::uint32_t uniform() { return 64 + random64() % (32768 - 64 + 1); }
+std::uint32_t small_power_of_two() { return 64u << random64() % 6; }
+std::uint32_t small_uniform() { return 64 + random64() % (2048 - 64 + 1); }
 
 } // namespace
 
@@ -94,6 +96,8 @@ int main(int count, char **arguments) {
     churn("powers of two, 64 B to 32 KiB, 100,000 live", pool, segment, 100000, power_of_two);
     churn("any size, 64 B to 32 KiB, 1,000 live", pool, segment, 1000, uniform);
     churn("any size, 64 B to 32 KiB, 100,000 live", pool, segment, 100000, uniform);
+    churn("powers of two, 64 B to 2 KiB, 1,000,000 live", pool, segment, 1000000, small_power_of_two);
+    churn("any size, 64 B to 2 KiB, 1,000,000 live", pool, segment, 1000000, small_uniform);
   }
   ipc::shared_memory_object::remove(file.c_str());
   ap_pool_close(pool, 0);

@@ -2,7 +2,9 @@
  * object a line.
  *
  *     {"name": "processes", "kind", "count", "per_second", "p999_ns", "slowest_ns"}
- *         kind "own": arrays that nobody else hears of. "shared": each was told of, so it is let go of under the lock
+ *         kind "own": arrays that nobody else hears of. "shared": each was told of, so it is let go of under the lock.
+ *         "one processor": the same on one processor, where whoever is preempted with the lock keeps all others from it;
+ *         "one processor each": and each in a pool of its own, where nobody waits for anybody
  *     {"name": "section", "ns"}     how long the lock is held for one alloc and release of a shared array, at most
  *     {"name": "reap", "ms"}        a member is killed that held 100,000 arrays: until reap() has freed them
  *     {"name": "takeover", "ms"}    a member is killed with the lock, in a pool of 1,000,000 arrays: the longest call of
@@ -12,6 +14,7 @@
  *     LD_LIBRARY_PATH=lib/linux-x64 /tmp/processes [name]
  */
 #define _GNU_SOURCE
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,8 +60,19 @@ static void pair(ap_pool *pool, uint32_t size, int is_shared) {
   ap_block_release(pool, block, 1);
 }
 
-static void work(int me, int is_shared) {
-  ap_pool *pool = join();
+typedef enum { OWN, SHARED, ONE_PROCESSOR, ONE_PROCESSOR_EACH } kind;
+static const char *const kinds[] = {"own", "shared", "one processor", "one processor each"};
+
+static void work(int me, kind kind) {
+  const int is_shared = kind != OWN;
+  if (kind >= ONE_PROCESSOR) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0) _exit(4);
+  }
+  ap_pool *pool = kind == ONE_PROCESSOR_EACH ? ap_pool_create(NULL, 64 << 20, 0, AP_RUNTIME_NATIVE, NULL) : join();
+  if (!pool) _exit(2);
   uint64_t state = 88172645463325252ull + me, done = 0;
   uint32_t samples = 0;
   double slowest = 0;
@@ -102,12 +116,12 @@ static double median(double *values, int count) {
 
 static uint32_t all[COUNT_MAX * SAMPLES];
 
-static void at_once(const char *kind, int count) {
+static void at_once(kind kind, int count) {
   double rates[ROUNDS], p999[ROUNDS], slowest = 0;
   for (int round = 0; round < ROUNDS; round++) {
     memset(shared, 0, sizeof *shared);
     for (int i = 0; i < count; i++)
-      if (fork() == 0) work(i, kind[0] == 's');
+      if (fork() == 0) work(i, kind);
     while (shared->ready < count) usleep(100);
     double begun = now_ns();
     shared->go = 1;
@@ -125,8 +139,8 @@ static void at_once(const char *kind, int count) {
     rates[round] = operations / took * 1e9;
     p999[round] = samples ? all[samples * 999 / 1000] : 0;
   }
-  printf("{\"name\": \"processes\", \"kind\": \"%s\", \"count\": %d, \"per_second\": %.0f, \"p999_ns\": %.0f, \"slowest_ns\": %.0f}\n", kind,
-         count, median(rates, ROUNDS), median(p999, ROUNDS), slowest);
+  printf("{\"name\": \"processes\", \"kind\": \"%s\", \"count\": %d, \"per_second\": %.0f, \"p999_ns\": %.0f, \"slowest_ns\": %.0f}\n",
+         kinds[kind], count, median(rates, ROUNDS), median(p999, ROUNDS), slowest);
   fflush(stdout);
 }
 
@@ -207,7 +221,8 @@ int main(int count, char **arguments) {
   double report[AP_REPORT_LENGTH];
   ap_pool *pool = ap_pool_create(name, 1 << 30, 0, AP_RUNTIME_NATIVE, report);
   if (shared == MAP_FAILED || !pool) return fprintf(stderr, "no pool: error %g\n", report[AP_REPORT_CODE]), 1;
-  for (int n = 1; n <= COUNT_MAX; n *= 2) at_once("own", n), at_once("shared", n);
+  for (int n = 1; n <= COUNT_MAX; n *= 2) at_once(OWN, n), at_once(SHARED, n);
+  at_once(ONE_PROCESSOR, 8), at_once(ONE_PROCESSOR_EACH, 8);
   section(pool);
   reap(pool);
   takeover(pool);

@@ -20,6 +20,7 @@ export const FUNCTIONS: Signatures = {
   ap_trace_open: { args: ["pointer", "f64"], returns: "i32" },
   ap_block_attach: { args: ["pointer", "u32", "f64", "f64"], returns: "i32" },
   ap_block_share: { args: ["pointer", "u32"], returns: "i32" },
+  ap_block_prefault: { args: ["pointer", "u32", "f64", "f64"], returns: "i32" },
   ap_block_retain: { args: ["pointer", "u32"], returns: "i32" },
   ap_block_release: { args: ["pointer", "u32", "u32"], returns: "i32" },
   ap_block_settle: { args: ["pointer", "u32"], returns: "i32" },

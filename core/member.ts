@@ -295,6 +295,12 @@ export class Member {
     return this.#show(hold.block, offset, byteLength);
   }
 
+  /** Enters `byteLength` bytes of the block of `hold` into this process's page tables, from `offset` on. */
+  prefault(hold: Hold, offset: number, byteLength: number): void {
+    const result = this.#library.ap_block_prefault(this.#ready(), hold.block, offset, byteLength);
+    if (result < 0) throw this.failed(result);
+  }
+
   /** Detaches the buffer of a hold. Returns the spare that is left of it, if one is: for `letGo`. */
   detach(hold: Hold, buffer: ArrayBuffer): ArrayBuffer | undefined {
     if (this.#spares !== undefined && !this.closed) return this.#spares.detach(hold, buffer);

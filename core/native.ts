@@ -40,6 +40,7 @@ export interface Library {
   ap_trace_open(pool: Pointer, lengthBytes: number): number;
   ap_block_attach(pool: Pointer, block: number, generation: number, claim: number): number;
   ap_block_share(pool: Pointer, block: number): number;
+  ap_block_prefault(pool: Pointer, block: number, offsetBytes: number, lengthBytes: number): number;
   ap_block_retain(pool: Pointer, block: number): number;
   ap_block_release(pool: Pointer, block: number, shown: number): number;
   ap_block_settle(pool: Pointer, block: number): number;

@@ -104,6 +104,27 @@ export interface ViewMembers<T extends TypedArray> {
    */
   retain(): SharedArray<T>;
   /**
+   * Makes the first write over all of these elements take about half the time: their pages are entered into this process at once,
+   * instead of by a fault each. For large arrays (64 KiB and more) that another process has made, once, before they are filled
+   * here for the first time; to read them it is no gain. What `allocUnsafe` and `from` take needs none. Linux from 5.14 on;
+   * elsewhere it does nothing.
+   *
+   * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
+   *
+   * @example
+   * ```ts
+   * import { attach, Pool } from "arraypool";
+   *
+   * using pool = Pool.create();
+   * using image = pool.alloc(Uint8Array, [1080, 1920, 4]);
+   * const descriptor = image.share({ claims: 0 }); // for a Worker, in which
+   * using got = attach(descriptor, Uint8Array);
+   * got.prefault();
+   * got.fill(255);
+   * ```
+   */
+  prefault(): void;
+  /**
    * A descriptor good for `claims` attaches within `ttlMs`; with `claims: 0`, for as long as somebody holds the array (argv, logs).
    *
    * @param options For how many receivers it is, and how long the array is kept for them.
@@ -351,6 +372,10 @@ function sharedClass(type: ElementType): SharedClass {
       return makeOwner(type, hold.member.retain(hold, offset, length * type.bytes), length, shape) as SharedArray<
         Uint8Array
       >;
+    }
+    prefault(): void {
+      const { hold, length } = livePlaceOf(this);
+      hold.member.prefault(hold, hold.offset + this.byteOffset, length * type.bytes);
     }
     share(options?: ShareOptions): Descriptor {
       const checked = checkShareOptions(options);

@@ -257,7 +257,11 @@ fn takeBackCached(pool: *Pool) Error!void {
 
 fn takeOrGrow(pool: *Pool, request: Request) Error!?Array {
     try backing.backTables(pool);
-    return try takeUnmerged(pool, request) orelse try backing.grow(pool, request);
+    if (try takeUnmerged(pool, request)) |array| return array;
+    const array = try backing.grow(pool, request) orelse return null;
+    // Who asks for no zeros writes over all of it next, and nobody has touched it so far.
+    if (!request.zeroed) try backing.prefault(pool, array.index.int(), 0, request.length_bytes);
+    return array;
 }
 
 /// Memory that waits unmerged in quick lists, and in this member's cache, is used up before the pool grows.

@@ -232,6 +232,11 @@ int32_t ap_block_attach(ap_pool *pool, uint32_t block, double generation, double
  * is this member's alone, and a descriptor of it is AP_ERR_STALE. */
 int32_t ap_block_share(ap_pool *pool, uint32_t block);
 
+/* Enters the whole pages of a part of a block that this member holds into the process's page tables, to be written to: in one call
+ * instead of a fault for each page. For who is about to write for the first time over all of what another process has made; what
+ * AP_UNINITIALIZED takes from the system needs none. A hint: macOS, and Linux before 5.14, do nothing. Returns 0. */
+int32_t ap_block_prefault(ap_pool *pool, uint32_t block, double offset_bytes, double length_bytes);
+
 /* Holds once more what this member holds. record: as attach. */
 int32_t ap_block_retain(ap_pool *pool, uint32_t block);
 

@@ -4,6 +4,8 @@
 //!     trim    take a free run: reserved ── punch its whole pages ── one store: free
 //!     table   back more of it ── under the lock: say so
 //!
+//!     prefault a held array's pages ── into this process's page tables
+//!
 //! Memory is backed and punched outside the lock, on blocks that are `reserved` by this member: should it die there, the
 //! block is reaped like any other it held.
 
@@ -181,6 +183,21 @@ pub fn publishGrown(pool: *Pool, reserved: Reserved, request: allocating.Request
     }
     return try allocating.publishAt(pool, reserved.index, request);
 }
+
+// ---------------------------------------------------------------- the first touch
+
+/// Of a part of a block that this member holds: saves the faults of writing to it for the first time. Outside the lock: it
+/// changes only this process.
+pub fn prefault(pool: *Pool, number: u32, offset_bytes: u64, length_bytes: u64) Error!void {
+    if (!system.may_populate) return;
+    if (!pool.view.isHeld(.of(number))) return error.NotHeld;
+    const hold = &pool.view.holds[number];
+    if (offset_bytes +| length_bytes > hold.lengthBytes()) return error.Argument;
+    if (length_bytes >= prefault_bytes_min) system.populate(pool.view.heap + hold.offsetBytes() + offset_bytes, length_bytes);
+}
+
+/// Below that, the call takes what it saves.
+const prefault_bytes_min = 64 << 10;
 
 // ---------------------------------------------------------------- the tables grow
 

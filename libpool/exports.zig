@@ -277,6 +277,15 @@ pub export fn ap_block_share(pool: *Pool, block: u32) i32 {
     return 0;
 }
 
+pub export fn ap_block_prefault(pool: *Pool, block: u32, offset_bytes: f64, length_bytes: f64) i32 {
+    prefault(pool, block, offset_bytes, length_bytes) catch |err| return failed(pool, err);
+    return 0;
+}
+
+fn prefault(pool: *Pool, block: u32, offset_bytes: f64, length_bytes: f64) pool_file.Error!void {
+    try pool.prefault(block, try wholeNumber(offset_bytes), try wholeNumber(length_bytes));
+}
+
 pub export fn ap_block_shown(pool: *Pool, block: u32) i32 {
     return std.math.lossyCast(i32, pool.buffersSeen(block));
 }

@@ -103,6 +103,7 @@ pub const Pool = struct {
     pub const stamp = allocating.stamp;
 
     pub const trim = backing.trim;
+    pub const prefault = backing.prefault;
 
     pub const Attached = holding.Attached;
     pub const Released = holding.Released;

@@ -11,6 +11,7 @@ test {
     _ = @import("names.zig");
     _ = @import("tests/names.zig");
     _ = @import("tests/full.zig");
+    _ = @import("tests/first_touch.zig");
     _ = @import("tests/threads.zig");
     _ = @import("tests/small_device.zig");
     _ = @import("tests/cached.zig");

@@ -209,6 +209,19 @@ test("retain() is a hold of its own on just these elements", () =>
     assert.equal(pool.stats().arrays, 0);
   }));
 
+test("prefault() changes no element, of arrays and slices of any length, and is refused after the release", () =>
+  withPool((pool) => {
+    const length = 1 << 20;
+    const array = pool.from(new Float64Array(length).fill(7), [2, length / 2]);
+    const slices = [array.slab(1), array.subarray(3, length - 5), array.subarray(5, 5), array.slab(0).retain()];
+    using made = attach(array.share({ claims: 0 }), Float64Array);
+    using empty = pool.alloc(Uint8Array, 0);
+    for (const some of [array, ...slices, made, empty]) assert.equal(some.prefault(), undefined);
+    assert.ok(array.every((value) => value === 7));
+    array.release();
+    for (const some of [array, slices[0]!]) throwsPoolError(() => some.prefault(), "ERR_RELEASED");
+  }));
+
 test("map, slice, filter and their like give ordinary arrays", () =>
   withPool((pool) => {
     using array = pool.from(Float64Array.of(3, 1, 2));
@@ -284,7 +297,7 @@ test("what makes an object an array of a pool can be neither given to it nor tak
       for (const name of ["shape", "pool", "base", "released"]) {
         assert.throws(() => Reflect.get(owners, name, other), TypeError, name);
       }
-      for (const name of ["release", "retain", "share", "toJSON"]) {
+      for (const name of ["prefault", "release", "retain", "share", "toJSON"]) {
         assert.throws(() => (array as unknown as Record<string, () => void>)[name]!.call(other), TypeError, name);
       }
       assert.throws(() => array.slab.call(other, 0), TypeError);

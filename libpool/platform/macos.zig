@@ -264,6 +264,7 @@ pub fn back(_: Fd, _: u64, bytes: u64, _: *Failure) Error!void {
 pub inline fn makeReadable(_: Fd, _: u64, _: u64) platform.Readable {
     return .yes;
 }
+pub const may_populate = false;
 pub const is_always_readable = true;
 
 /// Never sure: the file system can make room.
