@@ -895,9 +895,13 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   /** What was a channel when it was made or attached, and is none now, is damaged: no caller's fault. */
   #failed(result: number, side: 0 | 1 | 2 = RECEIVERS): Error {
     if (result === AP_ERR_WAIT && side === ACKNOWLEDGERS && !this.#hold.released) {
-      const { depth, unacknowledged } = this.stats();
-      if (depth > 0 && unacknowledged >= 2 ** Math.ceil(Math.log2(this.capacity))) {
-        return failure(result, { pool: this.#member.name, unacknowledged });
+      const { library, record, name } = this.#member;
+      // Busy or not, nothing was received in time.
+      if (library.ap_channel_stats(this.#member.ready(), this.#hold.block) === 0 && record[AP_CHANNEL_DEPTH]! > 0) {
+        const unacknowledged = record[AP_CHANNEL_UNACKNOWLEDGED]!;
+        if (unacknowledged >= 2 ** Math.ceil(Math.log2(this.capacity))) {
+          return failure(result, { pool: name, unacknowledged });
+        }
       }
     }
     return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result, side === SENDERS);

@@ -13,6 +13,8 @@ import { fileOf, runtime } from "./harness.ts";
 export const VERSION_AT = 8;
 /** 64 bits: until then a claim may wait, and a segment without members is kept. */
 export const CLAIMS_UNTIL_AT = 64;
+const CAPACITY_BYTES_AT = 24;
+const SEGMENT_BYTES_AT = 32;
 const LOCK_AT = 128;
 // Members and blocks
 const MEMBERS_AT = 4096;
@@ -21,6 +23,10 @@ export const BLOCKS_AT = 65536;
 export const DOORBELL_AT = 49152;
 export const DOORBELL_PARKED = 1;
 const ENTRY_BYTES = 64;
+const START_AT = 8;
+const GRANULE_BYTES = 64;
+// A channel
+const SEND_LOCK_AT = 64;
 
 function withFile<R>(name: string, use: (fd: number) => R): R {
   const fd = openSync(fileOf(name), "r+");
@@ -45,9 +51,20 @@ export function writeU32(name: string, at: number, value: number): void {
 
 /** Makes the pool's lock look held by the member in `slot`, as if it had been stopped there, and returns how to undo it. */
 export function holdLock(name: string, slot: number): () => void {
+  return holdLockAt(name, LOCK_AT, slot);
+}
+
+/** The same with the lock of those who send to the channel in `block`. */
+export function holdSendersLock(name: string, block: number, slot: number): () => void {
+  const heapStart = readU32(name, SEGMENT_BYTES_AT) - readU32(name, CAPACITY_BYTES_AT); // of a pool of less than 4 GiB
+  const granule = readU32(name, BLOCKS_AT + block * ENTRY_BYTES + START_AT);
+  return holdLockAt(name, heapStart + granule * GRANULE_BYTES + SEND_LOCK_AT, slot);
+}
+
+function holdLockAt(name: string, at: number, slot: number): () => void {
   const incarnation = readU32(name, MEMBERS_AT + slot * ENTRY_BYTES) & 0x7fffff;
-  writeU32(name, LOCK_AT, (slot | incarnation << 9) >>> 0);
-  return () => writeU32(name, LOCK_AT, 0);
+  writeU32(name, at, (slot | incarnation << 9) >>> 0);
+  return () => writeU32(name, at, 0);
 }
 
 /** The runtime's native side, apart from the package's own. */
