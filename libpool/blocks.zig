@@ -89,8 +89,8 @@ pub fn mergeRight(view: *const View, index: BlockIndex) Corrupt!void {
 
 /// How many splits are possible before more of the table has to be backed.
 pub fn unusedEntries(view: *const View) u32 {
-    const fresh = view.blocksBacked() - view.blocksUsed();
-    return view.header.unused_count.get() +| fresh;
+    const used = view.blocksUsed(); // first: without the lock, more of both may come to be in between
+    return view.header.unused_count.get() +| (view.blocksBacked() -| used);
 }
 
 fn takeUnused(view: *const View) SplitError!BlockIndex {

@@ -37,7 +37,7 @@ pub const Patience = struct {
 /// be had.
 pub noinline fn acquire(view: *const View, self: *const members.Self, patience: *Patience) Error!void {
     try acquireHot(view, self, patience);
-    view.expectBlocks() catch |err| {
+    view.expectAll() catch |err| {
         releaseHot(view, self);
         return err;
     };

@@ -34,6 +34,10 @@ pub fn leaveHandover(fd: Fd, slot: u8) void {
     _ = system.setLock(fd, .none, handover_byte + slot);
 }
 
+pub fn anyHandover(fd: Fd) bool {
+    return system.lockedByOther(fd, handover_byte, 256);
+}
+
 /// Shared: nobody unlinks the segment while it is held. False while somebody is about to.
 pub fn enterGate(fd: Fd) bool {
     return system.setLock(fd, .shared, gate_byte);

@@ -184,7 +184,9 @@ pub const Pool = struct {
         errdefer system.close(entered.fd);
         var buffer: [32]u8 = undefined;
         for (0..100) |_| {
-            const chosen = name orelse randomName(&buffer);
+            var bits: u64 = 0;
+            if (name == null) system.random(std.mem.asBytes(&bits), &report.failure) catch |err| return segment.translated(err, report);
+            const chosen = name orelse numberedName(&buffer, bits);
             // Everything but the name is there before the name is.
             const pool = try joined(entered, chosen, options, report);
             if (system.publish(entered.fd, chosen, &report.failure)) |_| return pool else |err| {
@@ -235,9 +237,7 @@ pub const Pool = struct {
         return std.math.clamp(system.defaultCapacity(), layout.capacity_min, layout.capacity_max);
     }
 
-    fn randomName(into: *[32]u8) []const u8 {
-        var bits: u64 = 0;
-        system.random(std.mem.asBytes(&bits));
+    fn numberedName(into: *[32]u8, bits: u64) []const u8 {
         into[0] = 'p';
         text.hex(into[1..17], bits);
         return into[0..17];

@@ -56,7 +56,8 @@ pub fn reapUnderLock(pool: *Pool, found: *const members.Dead, also_left: bool) l
         if (slot != pool.self.slot) reaped.members += 1;
     }
     reaped.freed = try expireClaims(pool, system.monotonicMs());
-    const left = if (also_left) pool.view.header.left.get() else 0;
+    // Before the bits are looked at: disown() changes both without the lock.
+    const left = if (also_left) pool.view.header.left.acquire() else 0;
     if (!slots.isEmpty() or left > 0) reaped.freed.add(try takeBack(pool, slots));
     // None of that is there any more, unless somebody was at it, or has begun since.
     if (left > 0 and left >> 32 == @as(u32, @truncate(left))) _ = pool.view.header.left.compareAndSwap(left, 0);

@@ -80,7 +80,7 @@ fn createIn(capacity_bytes: u64, claim_ttl_ms: u64, runtime: u32, report: *Repor
     defer system.unmap(base, map_bytes);
     const header: *layout.Header = @ptrCast(base);
     var nonce: u64 = 0;
-    system.random(std.mem.asBytes(&nonce));
+    system.random(std.mem.asBytes(&nonce), &report.failure) catch |err| return translated(err, report);
     header.version.set(layout.version);
     header.member_bytes.set(@sizeOf(layout.Member));
     header.nonce.set(nonce);
@@ -232,7 +232,11 @@ pub fn removeAtExit(name: []const u8) bool {
 fn removeIfOnlyOurs(fd: Fd, name: []const u8, start: *align(@alignOf(layout.Header)) [layout.free_lists_start]u8) bool {
     const header: *layout.Header = @ptrCast(start);
     for (0..gate_tries) |_| {
-        if (locked_bytes.closeGate(fd)) break;
+        if (locked_bytes.closeGate(fd)) {
+            // Who is past the gate and has not said yet who he is: his record is that of the one who had the slot before.
+            if (!locked_bytes.anyHandover(fd)) break;
+            locked_bytes.leaveGate(fd);
+        }
         system.sleep(1);
     } else return false;
     defer locked_bytes.leaveGate(fd);

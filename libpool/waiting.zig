@@ -138,7 +138,7 @@ pub fn goOn(caller: Caller, blocking: *const Blocking) lock.Error!Outcome {
     const until_ns = @min(begun_ns + slice_ns, blocking.deadline_ns);
     var now_ns = begun_ns;
     while (true) {
-        // Pairs with the commit in markFirst(): what was written before notify() is seen after wait().
+        // Pairs with the exchangeIf in markFirst(): what was written before notify() is seen after wait().
         const word = own.word.acquire();
         if (word.state == .notified) {
             own.word.set(.{});
@@ -160,6 +160,8 @@ pub fn goOn(caller: Caller, blocking: *const Blocking) lock.Error!Outcome {
     return if (caller.view.members[caller.self.slot].word.get() == caller.self.word) .goes_on else error.Corrupt;
 }
 
+const give_up_ms = 10;
+
 /// True if it is not waited any more, false if it was notified first. A lock that cannot be had does not hinder: then the
 /// next who walks along the list takes it out.
 fn giveUp(caller: Caller, index: WaiterIndex) bool {
@@ -167,7 +169,12 @@ fn giveUp(caller: Caller, index: WaiterIndex) bool {
     const slot = caller.self.slot;
     const over: layout.WaiterWord = .{ .state = .over, .slot = slot };
     if (!waiter.word.compareAndSwap(.{ .state = .waiting, .slot = slot }, over)) return false;
-    caller.acquire() catch return true;
+    // Whoever gives up many does not wait for long each time.
+    const timeout_ms = caller.patience.timeout_ms;
+    caller.patience.timeout_ms = give_up_ms;
+    const acquired = caller.acquire();
+    caller.patience.timeout_ms = timeout_ms;
+    acquired catch return true;
     defer caller.unlock();
     if (waiter.word.get() != over) return true; // a walker was faster
     waiters.unlink(caller.view, index) catch return true;
@@ -256,7 +263,7 @@ fn markFirst(view: *const View, place: Place, count: u32, marked: *Marked) Corru
             }
             // It may give up at this moment; then it stays in the list, for the next walk.
             const slot = waiters.ownerOf(index, word);
-            if (waiter.word.compareAndSwap(word, .{ .state = .notified, .slot = word.slot })) {
+            if (waiter.word.exchangeIf(word, .{ .state = .notified, .slot = word.slot })) { // see goOn()
                 try waiters.unlink(view, index);
                 if (index.entry() != null) try waiters.makeReady(view, index, waiter, slot);
                 marked.add(index, slot);

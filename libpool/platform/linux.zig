@@ -167,13 +167,8 @@ noinline fn infoAt(fd: Fd, path: [*:0]const u8, flags: u32) ?FileInfo {
 
 /// Whether `name` still leads to the file that `fd` has open.
 pub noinline fn hasName(fd: Fd, name: []const u8) bool {
-    var failure: Failure = .{};
     const mine = info(fd) orelse return false;
-    const path = Path.of(name);
-    const flags: linux.O = .{ .PATH = true, .CLOEXEC = true, .NOFOLLOW = true };
-    const other: Fd = @intCast(call(linux.openat(linux.AT.FDCWD, path.z(), flags, 0), &failure) catch return false);
-    defer _ = linux.close(other);
-    const theirs = info(other) orelse return false;
+    const theirs = infoOf(name) orelse return false;
     return mine.inode == theirs.inode and mine.device == theirs.device;
 }
 
@@ -241,15 +236,18 @@ pub fn setSize(fd: Fd, bytes: u64, failure: *Failure) Error!void {
     _ = try call(linux.ftruncate(fd, @intCast(bytes)), failure);
 }
 
-/// Puts zeroed memory behind a range, or behind what of it has none. Steps: each is all or nothing, and a signal undoes
-/// the one it hits.
+/// Puts zeroed memory behind a range, or behind what of it has none. Steps: each is all or nothing, and before Linux 6.11 any
+/// signal undoes the one it hits. So they get shorter then, or a profiler's timer would keep them from ever being done.
 pub noinline fn back(fd: Fd, offset: u64, bytes: u64, failure: *Failure) Error!void {
-    const step = 16 << 20;
+    var step: u64 = 16 << 20;
     var done: u64 = 0;
     while (done < bytes) {
         const length = @min(step, bytes - done);
         const result = linux.fallocate(fd, 0, @intCast(offset + done), @intCast(length));
-        if (linux.errno(result) == .INTR) continue;
+        if (linux.errno(result) == .INTR) {
+            step = @max(step / 2, page_bytes);
+            continue;
+        }
         _ = call(result, failure) catch |err| return if (err == error.AddressSpace) error.NoSpace else err;
         crash.step();
         done += length;
@@ -680,7 +678,7 @@ pub fn openSocket(failure: *Failure) Error!Socket {
     const fd: Fd = @intCast(try call(linux.socket(linux.AF.UNIX, kind, 0), failure));
     errdefer close(fd);
     var cookie: u64 = 0;
-    random(std.mem.asBytes(&cookie));
+    try random(std.mem.asBytes(&cookie), failure);
     const filter = cookieFilter(cookie);
     const program: FilterProgram = .{ .length = filter.len, .instructions = &filter };
     const attach_filter = 26; // SO_ATTACH_FILTER
@@ -877,12 +875,9 @@ pub noinline fn symbol(name: [*:0]const u8) ?*anyopaque {
     return dlsym(null, name); // RTLD_DEFAULT
 }
 
-pub fn random(into: []u8) void {
-    var at: usize = 0;
-    while (at < into.len) {
-        const got = linux.getrandom(into.ptr + at, into.len - at, 0);
-        if (isDone(got)) at += got;
-    }
+/// At most 256 bytes, which come all at once.
+pub fn random(into: []u8, failure: *Failure) Error!void {
+    _ = try call(linux.getrandom(into.ptr, into.len, 0), failure);
 }
 
 // ---------------------------------------------------------------- processors

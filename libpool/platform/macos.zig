@@ -556,7 +556,7 @@ pub fn symbol(name: [*:0]const u8) ?*anyopaque {
     return c.dlsym(everywhere, name);
 }
 
-pub fn random(into: []u8) void {
+pub fn random(into: []u8, _: *Failure) error{}!void {
     c.arc4random_buf(into.ptr, into.len);
 }
 

@@ -184,3 +184,17 @@ test "a full pool says how old the oldest claim is, however long each of them li
         try pool.dropClaim(block, s.generationOf(pool, .of(block)), claim, 1);
     }
 }
+
+test "memory is backed though a signal comes before a large step of it is done, each time" {
+    const child = try s.Child.start(struct {
+        fn body(_: void) !void {
+            const pool = try s.create(64 << 20);
+            defer _ = pool.close(false);
+            // As before Linux 6.11 where a profiler's timer fires each millisecond.
+            try s.failFrom(.fallocate, 3, 4 << 20, .INTR);
+            const bytes = try s.bytesOf(pool, try s.alloc(pool, 32 << 20, false));
+            bytes[bytes.len - 1] = 1;
+        }
+    }.body, {});
+    try s.Child.expectDone(try child.wait());
+}

@@ -7,6 +7,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const s = @import("support.zig");
+const locked_bytes = @import("../locked_bytes.zig");
 const Pool = s.Pool;
 
 // ---------------------------------------------------------------- what is swept, and what is not
@@ -329,4 +330,45 @@ test "creators, openers, leavers, sweepers and killers race, and nobody ends up 
         var buffer: [32]u8 = undefined;
         try s.expect(!s.exists(race.name(@intCast(number), &buffer)));
     }
+}
+
+// ---------------------------------------------------------------- at the end of a process, and of its descriptors
+
+test "a process that ends leaves the name to one who has just taken the slot of its dead Worker" {
+    const pool = try s.create(1 << 20);
+    const address: s.Address = .of(pool);
+    const worker = try address.join();
+    // As close() leaves a Worker that was terminated: its byte is free, and its record says that it is in.
+    locked_bytes.dropSlot(worker.self.fd, worker.self.slot);
+    const Go = extern struct { entered: u32, go: u32 };
+    const go = try s.sharedPage(Go);
+    go.* = .{ .entered = 0, .go = 0 };
+    const child = try s.Child.start(struct {
+        fn body(at: struct { s.Address, *Go }) !void {
+            var report: s.segment.Report = .{};
+            const entered = try s.segment.enter(at[0].name(), at[0].nonce, &report); // and has not said yet who it is
+            s.signal(&at[1].entered);
+            s.waitUntil(&at[1].go, 1);
+            try s.expect(s.system.hasName(entered.fd, at[0].name()));
+            s.system.unlink(at[0].name());
+        }
+    }.body, .{ address, go });
+    s.waitUntil(&go.entered, 1);
+    _ = pool.close(false);
+    try s.expect(!s.segment.removeAtExit(address.name()));
+    s.signal(&go.go);
+    try s.Child.expectDone(try child.wait());
+}
+
+test "the last one out removes the segment also without a descriptor to spare" {
+    const names = try Names.start("spare");
+    const child = try s.Child.start(struct {
+        fn body(at: *Names) !void {
+            const pool = try at.create();
+            try s.leaveDescriptors(0);
+            _ = pool.close(false);
+        }
+    }.body, names);
+    try s.Child.expectDone(try child.wait());
+    try s.expect(!s.exists(names.name()));
 }

@@ -296,3 +296,46 @@ test "a name is replaced while others read it, and they find the old array or th
     _ = try pool.reap();
     try s.expectSound(pool);
 }
+
+test "one who may not look at all of the table changes nothing in it" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = (try s.alloc(pool, 64, true)).int();
+    const Go = extern struct { joined: u32, go: u32 };
+    const go = try s.sharedPage(Go);
+    go.* = .{ .joined = 0, .go = 0 };
+    try set(pool, "0", block);
+    const child = try s.Child.start(struct {
+        fn body(at: struct { s.Address, *Go }) !void {
+            const member = try at[0].join();
+            try expect(try member.hasName(&keyOf(member, "0"))); // it has seen the table as it is now
+            s.signal(&at[1].joined);
+            s.waitUntil(&at[1].go, 1);
+            try s.forbid(.fallocate);
+            const own = (try s.alloc(member, 64, false)).int();
+            for (0..20) |i| {
+                var text: [8]u8 = undefined;
+                const key = keyOf(member, try std.fmt.bufPrint(&text, "new{d}", .{i}));
+                try s.expectError(error.Busy, member.setName(&key, &whole(member, own)));
+            }
+            _ = member.close(false);
+        }
+    }.body, .{ s.Address.of(pool), go });
+    s.waitUntil(&go.joined, 1);
+    var text: [8]u8 = undefined;
+    for (1..70) |i| try set(pool, try std.fmt.bufPrint(&text, "{d}", .{i}), block);
+    for (10..64) |i| try expect(try pool.deleteName(&keyOf(pool, try std.fmt.bufPrint(&text, "{d}", .{i}))));
+    const victim = try s.Child.start(struct {
+        fn body(address: s.Address) !void {
+            const member = try address.join();
+            try member.acquire();
+            s.die();
+        }
+    }.body, s.Address.of(pool));
+    _ = try victim.wait();
+    try expect(try pool.hasName(&keyOf(pool, "64"))); // takes the lock over: the table is indexed anew
+    s.signal(&go.go);
+    try s.Child.expectDone(try child.wait());
+    for (64..70) |i| try expect(try pool.hasName(&keyOf(pool, try std.fmt.bufPrint(&text, "{d}", .{i}))));
+    try s.expectSound(pool);
+}

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const blocks = @import("../blocks.zig");
 const holding = @import("../holding.zig");
 const crash = @import("../crash.zig");
 const lock = @import("../lock.zig");
@@ -381,4 +382,36 @@ test "a body is let go of without the lock while another one reaps: nothing of i
         _ = try other.release(kept.int(), true);
         if (was_over) return;
     }
+}
+
+test "who counts the entries that are left, while another one has more of them backed and uses them, counts no more than there are" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const child = try s.Child.start(struct {
+        const State = struct {
+            var other: *Pool = undefined;
+            var at: u64 = 0;
+            var loads: u64 = 0;
+            fn load() void {
+                loads += 1;
+                if (loads != at) return;
+                for (0..600) |_| _ = other.alloc(64, 1, false) catch return;
+            }
+        };
+        fn body(_: void) !void {
+            for (1..12) |at| {
+                const first = try s.create(4 << 20);
+                State.other = try s.join(first);
+                State.other.cache.granules_limit = 0;
+                _ = first.view.blocksBacked();
+                State.loads = 0;
+                State.at = at;
+                crash.reader = &State.load;
+                const left = blocks.unusedEntries(&first.view);
+                crash.reader = null;
+                try s.expect(left <= first.view.geometry.blocks_max);
+                s.end(first);
+            }
+        }
+    }.body, {});
+    try s.Child.expectDone(try child.wait());
 }

@@ -197,6 +197,10 @@ pub fn forbid(call: linux.SYS) !void {
 }
 /// Only where the argument of that number is so large.
 pub fn forbidFrom(call: linux.SYS, argument: u32, least: u32) !void {
+    return failFrom(call, argument, least, .PERM);
+}
+/// The same with any error.
+pub fn failFrom(call: linux.SYS, argument: u32, least: u32, errno: linux.E) !void {
     const Instruction = extern struct { code: u16, if_true: u8 = 0, if_false: u8 = 0, operand: u32 };
     const Program = extern struct { length: u16, instructions: [*]const Instruction };
     const instructions = [_]Instruction{
@@ -204,13 +208,22 @@ pub fn forbidFrom(call: linux.SYS, argument: u32, least: u32) !void {
         .{ .code = 0x15, .operand = @intCast(@intFromEnum(call)), .if_false = 3 },
         .{ .code = 0x20, .operand = 16 + 8 * argument }, // its lower half
         .{ .code = 0x35, .operand = least, .if_false = 1 }, // not less
-        .{ .code = 0x06, .operand = 0x00050000 | @as(u32, @intFromEnum(linux.E.PERM)) }, // SECCOMP_RET_ERRNO
+        .{ .code = 0x06, .operand = 0x00050000 | @as(u32, @intFromEnum(errno)) }, // SECCOMP_RET_ERRNO
         .{ .code = 0x06, .operand = 0x7fff0000 }, // SECCOMP_RET_ALLOW
     };
     const program: Program = .{ .length = instructions.len, .instructions = &instructions };
     const set_mode_filter = 1;
     if (linux.errno(linux.prctl(@intFromEnum(linux.PR.SET_NO_NEW_PRIVS), 1, 0, 0, 0)) != .SUCCESS) return error.SkipZigTest;
     if (linux.errno(linux.seccomp(set_mode_filter, 0, &program)) != .SUCCESS) return error.SkipZigTest; // under an emulator
+}
+
+/// From here on this process can open as many more descriptors, and no more.
+pub fn leaveDescriptors(count: u32) !void {
+    const next = linux.open("/dev/null", .{}, 0);
+    if (linux.errno(next) != .SUCCESS) return error.Unexpected;
+    _ = linux.close(@intCast(next));
+    const limit: linux.rlimit = .{ .cur = next + count, .max = next + count };
+    if (linux.errno(linux.prlimit(0, .NOFILE, &limit, null)) != .SUCCESS) return error.SkipZigTest;
 }
 
 /// What a child that has skipped its test exits with.

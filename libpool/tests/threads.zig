@@ -10,6 +10,7 @@ const s = @import("support.zig");
 const channel = @import("../channel.zig");
 const Record = @import("../queue.zig").Record;
 const names = @import("../names.zig");
+const waiting = @import("../waiting.zig");
 const Pool = s.Pool;
 
 const capacity = 1 << 20;
@@ -225,4 +226,55 @@ test "whoever attaches an array reads what was written before it was shared, and
     try s.expect(shared.delivered > shared.turns / 10);
     try s.expectEqual(0, (try pool.stats()).recoveries);
     try s.expectSound(pool);
+}
+
+/// One waits, and one notifies it, once with the fence of notify() and once without.
+const Pair = struct {
+    pool: *Pool,
+    words: u32,
+    is_listed: u32 = 0,
+    seen: u8 = 0,
+    failed: u32 = 0,
+
+    fn joined(pair: *const Pair) !*Pool {
+        const member = try s.join(pair.pool);
+        const own = member.view;
+        member.view = .of(&own.geometry, @ptrCast(@alignCast(pair.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs });
+        _ = try member.attach(pair.words, s.generationOf(pair.pool, .of(pair.words)), 0);
+        return member;
+    }
+    fn waits(pair: *Pair) void {
+        pair.wait() catch {
+            pair.failed = 1;
+        };
+    }
+    fn wait(pair: *Pair) !void {
+        const member = try pair.joined();
+        const bytes = try s.bytesOf(member, .of(pair.words));
+        if (!try waiting.enlistOwn(member.caller(), try member.placeIn(pair.words, 0), 0)) return error.TestUnexpectedResult;
+        member.blocking.deadline_ns = std.math.maxInt(u64);
+        @atomicStore(u32, &pair.is_listed, 1, .monotonic);
+        while (try waiting.goOn(member.caller(), &member.blocking) != .ok) {}
+        pair.seen = bytes[128]; // plainly
+    }
+    fn notify(pair: *Pair, is_unfenced: bool) !void {
+        const member = try pair.joined();
+        while (@atomicLoad(u32, &pair.is_listed, .monotonic) == 0) std.Thread.yield() catch {};
+        (try s.bytesOf(member, .of(pair.words)))[128] = 7;
+        while (try waiting.notifyHot(member.caller(), try member.placeIn(pair.words, 0), 1, is_unfenced) == 0) {}
+    }
+};
+
+test "whoever was notified reads what was written before" {
+    for ([_]bool{ false, true }) |is_unfenced| {
+        const pool = try s.create(capacity);
+        defer s.end(pool);
+        var pair: Pair = .{ .pool = pool, .words = (try s.alloc(pool, 256, true)).int() };
+        try pool.share(pair.words);
+        const thread = try std.Thread.spawn(.{}, Pair.waits, .{&pair});
+        try pair.notify(is_unfenced);
+        thread.join();
+        try s.expectEqual(0, pair.failed);
+        try s.expectEqual(7, pair.seen);
+    }
 }

@@ -244,3 +244,33 @@ fn startsToWait(pool: *Pool, place: waiting.Place, expected: u32) !waiting.Outco
         if (outcome != .goes_on) return outcome;
     }
 }
+
+test "one who may not look at all who wait wakes nobody, and loses nobody" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const words = (try s.alloc(pool, 64, true)).int();
+    try pool.share(words);
+    const generation = s.generationOf(pool, .of(words));
+    const second = try s.join(pool);
+    defer _ = second.close(false);
+    _ = try second.attach(words, generation, 0);
+    const place = try pool.placeIn(words, 0);
+    // One who blocks, then one who does not.
+    try s.expect(try waiting.enlistOwn(second.caller(), place, 0));
+    const other = (try pool.beginWait(place, 0)).?;
+    const child = try s.Child.start(struct {
+        fn body(at: struct { s.Address, u32, u64 }) !void {
+            const member = try at[0].join();
+            _ = try member.attach(at[1], at[2], 0);
+            try s.forbid(.fallocate);
+            member.view.waiters_known = 0; // had it come before they waited
+            try s.expectError(error.Busy, waiting.notify(member.caller(), try member.placeIn(at[1], 0), 1));
+            _ = member.close(false);
+        }
+    }.body, .{ s.Address.of(pool), words, generation });
+    try s.Child.expectDone(try child.wait());
+    try s.expectSound(pool);
+    try s.expect(waiting.cancel(pool.caller(), other));
+    try expectEqual(1, try waiting.notify(pool.caller(), place, waiting.everybody));
+    try s.expectSound(pool);
+}

@@ -19,7 +19,18 @@ const mutants = [
     ".acquire, .monotonic) == null",
     ".monotonic, .monotonic) == null",
   ],
-  ["cache.zig", "a block goes into the cache without release", "block.word.commit(cached)", "block.word.set(cached)"],
+  [
+    "layout.zig",
+    "commitLowest(), by which a block goes into the cache, does not release",
+    "@truncate(toRaw(value)), .release)",
+    "@truncate(toRaw(value)), .monotonic)",
+  ],
+  [
+    "waiting.zig",
+    "notify() does not release",
+    "waiter.word.exchangeIf(word, .{ .state = .notified",
+    "waiter.word.compareAndSwap(word, .{ .state = .notified",
+  ],
 ];
 
 let passed = 0;
