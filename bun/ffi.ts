@@ -3,16 +3,7 @@
 import { ballastFor } from "./ballast.ts";
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
 import { openLazily } from "../core/lazily.ts";
-import {
-  type AsyncContext,
-  type CType,
-  type Doorbell,
-  isContained,
-  type Library,
-  type Native,
-  type Pointer,
-  type Signatures,
-} from "../core/native.ts";
+import type { AsyncContext, CType, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -140,11 +131,12 @@ function openDoorbell(library: Library, pool: Pointer, onRing: () => void): Door
   if (fd < 0) return undefined;
   const { Bun } = globalThis as unknown as { Bun: BunSockets };
   const opened = Bun.connect({ fd, socket: { data: onRing } });
-  void opened.then((socket) => socket.unref());
-  const close = () => void opened.then((socket) => socket.terminate());
+  // Where it cannot, the member looks by itself.
+  const use = (what: (socket: BunSocket) => void) => void opened.then(what, () => {});
+  use((socket) => socket.unref());
+  const close = () => use((socket) => socket.terminate());
   return {
     sleep: () => {},
-    mayMiss: isContained((path) => builtin().process.getBuiltinModule("node:fs").readlinkSync(path)),
     close,
   };
 }

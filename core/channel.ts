@@ -48,7 +48,7 @@ import { Parcel, Unloading } from "./parcel.ts";
 import type { Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
-import { checkTimeout } from "./wait.ts";
+import { checkSignal, checkTimeout } from "./wait.ts";
 import { ACKNOWLEDGERS, type Ends, Line, type Lines, RECEIVERS, SENDERS } from "./line.ts";
 import { cyclic, isContainer, Message } from "./walk.ts";
 
@@ -215,6 +215,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
 
   /** The pool that it is in. */
   get pool(): Pool {
+    // Who asks for the pool may want to use it: no more leaving by itself.
+    this.#member.passing = false;
     return this.#member.pool!;
   }
 
@@ -331,7 +333,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         this.#live();
         const { library } = this.#member;
         const { block } = this.#hold;
-        const result = library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, arrays, 0);
+        const send = () => library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, arrays, 0);
+        let result = send();
+        if (result === AP_ERR_FULL && this.#member.tidy()) result = send();
         if (result === AP_ERR_WAIT) return false;
         if (result < 0) throw this.#failed(result, SENDERS);
         settle(undefined);
@@ -612,6 +616,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     for (const place of this.#unacknowledged) this.#giveBack(place);
     for (const line of this.#lines) line?.leave(this.#hold);
     this.#hold.release();
+    for (const line of this.#lines) line?.look(); // who waits there by this one waits no more
   }
 
   /** `release()`, at the end of its `using`. */
@@ -820,9 +825,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       buffer = codec;
       unloading.release();
       unloading.dropUnshown();
-      // Nobody can read it: it must not come back.
-      if (place !== undefined) this.#acknowledgeSoon(place, 0);
-      unloading.dropClaims();
+      // What nobody can read must not come back; what only this process cannot, or not now, is another's.
+      const comesBack = place !== undefined && !isUnreadable(error);
+      if (place !== undefined) this.#acknowledgeSoon(place, comesBack ? 1 : 0);
+      if (!comesBack) unloading.dropClaims();
       throw error;
     }
     buffer = codec;
@@ -997,7 +1003,7 @@ function countdown(timeoutMs: number): () => number {
 }
 
 function alignUp(bytes: number): number {
-  return (bytes + 7) & ~7;
+  return bytes + (-bytes & 7); // also from 2^31 on
 }
 
 function nothing(): void {}
@@ -1020,15 +1026,13 @@ function givenBack(): PoolError {
   );
 }
 
-function isClosed(error: unknown): boolean {
-  return error instanceof PoolError && error.code === "ERR_CLOSED";
+/** Whether what was thrown for a message would be thrown anywhere, and at any time. */
+function isUnreadable(error: unknown): boolean {
+  return !(error instanceof PoolError) || error.code === "ERR_CORRUPT_SEGMENT" || error.code === "ERR_STALE_DESCRIPTOR";
 }
 
-function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined) return undefined;
-  if (!(signal instanceof AbortSignal)) throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
-  signal.throwIfAborted();
-  return signal;
+function isClosed(error: unknown): boolean {
+  return error instanceof PoolError && error.code === "ERR_CLOSED";
 }
 
 function checkFlag(value: unknown, what: string): boolean {

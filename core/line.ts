@@ -172,8 +172,14 @@ export class Line {
       }
     }
     const now = performance.now();
-    for (const waiting of this.#waiting.filter(({ deadline }) => deadline <= now)) {
-      this.#fail(waiting, waiting.ends.failed(AP_ERR_WAIT, waiting.side));
+    for (const waiting of this.#waiting.slice()) {
+      const { ends, side, deadline } = waiting;
+      try {
+        ends.assertLive(); // not only the first one's: others may wait by another Channel on the same one
+        if (deadline <= now) throw ends.failed(AP_ERR_WAIT, side);
+      } catch (error) {
+        this.#fail(waiting, error);
+      }
     }
     return this.#waiting.length > 0;
   }

@@ -105,6 +105,8 @@ export interface Acknowledgement {
 
 const TEND_FIRST_MS = 10;
 const TEND_LAST_MS = 1000;
+/** About as long as a call waits for the lock, so that the thread has half of the time for others. */
+const BUSY_APART_MS = 2000;
 
 const members = new Set<Member>();
 /** The names of all pools that this realm ever was in. */
@@ -211,6 +213,8 @@ export class Member {
   #unacknowledged: Acknowledgement[] = [];
   /** Whether there is anything to be done that #retry() may do. */
   #isLate = false;
+  /** Until then it is not tried, since the lock could not be had: each try would keep the caller for as long as the last one. */
+  #busyUntil = 0;
   readonly #spares: Spares | undefined;
   // With ARRAYPOOL_TRACE=1.
   readonly #traces: TraceLog | undefined;
@@ -251,10 +255,7 @@ export class Member {
     const noteBytes = shape === undefined ? 0 : writeNote(shape, this.#note);
     const asked = how + noteBytes * AP_TAIL;
     let block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
-    if (block === AP_ERR_FULL && this.#lent.length > 0) {
-      this.settle();
-      block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
-    }
+    if (block === AP_ERR_FULL && this.tidy()) block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
     if (block < 0) {
       // Better without a word of its shape than not at all.
       const isShort = block === AP_ERR_FULL || block === AP_ERR_TOO_LARGE;
@@ -303,7 +304,7 @@ export class Member {
 
   /** Detaches the buffer of a hold. Returns the spare that is left of it, if one is: for `letGo`. */
   detach(hold: Hold, buffer: ArrayBuffer): ArrayBuffer | undefined {
-    if (this.#spares !== undefined && !this.closed) return this.#spares.detach(hold, buffer);
+    if (this.#spares !== undefined && !this.closed && !this.#isBusy()) return this.#spares.detach(hold, buffer);
     buffer.transfer(0);
     return undefined;
   }
@@ -317,13 +318,14 @@ export class Member {
       if (this.#isInFlight(hold)) this.#lent.push(hold);
       return this.#leaveIfDone();
     }
-    const result = this.#library.ap_block_release(this.#pool, hold.block, spare === undefined ? BUFFER : SPARE);
+    const result = spare === undefined && this.#isBusy()
+      ? AP_ERR_BUSY
+      : this.#library.ap_block_release(this.#pool, hold.block, spare === undefined ? BUFFER : SPARE);
     // Whatever the result is: also what has to be let go of later has it.
     if (spare !== undefined) this.#spares!.put(hold, spare);
     if (result === AP_ERR_BUSY) {
       this.#owed.push(hold);
-      this.#isLate = true;
-      return this.#tendSoon();
+      return this.#tryLater();
     }
     // Whatever else the library says, there is nothing left to let go of; and a release must not throw.
     this.#unlink(hold);
@@ -352,10 +354,9 @@ export class Member {
   /** Lets go of what is held and was not shown. */
   #dropUnshown(block: number, shown = NO_BUFFER): void {
     if (this.#pool === undefined || this.closed) return; // leaving lets go of all
-    if (this.#library.ap_block_release(this.#pool, block, shown) !== AP_ERR_BUSY) return;
+    if (!this.#isBusy() && this.#library.ap_block_release(this.#pool, block, shown) !== AP_ERR_BUSY) return;
     this.#unshown.push({ block, shown });
-    this.#isLate = true;
-    this.#tendSoon();
+    this.#tryLater();
   }
 
   /** Detaches the buffer of `hold` later: a native call has pinned it. */
@@ -452,18 +453,24 @@ export class Member {
   giveUpMaking(name: string): void {
     if (this.#pool === undefined || this.closed) return; // leaving says so, too
     const key = new TextEncoder().encode(name);
-    const result = this.#library.ap_once_end(this.#pool, key, key.length, null);
-    if (result !== AP_ERR_BUSY) return;
+    if (!this.#isBusy() && this.#library.ap_once_end(this.#pool, key, key.length, null) !== AP_ERR_BUSY) return;
     this.#unmade.push(name);
-    this.#isLate = true;
-    this.#tendSoon();
+    this.#tryLater();
+  }
+
+  /** Before a making begins: what is still to be given up is tried now, or this member would be said to wait for itself. */
+  giveUpUnmade(): void {
+    if (this.#unmade.length > 0) this.#busyUntil = 0;
   }
 
   // ------------------------------------------------------------------ channels
 
   /** Makes a channel. */
   createChannel(capacity: number, messageBytesMax: number): Hold {
-    const block = this.call((library, pool) => library.ap_channel_create(pool, capacity, messageBytesMax));
+    const create = () => this.#library.ap_channel_create(this.#ready(), capacity, messageBytesMax);
+    let block = create();
+    if (block === AP_ERR_FULL && this.tidy()) block = create();
+    if (block < 0) throw this.failed(block);
     // A hold shows nothing: what is in a channel is not for JavaScript.
     return this.#showAt(block, this.record[AP_RECORD_GENERATION]!, 0, 0, 0);
   }
@@ -521,11 +528,11 @@ export class Member {
   acknowledge(what: Acknowledgement): void {
     if (this.#pool === undefined || this.closed) return; // leaving gives it back
     const { hold, entry, message, giveBack } = what;
-    if (this.#library.ap_channel_acknowledge(this.#pool, hold.block, entry, message, giveBack) !== AP_ERR_BUSY) return;
+    const acknowledge = () => this.#library.ap_channel_acknowledge(this.#pool!, hold.block, entry, message, giveBack);
+    if (!this.#isBusy() && acknowledge() !== AP_ERR_BUSY) return;
     hold.use(what.channel);
     this.#unacknowledged.push(what);
-    this.#isLate = true;
-    this.#tendSoon();
+    this.#tryLater();
   }
 
   // ------------------------------------------------------------------ claims
@@ -542,6 +549,11 @@ export class Member {
     const result = this.#library.ap_claim_create(this.#ready(), hold.block, attaches, ttlMs);
     if (result < 0) throw this.failed(result);
     return this.record[AP_RECORD_CLAIM]!;
+  }
+
+  /** Whether this member has used up its share of a claim, for a block that it holds. */
+  hasUsed(block: number, claim: number): boolean {
+    return this.#claimsUsed.get(block)?.includes(claim) === true;
   }
 
   /** Takes `attaches` off a claim that will not be used. */
@@ -646,7 +658,7 @@ export class Member {
         `pool "${this.name}" was closed here: open it again with Pool.open(${JSON.stringify(this.name)})`,
       );
     }
-    if (this.#isLate) this.#retry();
+    if (this.#isLate && !this.#isBusy()) this.#retry();
     if (giveUpKept()) this.settle();
     return this.#pool!;
   }
@@ -672,7 +684,7 @@ export class Member {
   #tend(): void {
     this.#tending = false;
     if (this.#pool === undefined) return;
-    this.#retry();
+    if (!this.#isBusy()) this.#retry();
     if (this.closed) return this.#leaveIfDone();
     this.settle();
     const idle = this.passing && this.#count === 0 && this.#lent.length === 0;
@@ -681,6 +693,18 @@ export class Member {
     const waiting = this.#pinned.length + this.#owed.length + this.#unshown.length + this.#lent.length +
       this.#unmade.length + this.#unacknowledged.length;
     if (idle || waiting > 0) this.#tendLater();
+  }
+
+  /** The lock could not be had. */
+  #tryLater(): void {
+    this.#isLate = true;
+    if (!this.#isBusy()) this.#busyUntil = performance.now() + BUSY_APART_MS;
+    this.#tendSoon();
+  }
+
+  /** Whether it could not be had a moment ago. */
+  #isBusy(): boolean {
+    return this.#isLate && performance.now() < this.#busyUntil;
   }
 
   #retry(): void {
@@ -711,9 +735,11 @@ export class Member {
     giveUpKept();
     const lent = this.#lent;
     this.#lent = [];
+    let isBusy = false;
     for (const hold of lent) {
-      const result = this.#library.ap_block_settle(this.#pool!, hold.block);
-      if (result === LENT || result === AP_ERR_BUSY) this.#lent.push(hold);
+      const result: number = isBusy ? AP_ERR_BUSY : this.#library.ap_block_settle(this.#pool!, hold.block);
+      isBusy = result === AP_ERR_BUSY;
+      if (result === LENT || isBusy) this.#lent.push(hold);
       else this.#forget(hold.block, result);
     }
   }

@@ -301,18 +301,22 @@ async function makeAsync(
 
 function begin(member: Member, name: string, timeoutMs: number): number {
   const length = encodeKey(name);
+  member.giveUpUnmade();
   return member.call((library, pool) => library.ap_once_begin(pool, keyBytes, length, timeoutMs));
 }
 
 /** Says what was made; false if others have set the name meanwhile, and what was made is not needed. */
 function finish(member: Member, name: string, made: unknown): boolean {
   checkMade(member, made);
-  writeValue(made);
-  const length = encodeKey(name);
-  const result = member.call((library, pool) => library.ap_once_end(pool, keyBytes, length, valueBytes));
-  if (result === AP_ONCE_THERE) return true;
-  made.release();
-  return false;
+  let isIt = false;
+  try {
+    writeValue(made);
+    const length = encodeKey(name);
+    isIt = member.call((library, pool) => library.ap_once_end(pool, keyBytes, length, valueBytes)) === AP_ONCE_THERE;
+  } finally {
+    if (!isIt) made.release();
+  }
+  return isIt;
 }
 
 function checkMake(make: unknown): void {

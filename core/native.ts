@@ -112,22 +112,8 @@ export interface AsyncContext<T> {
 export interface Doorbell {
   /** The member is parked: `onRing` is to be called when somebody rings, perhaps also without. */
   sleep(): void;
-  /** Whether there may be somebody who cannot ring: in another network namespace. Then the member also looks by itself. */
-  readonly mayMiss: boolean;
   /** No more. The member is about to leave. */
   close(): void;
-}
-
-/** What the kernel calls the PID namespace of the machine itself. */
-const OUTERMOST = "pid:[4026531836]";
-
-/** Whether this process is in a container, as far as can be told. */
-export function isContained(readLink: (path: string) => string): boolean {
-  try {
-    return readLink("/proc/self/ns/pid") !== OUTERMOST;
-  } catch {
-    return false; // no /proc
-  }
 }
 
 /** A runtime. */

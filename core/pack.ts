@@ -23,6 +23,7 @@ import {
 } from "./descriptor.ts";
 import { PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
+import type { Member } from "./member.ts";
 import { memberFor, openReference, Pool } from "./pool.ts";
 import { claimOn, describeView, isOfAnotherVersion, isSharedArray, ownHoldOf } from "./shared_array.ts";
 import { anyProperty, copyMessage, isContainer, ownData, UNTOUCHED, walkMessage } from "./walk.ts";
@@ -88,7 +89,8 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
   const claimOnce = (hold: Hold): number => {
     const first = made.get(hold.block);
     for (let known = first; known !== undefined; known = known.next) {
-      if (known.hold.member === hold.member) return known.claim;
+      // A getter in the message may have released it, and its block be another's by now.
+      if (known.hold.member === hold.member && known.hold.generation === hold.generation) return known.claim;
     }
     const claim = claimOn(hold, checked);
     made.set(hold.block, { hold, claim, next: first });
@@ -153,19 +155,19 @@ export function pack<T>(message: T, options?: ShareOptions): Packed<T> {
 export function unpack<T>(message: Packed<T>): Unpacked<T>;
 export function unpack<T = unknown>(message: unknown): Unpacked<T>;
 export function unpack(message: unknown): unknown {
-  // By their blocks: a text that says all of a descriptor would take longer to make than the rest of this.
   const arrivals = new Map<number, Arrival>();
   const unpackOne = (value: object): unknown => {
     const mark = markOf(value);
     if (mark === UNMARKED) return UNTOUCHED;
     if (isPoolReference(value)) return openReference(parsePoolReference(value, mark));
     const parsed = parseAny(value, mark);
-    const first = arrivals.get(parsed.block);
+    const key = keyOf(parsed);
+    const first = arrivals.get(key);
     for (let known = first; known !== undefined; known = known.next) {
       if (isSame(known.parsed, parsed)) return known.array;
     }
     const array = "type" in parsed ? attachParsed(parsed) : attachChannel(parsed);
-    arrivals.set(parsed.block, { parsed, array, next: first });
+    arrivals.set(key, { parsed, array, next: first });
     return array;
   };
   const forEach = (visit: (arrival: Arrival) => void): void => {
@@ -181,7 +183,7 @@ export function unpack(message: unknown): unknown {
     releaseAll();
     const claimsUsed = new Set<string>();
     forEach(({ parsed }) => claimsUsed.add(claimKeyOf(parsed)));
-    dropClaims(message, claimsUsed);
+    dropClaims(message, claimsUsed, true);
     throw error;
   }
   if (isContainer(result)) {
@@ -248,9 +250,14 @@ function assertIsMessage(message: unknown): void {
   }
 }
 
-/** Drops the claims in a message, but for those in `done`. Goes on after a failure, and returns the first. */
-function dropClaims(message: unknown, done: Set<string>): unknown {
+/**
+ * Drops the claims in a message, but for those in `done`; as a receiver only its own share of each. Goes on after a failure,
+ * and returns the first.
+ */
+function dropClaims(message: unknown, done: Set<string>, asReceiver = false): unknown {
   let failure: unknown;
+  // Each call for a pool that is busy would take as long.
+  const busy = new Set<Member>();
   const dropOne = (value: object): void => {
     const mark = markOf(value);
     if (mark === UNMARKED || isPoolReference(value)) return;
@@ -258,7 +265,15 @@ function dropClaims(message: unknown, done: Set<string>): unknown {
     const key = claimKeyOf(parsed);
     if (parsed.claim === 0 || done.has(key)) return;
     done.add(key);
-    memberFor(parsed).dropClaim(parsed.block, parsed.generation, parsed.claim, claimsOfDescriptor.get(value) ?? 1);
+    const member = memberFor(parsed);
+    if (busy.has(member) || (asReceiver && member.hasUsed(parsed.block, parsed.claim))) return;
+    try {
+      const share = asReceiver ? 1 : claimsOfDescriptor.get(value) ?? 1;
+      member.dropClaim(parsed.block, parsed.generation, parsed.claim, share);
+    } catch (error) {
+      if (error instanceof PoolError && error.code === "ERR_POOL_BUSY") busy.add(member);
+      throw error;
+    }
   };
   const unwalkable = failureOf(() =>
     walkMessage(message, (value) => {
@@ -271,13 +286,21 @@ function dropClaims(message: unknown, done: Set<string>): unknown {
 }
 
 /** What `call` throws. */
-function failureOf(call: () => void): unknown {
+export function failureOf(call: () => void): unknown {
   try {
     call();
     return undefined;
   } catch (error) {
     return error;
   }
+}
+
+/**
+ * The same for all that say the same. Of the others hardly any: a text that says all of a descriptor would take longer to make
+ * than the rest.
+ */
+function keyOf(parsed: Parsed | ChannelDescriptor): number {
+  return "type" in parsed ? parsed.block + parsed.offset * 2 ** 24 : parsed.block;
 }
 
 /** Whether two descriptors say the same. */

@@ -15,7 +15,7 @@ import {
 import { elementTypeCoded } from "./dtype.ts";
 import type { Hold, Place } from "./hold.ts";
 import type { Member } from "./member.ts";
-import { pack, release } from "./pack.ts";
+import { failureOf, pack, release } from "./pack.ts";
 import { openReference, Pool } from "./pool.ts";
 import { assertNotReleased, isOfAnotherVersion, makeOwner, placeOf, type SharedView } from "./shared_array.ts";
 import { shapeLength } from "./shape.ts";
@@ -97,8 +97,9 @@ export class Parcel implements Outgoing {
 
   /** @throws {TypeError} if a slice is to be moved whose array is not. */
   assertMovable(): void {
+    const moved: Set<Place> = new Set(this.#places);
     for (const { base, hold } of this.#places) {
-      if (base === undefined || this.#places.includes(hold)) continue;
+      if (base === undefined || moved.has(hold)) continue;
       throw new TypeError(
         "a slice cannot be moved, since others may show the rest of its array: retain() it first, or move the array",
       );
@@ -110,9 +111,9 @@ export class Parcel implements Outgoing {
     for (const place of this.#places) if (place.base === undefined) place.hold.release();
   }
 
-  /** It was not sent. */
+  /** It was not sent. What cannot be dropped now expires: why it was not sent is to be heard. */
   undo(): void {
-    if (this.#references !== undefined) { for (const reference of this.#references) release(reference); }
+    for (const reference of this.#references ?? []) failureOf(() => release(reference));
   }
 }
 

@@ -33,7 +33,7 @@ import {
   type TypedArray,
   type TypedArrayClass,
 } from "./dtype.ts";
-import { checkNames, PoolError, quote } from "./errors.ts";
+import { checkOptions, PoolError, quote } from "./errors.ts";
 import { failure, staleDescriptor } from "./failure.ts";
 import { showAs } from "./inspect.ts";
 import { join, Member, type Way } from "./member.ts";
@@ -49,7 +49,7 @@ import {
 import { type Shape, shapeLength } from "./shape.ts";
 import { guardClones, tracing } from "./trace.ts";
 import { type WaitAsyncOptions, waitInEventLoop } from "./wait_async.ts";
-import { notify, waitBlocking, type WaitOptions, type WaitResult } from "./wait.ts";
+import { checkSignal, notify, waitBlocking, type WaitOptions, type WaitResult } from "./wait.ts";
 
 /** How a pool is made. */
 export interface PoolOptions {
@@ -178,7 +178,7 @@ export class Pool implements Disposable {
    * ```
    */
   static create(options: PoolOptions = {}): Pool {
-    return poolOf(join({ how: "create", ...checkOptions(options) }));
+    return poolOf(join({ how: "create", ...checkPoolOptions(options) }));
   }
 
   /**
@@ -219,7 +219,7 @@ export class Pool implements Disposable {
    * ```
    */
   static openOrCreate(options: PoolOptions & { name: string }): Pool {
-    const checked = checkOptions(options);
+    const checked = checkPoolOptions(options);
     const name = checkName(checked.name);
     return opened(name) ?? poolOf(join({ how: "openOrCreate", ...checked, name }));
   }
@@ -603,14 +603,7 @@ export class Pool implements Disposable {
     make: (pool: Pool) => PromiseLike<SharedArray | Channel>,
     options: { signal?: AbortSignal } = {},
   ): Promise<SharedArray | Channel> {
-    if (typeof options !== "object" || options === null) {
-      throw new TypeError(`options must be an object, not ${quote(options)}`);
-    }
-    checkNames(options, ["signal"]);
-    const { signal } = options;
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
-    }
+    const signal = checkSignal(checkOptions(options, ["signal"]).signal);
     return await onceAsync(this.#member, name, make, signal);
   }
 
@@ -911,12 +904,8 @@ export function memberFor({ pool: name, nonce }: PoolReference, what: "array" | 
   }
 }
 
-function checkOptions(options: PoolOptions): Omit<Extract<Way, { how: "create" }>, "how"> {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object, not ${quote(options)}`);
-  }
-  checkNames(options, ["name", "capacity", "claimTtlMs"]);
-  const { name, capacity, claimTtlMs } = options;
+function checkPoolOptions(options: PoolOptions): Omit<Extract<Way, { how: "create" }>, "how"> {
+  const { name, capacity, claimTtlMs } = checkOptions(options, ["name", "capacity", "claimTtlMs"]);
   return {
     name: name === undefined ? undefined : checkName(name),
     capacityBytes: capacity === undefined ? 0 : checkCapacity(capacity),

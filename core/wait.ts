@@ -86,6 +86,14 @@ export function checkTimeout(timeoutMs: unknown): number {
   return timeoutMs;
 }
 
+/** @throws {TypeError} for what is no signal. @throws The reason of one that is aborted. */
+export function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  if (!(signal instanceof AbortSignal)) throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
+  signal.throwIfAborted();
+  return signal;
+}
+
 /** How many to wake. @throws {TypeError | RangeError} */
 export function checkCount(count: unknown): number {
   if (count === undefined) return AP_NOTIFY_ALL;

@@ -17,7 +17,15 @@ import { checkOptions, PoolError, quote } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { type Doorbell, type Library, native, type Pointer } from "./native.ts";
-import { checkExpected, checkTimeout, checkWord, offsetOf, type WaitOptions, type WaitResult } from "./wait.ts";
+import {
+  checkExpected,
+  checkSignal,
+  checkTimeout,
+  checkWord,
+  offsetOf,
+  type WaitOptions,
+  type WaitResult,
+} from "./wait.ts";
 
 /** How a wait that does not block may go. */
 export interface WaitAsyncOptions extends WaitOptions {
@@ -65,13 +73,10 @@ export function waitInEventLoop(
   // Before the array: a getter in the options may release it, and its block may be another one's then.
   const { timeoutMs, signal, ref } = checkOptions(options, ["timeoutMs", "signal", "ref"]);
   const limitMs = checkTimeout(timeoutMs);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal must be an AbortSignal, not ${quote(signal)}`);
-  }
   if (ref !== undefined && typeof ref !== "boolean") {
     throw new TypeError(`ref must be true or false, not ${quote(ref)}`);
   }
-  signal?.throwIfAborted();
+  checkSignal(signal);
   const { hold } = checkWord(member, array, index);
   const word = checkExpected(array, expected);
   const waits = member.waits ??= new Waits(member);
@@ -245,22 +250,27 @@ export class Waits {
     } else {
       this.#state = "parked";
       doorbell.sleep();
-      if (doorbell.mayMiss) this.#lookInAWhile();
+      this.#lookInAWhile();
     }
   }
 
   #open(): Doorbell {
     const onRing = () => this.#guard(() => this.#rung());
-    const looks = { sleep: () => native().later(onRing, POLL_MS), mayMiss: false, close: () => {} };
+    const looks = { sleep: () => native().later(onRing, POLL_MS), close: () => {} };
     return this.#member.openDoorbell(onRing) ?? looks;
   }
 
+  /** Whoever should have rung may have been killed before, have no descriptor left for it, or be in another network namespace. */
   #lookInAWhile(): void {
     if (this.#willLook) return;
     this.#willLook = true;
     native().later(() => {
       this.#willLook = false;
-      this.#guard(() => this.#rung());
+      if (this.#state !== "parked" || this.#member.closed) return;
+      this.#guard(() => {
+        if (this.#call((library, pool) => library.ap_doorbell_look(pool)) === 1) this.#rung();
+        else this.#lookInAWhile();
+      });
     }, POLL_APART_MS);
   }
 

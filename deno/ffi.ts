@@ -140,6 +140,10 @@ function open(path: string): Native {
   };
 }
 
+/** Deno has 32 threads for calls that block, which its file system needs, too. Whoever has no doorbell looks by itself. */
+const DOORBELLS_MAX = 8;
+let doorbells = 0;
+
 /**
  * A call on a thread of its own, which sleeps until somebody rings. It does not keep the process alive; when a Worker is
  * terminated, the library ends it (node_api.zig), since the Worker's thread would wait for it.
@@ -152,7 +156,8 @@ function openDoorbell(
   address: number,
   onRing: () => void,
 ): Doorbell | undefined {
-  if (unrefOpPromise === undefined) return undefined;
+  if (unrefOpPromise === undefined || doorbells >= DOORBELLS_MAX) return undefined;
+  doorbells++;
   const word = ffi().UnsafePointer.create(BigInt(address));
   module.ringAtEnd(address);
   let sleeps = false;
@@ -161,7 +166,6 @@ function openDoorbell(
     onRing();
   };
   return {
-    mayMiss: false,
     sleep: () => {
       if (sleeps) return; // since before, and not woken
       sleeps = true;
@@ -170,6 +174,7 @@ function openDoorbell(
       void call.then(woken);
     },
     close: () => {
+      doorbells--;
       module.closeAtEnd(address);
       library.ap_doorbell_ring(pool);
     },

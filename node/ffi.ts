@@ -8,16 +8,7 @@
 
 import { AP_RUNTIME_NODE } from "../core/abi.ts";
 import { openLazily } from "../core/lazily.ts";
-import {
-  type AsyncContext,
-  type CType,
-  type Doorbell,
-  isContained,
-  type Library,
-  type Native,
-  type Pointer,
-  type Signatures,
-} from "../core/native.ts";
+import type { AsyncContext, CType, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
 import type { Runtime } from "../library/load.ts";
 
@@ -203,6 +194,5 @@ function openDoorbell(library: Library, module: Module, pool: Pointer, onRing: (
   if (fd < 0) return undefined;
   const watch = module.watch(fd, onRing);
   if (watch === undefined) return undefined;
-  const { readlinkSync } = process().getBuiltinModule("node:fs");
-  return { sleep: () => {}, mayMiss: isContained(readlinkSync), close: () => module.unwatch(watch) };
+  return { sleep: () => {}, close: () => module.unwatch(watch) };
 }

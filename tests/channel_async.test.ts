@@ -276,3 +276,24 @@ test("who sleeps in its event loop gets what a dead receiver had not acknowledge
     assert.equal(delivery.message.array[99], 9);
     delivery.ack();
   }));
+
+test("who waits by a Channel that is released waits no more, also behind another one on the same channel", () =>
+  withPool(async (pool) => {
+    using first = pool.channel<number>({ capacity: 1 });
+    const second = attach<number>(first.toJSON());
+    const received = first.receiveAsync();
+    const behind = second.receiveAsync();
+    second.release();
+    await rejectsPoolError(() => behind, "ERR_RELEASED");
+    first.send(1);
+    assert.equal(await received, 1);
+    first.send(2);
+    const third = attach<number>(first.toJSON());
+    const sent = first.sendAsync(3);
+    const late = third.sendAsync(4);
+    await sleep(20); // asleep
+    third.release();
+    await rejectsPoolError(() => late, "ERR_RELEASED");
+    assert.deepEqual([first.receive(), await first.receiveAsync()], [2, 3]);
+    await sent;
+  }));

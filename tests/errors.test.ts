@@ -25,7 +25,6 @@ import {
   BLOCKS_AT,
   CLAIMS_UNTIL_AT,
   holdLock,
-  holdSendersLock,
   joinDirectly,
   native,
   readU32,
@@ -120,29 +119,6 @@ test("ERR_POOL_BUSY names the process that keeps the lock, and release() is done
       await child.kill();
     }
   }));
-
-testOnce(
-  "receive({ ack: true }) says ERR_TIMEOUT, also where a stopped sender keeps what it would say of the others",
-  () =>
-    withPool(async (pool) => {
-      using channel = pool.channel();
-      const child = start("bun", "./child.ts");
-      let unlock = () => {};
-      try {
-        child.write({ do: "open", name: pool.name });
-        await child.next();
-        const { block } = pool.blocks().find(({ kind }) => kind === "channel")!;
-        unlock = holdSendersLock(pool.name, block, pool.members().find((member) => !member.self)!.slot);
-        throwsPoolError(() => channel.stats(), "ERR_POOL_BUSY");
-        throwsPoolError(() => channel.receive({ ack: true, timeoutMs: 5 }), "ERR_TIMEOUT");
-        unlock();
-        await child.end();
-      } finally {
-        unlock();
-        await child.kill();
-      }
-    }),
-);
 
 testOnce(
   "an acknowledgement for which the pool was too busy can be made again, and a message given back again",

@@ -260,6 +260,45 @@ test("unpack() is all or nothing: what was attached is released, and the other c
     assert.equal(pool.stats().arrays, 0);
   }));
 
+test("unpack() that fails takes no other receiver's share", () =>
+  withPool((pool) => {
+    const array = pool.from(Float64Array.of(1, 2, 3));
+    const packed = pack({ extra: null as unknown, array }, { claims: 3 });
+    const others = JSON.stringify(packed);
+    (packed as unknown as { extra: unknown }).extra = {
+      $arraypool: 1,
+      pool: pool.name,
+      nonce: "0".repeat(16),
+      block: 1,
+    };
+    assert.throws(() => unpack(packed)); // the sender's own object
+    const mine = unpack<{ array: Float64Array }>(JSON.parse(others));
+    const damaged = JSON.parse(others) as { array: object; extra: unknown };
+    damaged.extra = { ...damaged.array, dtype: "none" };
+    assert.throws(() => unpack(damaged)); // once more by one who has it
+    array.release();
+    mine[Symbol.dispose]();
+    using last = unpack<{ array: Float64Array }>(JSON.parse(others));
+    assert.equal(last.array[2], 3);
+    assert.equal(pool.stats().claims, 0);
+  }));
+
+test("pack() claims what it describes, though a getter has let its memory become another array's", () =>
+  withPool((pool) => {
+    const array = pool.from(Float64Array.of(1));
+    let other: SharedArray<Float64Array> | undefined;
+    const packed = pack({
+      array,
+      get other() {
+        array.release();
+        return other = pool.from(Float64Array.of(2));
+      },
+    }, { claims: 0 });
+    using got = attach((packed as unknown as { other: Descriptor }).other, Float64Array);
+    assert.equal(got[0], 2);
+    other!.release();
+  }));
+
 test("unpack() drops all claims of a message with a malformed descriptor", () =>
   withPool((pool) => {
     const arrays = [1, 2].map((i) => pool.from(Uint8Array.of(i)));

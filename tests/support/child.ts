@@ -4,7 +4,7 @@
  */
 
 import { createInterface } from "node:readline";
-import { pack, Pool, PoolError, release, type SharedArray, unpack } from "arraypool";
+import { type Channel, pack, Pool, PoolError, release, type SharedArray, unpack } from "arraypool";
 
 export interface Order {
   /** What to do with `array`. */
@@ -25,6 +25,7 @@ export interface Order {
     | "look"
     | "exit";
   array?: Float64Array;
+  channel?: Channel;
   counter?: Int32Array;
   value?: number;
   name?: string;
@@ -52,8 +53,8 @@ function obey(message: unknown): unknown {
       held.push(array!);
       return { held: held.length };
     case "take pool":
-      taken = array!.pool;
-      array!.release();
+      taken = (array ?? order.channel!).pool;
+      (array ?? order.channel!).release();
       return { taken: taken.name };
     case "drop":
       release(held.splice(0));

@@ -1,0 +1,180 @@
+/** A process that was stopped while it has a lock: what the others must do without, and that nothing is lost by it. */
+
+import type { Pool, SharedArray } from "arraypool";
+import {
+  assert,
+  rejectsPoolError,
+  start,
+  test,
+  testOnce,
+  throwsPoolError,
+  until,
+  withPool,
+} from "./support/harness.ts";
+import { holdLock, holdSendersLock } from "./support/segment.ts";
+
+/** With another member of `pool`, which looks as if it had been stopped with a lock: `stop()` says how to let it go on. */
+async function withOther(pool: Pool, use: (slot: number) => unknown): Promise<void> {
+  const child = start("bun", "./child.ts");
+  try {
+    child.write({ do: "open", name: pool.name });
+    await child.next();
+    await use(pool.members().find((member) => !member.self)!.slot);
+    await child.end();
+  } finally {
+    await child.kill();
+  }
+}
+
+const blockOf = (pool: Pool) => pool.blocks().find(({ kind }) => kind === "channel")!.block;
+
+testOnce(
+  "what is received with ack says ERR_TIMEOUT, though a stopped sender keeps what it would say more, and the line goes on",
+  () =>
+    withPool(async (pool) => {
+      using channel = pool.channel<number>();
+      await withOther(pool, async (slot) => {
+        const goOn = holdSendersLock(pool.name, blockOf(pool), slot);
+        try {
+          throwsPoolError(() => channel.stats(), "ERR_POOL_BUSY");
+          throwsPoolError(() => channel.receive({ ack: true, timeoutMs: 5 }), "ERR_TIMEOUT");
+          const first = channel.receiveAsync();
+          await rejectsPoolError(() => channel.receiveAsync({ ack: true, timeoutMs: 0 }), "ERR_TIMEOUT");
+          goOn();
+          channel.send(7);
+          assert.equal(await first, 7);
+        } finally {
+          goOn();
+        }
+      });
+    }),
+);
+
+testOnce(
+  "a message to be acknowledged, whose array's pool is busy, is not lost",
+  () =>
+    withPool((pool) =>
+      withPool(async (other) => {
+        using jobs = pool.channel<{ data: Float64Array }>();
+        using data = other.from(Float64Array.of(7));
+        jobs.send({ data });
+        await withOther(other, (slot) => {
+          const goOn = holdLock(other.name, slot);
+          try {
+            throwsPoolError(() => jobs.receive({ ack: true }), "ERR_POOL_BUSY");
+          } finally {
+            goOn();
+          }
+          assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [1, 0]);
+          using again = jobs.receive({ ack: true });
+          assert.equal(again.message.data[0], 7);
+          again.ack();
+        });
+      })
+    ),
+);
+
+testOnce(
+  "a program with much to let go of waits for a stopped process about as long as one call does",
+  () =>
+    withPool(async (pool) => {
+      using channel = pool.channel<number>();
+      const arrays = Array.from({ length: 8 }, () => {
+        const array = pool.alloc(Uint8Array, 100_000);
+        array.share({ claims: 0 });
+        return array;
+      });
+      const took = (work: () => void) => {
+        const begun = performance.now();
+        work();
+        return performance.now() - begun;
+      };
+      await withOther(pool, async (slot) => {
+        const goOn = holdLock(pool.name, slot);
+        try {
+          const one = took(() => throwsPoolError(() => pool.alloc(Uint8Array, 300_000), "ERR_POOL_BUSY"));
+          const all = took(() => {
+            for (const array of arrays) array.release();
+            for (let i = 0; i < 4; i++) channel.send(i);
+            for (let i = 0; i < 4; i++) channel.receive();
+          });
+          assert.ok(all < 4 * one, `${all} ms, where one call takes ${one} ms`); // one for each would be eight times as long
+          assert.deepEqual(arrays.map(({ length }) => length), arrays.map(() => 0));
+        } finally {
+          goOn();
+        }
+        await until(() => pool.stats().arrays === 0, "all is let go of");
+      });
+    }),
+);
+
+test("waits that nobody notifies end in time where the pool is busy", () =>
+  withPool(async (pool) => {
+    using words = pool.alloc(Int32Array, 16);
+    await withOther(pool, async (slot) => {
+      const waits = Array.from(words, (_, i) => pool.waitAsync(words, i, 0, { timeoutMs: 50, ref: true }));
+      const goOn = holdLock(pool.name, slot);
+      try {
+        assert.deepEqual(await Promise.all(waits), waits.map(() => "timed-out"));
+      } finally {
+        goOn();
+      }
+    });
+  }));
+
+testOnce("once() keeps nothing that it could not give its name", () =>
+  withPool(async (pool) => {
+    await withOther(pool, async (slot) => {
+      let goOn = () => {};
+      const make = (): SharedArray<Uint8Array> => {
+        const made = pool.alloc(Uint8Array, 1000);
+        goOn = holdLock(pool.name, slot);
+        return made;
+      };
+      for (
+        const call of [
+          () => Promise.resolve().then(() => pool.once("x", make)),
+          () => pool.onceAsync("x", () => Promise.resolve(make())),
+        ]
+      ) {
+        try {
+          await rejectsPoolError(call, "ERR_POOL_BUSY");
+        } finally {
+          goOn();
+        }
+        await until(() => pool.stats().arrays === 0, "what was made is let go of");
+        assert.deepEqual(pool.names(), []);
+      }
+    });
+  }));
+
+testOnce(
+  "a message that was not sent says why, though its claims in a busy pool cannot be dropped",
+  () =>
+    withPool((pool) =>
+      withPool(async (other) => {
+        using channel = pool.channel<unknown>({ capacity: 1 });
+        channel.send(1);
+        using array = other.from(Float64Array.of(1));
+        await withOther(other, async (slot) => {
+          const abort = new AbortController();
+          const sent = channel.sendAsync({ array }, { signal: abort.signal });
+          let goOn = holdLock(other.name, slot);
+          try {
+            abort.abort(new Error("no more"));
+            await assert.rejects(() => sent, /no more/);
+            goOn();
+            const late = {
+              array,
+              get last() {
+                return goOn = holdLock(other.name, slot), 1;
+              },
+            };
+            assert.equal(channel.trySend(late), false);
+          } finally {
+            goOn();
+          }
+        });
+      }, { claimTtlMs: 100 })
+    ),
+);
