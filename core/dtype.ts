@@ -129,7 +129,8 @@ export const ELEMENT_TYPES: readonly ElementType[] = [
   elementType("uint16", AP_UINT16, Uint16Array),
   elementType("int32", AP_INT32, Int32Array),
   elementType("uint32", AP_UINT32, Uint32Array),
-  elementType("float16", AP_FLOAT16, Float16Array),
+  // Where it is missing, the library says in a moment which versions of a runtime it needs.
+  elementType("float16", AP_FLOAT16, globalThis.Float16Array ?? Uint16Array),
   elementType("float32", AP_FLOAT32, Float32Array),
   elementType("float64", AP_FLOAT64, Float64Array),
   elementType("int64", AP_INT64, BigInt64Array),

@@ -223,21 +223,41 @@ export function release(message: unknown): void {
   if (failure !== undefined) throw failure;
 }
 
+/** How many objects are looked at in one that has a class. */
+const LOOKS_MAX = 1000;
+
 /**
- * What has a class passes as it is, and a structured clone of it would copy its arrays, silently. One that says by `toJSON` what
- * it is in a message knows what it does.
+ * What has a class passes as it is, and a structured clone of it would copy its arrays, silently: also those further inside. One
+ * that says by `toJSON` what it is in a message knows what it does.
  */
 function assertHoldsNoArray(value: object): void {
-  if (ArrayBuffer.isView(value)) return;
-  for (const key of Object.keys(value)) {
-    const item = ownData(value, key);
-    if (!isSharedArray(item) && !(item instanceof Channel) || "toJSON" in value) continue;
+  const seen = new Set<object>();
+  for (const [key, item] of partsOf(value)) {
+    if (!holdsArray(item, seen)) continue;
     throw new TypeError(
       `a message holds plain objects, and ${
         quote(key)
       } is of one with a class, where pack() does not look: send { ...object }, or its properties`,
     );
   }
+}
+
+function holdsArray(value: unknown, seen: Set<object>): boolean {
+  if (typeof value !== "object" || value === null || seen.has(value) || seen.size === LOOKS_MAX) return false;
+  if (isSharedArray(value) || value instanceof Channel) return true;
+  seen.add(value);
+  for (const [, item] of partsOf(value)) if (holdsArray(item, seen)) return true;
+  return false;
+}
+
+/** What a structured clone would copy of an object, with what it is called there. No code of it runs. */
+function* partsOf(value: object): Generator<[key: unknown, item: unknown]> {
+  if (ArrayBuffer.isView(value) || "toJSON" in value) return;
+  if (value instanceof Map) {
+    for (const [key, item] of Map.prototype.entries.call(value)) yield [key, key], yield [key, item];
+  } else if (value instanceof Set) { for (const item of Set.prototype.values.call(value)) yield ["a Set", item]; }
+  if (value instanceof Error) yield ["cause", ownData(value, "cause")];
+  for (const key of Object.keys(value)) yield [key, ownData(value, key)];
 }
 
 /** What is given to `unpack()` instead of the message in it. @throws {TypeError} */

@@ -182,7 +182,8 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Joins a pool that exists. In a realm that has it open already, gives that Pool. What killed processes have left is no
+   * Joins a pool that exists. In a realm that has it open already, gives that very Pool: whoever closes it, closes it for all
+   * who have it there. So a program opens it once, and hands it on. What killed processes have left is no
    * pool any more, unless a message waits in it.
    *
    * @param name 1 to 30 of `A-Z a-z 0-9 . _ -`, a letter or digit first.

@@ -58,11 +58,13 @@ function guard(owner: object | undefined, name: string, isArray: (value: unknown
   const original = holder?.[name];
   if (holder === undefined || original === undefined) return;
   holder[name] = function (message, ...rest) {
-    walkMessage(message, (value) => {
-      if (isArray(value)) {
-        throw new TypeError(`${name}() would copy a pool array: pack() what you send, and unpack() what you get`);
-      }
-    });
+    let hasArray = false;
+    try {
+      walkMessage(message, (value) => hasArray ||= isArray(value));
+    } catch { /* nested more deeply than pack() takes it: but this function may */ }
+    if (hasArray) {
+      throw new TypeError(`${name}() would copy a pool array: pack() what you send, and unpack() what you get`);
+    }
     return original.call(this, message, ...rest);
   };
 }

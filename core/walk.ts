@@ -168,14 +168,33 @@ export function walkMessage(message: unknown, visit: (value: object) => void): v
   if (tooDeep) throw nestedTooDeeply();
 }
 
-/** A Map, and of no class of its own. */
+/** A Map of any realm, and of no class of its own. */
 export function isMap(value: object): value is Map<unknown, unknown> {
-  return value instanceof Map && Object.getPrototypeOf(value) === Map.prototype;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Map.prototype ? value instanceof Map : isForeign(value, prototype, mapSize);
 }
 
-/** A Set, and of no class of its own. */
+/** A Set of any realm, and of no class of its own. */
 export function isSet(value: object): value is Set<unknown> {
-  return value instanceof Set && Object.getPrototypeOf(value) === Set.prototype;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Set.prototype ? value instanceof Set : isForeign(value, prototype, setSize);
+}
+
+const sizeOf = (of: object) => Object.getOwnPropertyDescriptor(of, "size")!.get!;
+const mapSize = sizeOf(Map.prototype);
+const setSize = sizeOf(Set.prototype);
+
+/** Of another realm, such as a test runner makes: what it has inside tells, for which it is asked only if it looks like one. */
+function isForeign(value: object, prototype: object | null, size: (this: unknown) => number): boolean {
+  if (prototype === null || prototype === Object.prototype || !Object.hasOwn(prototype, "size")) return false;
+  const next = Object.getPrototypeOf(prototype);
+  if (next === null || Object.getPrototypeOf(next) !== null) return false;
+  try {
+    size.call(value);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** An object literal, of any realm, one without a prototype, or a `Message`. */

@@ -30,7 +30,7 @@ async function lead(): Promise<void> {
   const [program, ...args] = command(runtime);
   const tickets = [1, 2, 3].map(() => pack({ jobs, results }));
   const workers = tickets.map((ticket) =>
-    spawn(program, [...args, new URL(import.meta.url).pathname, JSON.stringify(ticket)], {
+    spawn(program, [...args, import.meta.filename!, JSON.stringify(ticket)], {
       stdio: ["ignore", "inherit", "inherit"],
     })
   );

@@ -32,6 +32,6 @@ export function command(name: Runtime): [file: string, ...args: string[]] {
 function binary(name: Runtime, ...question: string[]): string {
   if (name === runtime) return process.execPath;
   // Behind PATH the binaries that npm installed, so that an example also runs without an npm script around it.
-  const PATH = `${process.env.PATH}:${new URL("../node_modules/.bin", import.meta.url).pathname}`;
+  const PATH = `${process.env.PATH}:${import.meta.dirname}/../node_modules/.bin`;
   return execFileSync(name, question, { encoding: "utf8", env: { ...process.env, PATH } }).trim();
 }

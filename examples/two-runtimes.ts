@@ -33,7 +33,7 @@ if (process.argv[2] === "child") {
   using counter = pool.alloc(Int32Array, 1);
 
   const [file, ...args] = command(otherRuntime);
-  const child = spawn(file, [...args, new URL(import.meta.url).pathname, "child"], {
+  const child = spawn(file, [...args, import.meta.filename!, "child"], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     serialization: "json",
   });

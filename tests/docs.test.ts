@@ -100,7 +100,7 @@ function isPartOfAnother(block: Block): boolean {
 }
 
 const namesFile = ({ code }: Block, name: string): boolean =>
-  code.includes(`"./${name}"`) || code.includes(`"${name}"`);
+  [`"./${name}"`, `"${name}"`, `/${name}\``].some((quoted) => code.includes(quoted));
 
 function isForAnotherRuntime({ code }: Block): boolean {
   const only = /^\/\/ .*\b(Bun|Deno|Node) only\b/.exec(code)?.[1];

@@ -12,6 +12,7 @@ import {
   unpack,
 } from "arraypool";
 import { existsSync } from "node:fs";
+import { runInNewContext } from "node:vm";
 import { assert, fileOf, test, throwsPoolError, until, untilCollected, withPool } from "./support/harness.ts";
 
 /** The ways in which a message may come. */
@@ -258,6 +259,60 @@ test("unpack() is all or nothing: what was attached is released, and the other c
     assert.deepEqual([pool.stats().arrays, pool.stats().claims], [1, 1]);
     release(packed[1]);
     assert.equal(pool.stats().arrays, 0);
+  }));
+
+test("pack() refuses objects of a class with arrays anywhere inside, and takes those without", () =>
+  withPool((pool) => {
+    using array = pool.from(Float64Array.of(1));
+    class Batch {
+      inside: unknown;
+      constructor(inside: unknown) {
+        this.inside = inside;
+      }
+    }
+    class Table extends Map<unknown, unknown> {}
+    class Bag extends Set<unknown> {}
+    const holders = [
+      new Batch(array),
+      new Batch([array]),
+      new Batch({ deep: new Map([["key", new Batch(new Set([array]))]]) }),
+      new Table([["key", array]]),
+      new Table([[[array], 1]]),
+      new Bag([array]),
+      new Error("with a cause", { cause: { array } }),
+      new Batch(pool.channel()),
+    ];
+    for (const holder of holders) assert.throws(() => pack({ holder }), TypeError);
+    const cyclic = new Batch(undefined as unknown) as { inside: unknown };
+    cyclic.inside = [cyclic];
+    for (
+      const free of [
+        new Batch([1, { a: "b" }]),
+        new Table([[1, 2]]),
+        cyclic,
+        new Date(0),
+        new Batch(new Float64Array(2)),
+      ]
+    ) {
+      assert.equal((pack({ free }) as unknown as { free: unknown }).free, free);
+    }
+    assert.equal(pool.stats().claims, 0);
+  }));
+
+test("Maps and Sets of another realm are those of a message, as objects and arrays are", () =>
+  withPool((pool) => {
+    using array = pool.from(Float64Array.of(7));
+    const [OtherMap, OtherSet] = runInNewContext("[Map, Set]") as [MapConstructor, SetConstructor];
+    const message = { map: new OtherMap([["key", array]]), set: new OtherSet([array]) };
+    using got = unpack<typeof message>(pack(message));
+    assert.equal(got.map.get("key")![0], 7);
+    assert.ok(isSharedArray([...got.set][0]));
+    using channel = pool.channel<typeof message>();
+    channel.send(message);
+    using received = channel.receive();
+    assert.equal(received.map.get("key")![0], 7);
+    assert.equal(received.set.size, 1);
+    release(pack(message));
   }));
 
 test("unpack() that fails takes no other receiver's share", () =>

@@ -98,7 +98,7 @@ async function withoutPool(flights: Flights, expected: Float64Array): Promise<Me
 async function load(pool: Pool): Promise<Unpacked<Loaded>> {
   console.log(`\n${title(runtime)}, ${workers} processes, ${resamples.toLocaleString("en")} resamples`);
   const startedAt = performance.now();
-  const loader = fork(new URL("load.ts", import.meta.url).pathname, [pool.name]);
+  const loader = fork(`${import.meta.dirname}/load.ts`, [pool.name]);
   const loaded = unpack(await receive<Packed<Loaded>>(loader));
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   const { delays, codes } = loaded;

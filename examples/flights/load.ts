@@ -14,7 +14,7 @@ export interface Loaded extends Flights {
   codes: string[];
 }
 
-const path = new URL("../../node_modules/vega-datasets/data/flights-3m.parquet", import.meta.url).pathname;
+const path = `${import.meta.dirname}/../../node_modules/vega-datasets/data/flights-3m.parquet`;
 const file = await asyncBufferFromFile(path);
 const metadata = await parquetMetadataAsync(file);
 

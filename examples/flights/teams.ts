@@ -96,7 +96,7 @@ export function overChannel(pool: Pool, arrays: Arrays, size: number): Team {
   const done: Post["done"] = pool.channel();
   const packed = JSON.stringify(pack({ arrays, jobs, done }, { claims: size }));
   const [program, ...args] = command(runtime);
-  const file = new URL("worker.ts", import.meta.url).pathname;
+  const file = `${import.meta.dirname}/worker.ts`;
   const children = Array.from(
     { length: size },
     () => spawn(program, [...args, file, packed], { stdio: ["ignore", "inherit", "inherit"] }),
@@ -145,7 +145,7 @@ export function overPlainIpc(flights: Flights, means: Float64Array, size: number
   const origins = flights.starts.length - 1;
   const children = Array.from(
     { length: size },
-    () => fork(new URL("plain.ts", import.meta.url).pathname, { serialization: "advanced" }),
+    () => fork(`${import.meta.dirname}/plain.ts`, { serialization: "advanced" }),
   );
   let sentBytes = 0;
   const seat = (child: ChildProcess): Seat => {
