@@ -335,7 +335,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         const { block } = this.#hold;
         const send = () => library.ap_channel_send(this.#member.ready(), block, codec.bytes, bytes, arrays, 0);
         let result = send();
-        if (result === AP_ERR_FULL && this.#member.tidy()) result = send();
+        if (result === AP_ERR_FULL && this.#member.makeRoom()) result = send();
         if (result === AP_ERR_WAIT) return false;
         if (result < 0) throw this.#failed(result, SENDERS);
         settle(undefined);
@@ -719,7 +719,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     sliceMs: number,
   ): number {
     const member = this.#member;
-    if (result === AP_ERR_FULL && member.tidy()) result = this.#sendSlice(image, bytes, arrays, 0);
+    if (result === AP_ERR_FULL && member.makeRoom()) result = this.#sendSlice(image, bytes, arrays, 0);
     if (sliceMs === 0) return result;
     this.#stir(SENDERS);
     if (result !== AP_ERR_WAIT) return result;

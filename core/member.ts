@@ -255,7 +255,7 @@ export class Member {
     const noteBytes = shape === undefined ? 0 : writeNote(shape, this.#note);
     const asked = how + noteBytes * AP_TAIL;
     let block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
-    if (block === AP_ERR_FULL && this.tidy()) block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
+    if (block === AP_ERR_FULL && this.makeRoom()) block = this.#library.ap_block_alloc(pool, byteLength, dtype, asked);
     if (block < 0) {
       // Better without a word of its shape than not at all.
       const isShort = block === AP_ERR_FULL || block === AP_ERR_TOO_LARGE;
@@ -469,7 +469,7 @@ export class Member {
   createChannel(capacity: number, messageBytesMax: number): Hold {
     const create = () => this.#library.ap_channel_create(this.#ready(), capacity, messageBytesMax);
     let block = create();
-    if (block === AP_ERR_FULL && this.tidy()) block = create();
+    if (block === AP_ERR_FULL && this.makeRoom()) block = create();
     if (block < 0) throw this.failed(block);
     // A hold shows nothing: what is in a channel is not for JavaScript.
     return this.#showAt(block, this.record[AP_RECORD_GENERATION]!, 0, 0, 0);
@@ -649,6 +649,16 @@ export class Member {
     if (this.#lent.length === 0 || this.#pool === undefined) return false;
     this.settle();
     return true;
+  }
+
+  /** Before the pool is said to be full: what this member is done with is let go of. Whether there was anything. */
+  makeRoom(): boolean {
+    const isLate = this.#isLate;
+    if (isLate) {
+      this.#busyUntil = 0; // who says that it is full has had the lock
+      this.#retry();
+    }
+    return this.tidy() || isLate;
   }
 
   #ready(): Pointer {
