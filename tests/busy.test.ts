@@ -89,7 +89,7 @@ testOnce(
         work();
         return performance.now() - begun;
       };
-      await withOther(pool, async (slot) => {
+      await withOther(pool, (slot) => {
         const goOn = holdLock(pool.name, slot);
         try {
           const one = took(() => throwsPoolError(() => pool.alloc(Uint8Array, 300_000), "ERR_POOL_BUSY"));
