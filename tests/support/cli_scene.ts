@@ -41,7 +41,7 @@ if (role === "load") {
   setInterval(() => {
     for (let i = 0; i < 20; i++) {
       const array = pool.alloc(Uint8Array, 10_000);
-      attach(array.share()).release();
+      attach(array.share({ claims: 0 })).release(); // it is killed at any time: no claim is to be left
       array.release();
     }
   });
