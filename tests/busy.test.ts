@@ -9,24 +9,19 @@ import {
   testOnce,
   throwsPoolError,
   until,
+  withChild,
   withPool,
 } from "./support/harness.ts";
 import { holdLock, holdSendersLock } from "./support/segment.ts";
 
-/** With another member of `pool`, which looks as if it had been stopped with a lock: `stop()` says how to let it go on. */
-async function withOther(pool: Pool, use: (slot: number) => unknown): Promise<void> {
-  const child = start("bun", "./child.ts");
-  try {
+/** With the slot of another member of `pool`, which the tests make look as if it had been stopped with a lock. */
+function withOther(pool: Pool, use: (slot: number) => unknown): Promise<void> {
+  return withChild(start("bun", "./child.ts"), async (child) => {
     child.write({ do: "open", name: pool.name });
     await child.next();
     await use(pool.members().find((member) => !member.self)!.slot);
-    await child.end();
-  } finally {
-    await child.kill();
-  }
+  });
 }
-
-const blockOf = (pool: Pool) => pool.blocks().find(({ kind }) => kind === "channel")!.block;
 
 testOnce(
   "what is received with ack says ERR_TIMEOUT, though a stopped sender keeps what it would say more, and the line goes on",
@@ -34,7 +29,8 @@ testOnce(
     withPool(async (pool) => {
       using channel = pool.channel<number>();
       await withOther(pool, async (slot) => {
-        const goOn = holdSendersLock(pool.name, blockOf(pool), slot);
+        const { block } = pool.blocks().find(({ kind }) => kind === "channel")!;
+        const goOn = holdSendersLock(pool.name, block, slot);
         try {
           throwsPoolError(() => channel.stats(), "ERR_POOL_BUSY");
           throwsPoolError(() => channel.receive({ ack: true, timeoutMs: 5 }), "ERR_TIMEOUT");
