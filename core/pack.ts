@@ -223,7 +223,7 @@ export function release(message: unknown): void {
   if (failure !== undefined) throw failure;
 }
 
-/** How many objects are looked at in one that has a class. */
+/** How many values are looked at in an object that has a class. */
 const LOOKS_MAX = 1000;
 
 /**
@@ -231,9 +231,9 @@ const LOOKS_MAX = 1000;
  * that says by `toJSON` what it is in a message knows what it does.
  */
 function assertHoldsNoArray(value: object): void {
-  const seen = new Set<object>();
+  const looks: Looks = { seen: new Set(), left: LOOKS_MAX };
   for (const [key, item] of partsOf(value)) {
-    if (!holdsArray(item, seen)) continue;
+    if (!holdsArray(item, looks)) continue;
     throw new TypeError(
       `a message holds plain objects, and ${
         quote(key)
@@ -242,17 +242,30 @@ function assertHoldsNoArray(value: object): void {
   }
 }
 
-function holdsArray(value: unknown, seen: Set<object>): boolean {
-  if (typeof value !== "object" || value === null || seen.has(value) || seen.size === LOOKS_MAX) return false;
+interface Looks {
+  readonly seen: Set<object>;
+  left: number;
+}
+
+function holdsArray(value: unknown, looks: Looks): boolean {
+  looks.left--;
+  if (typeof value !== "object" || value === null || looks.seen.has(value)) return false;
   if (isSharedArray(value) || value instanceof Channel) return true;
-  seen.add(value);
-  for (const [, item] of partsOf(value)) if (holdsArray(item, seen)) return true;
+  looks.seen.add(value);
+  for (const [, item] of partsOf(value)) {
+    if (looks.left <= 0) return false;
+    if (holdsArray(item, looks)) return true;
+  }
   return false;
 }
 
 /** What a structured clone would copy of an object, with what it is called there. No code of it runs. */
 function* partsOf(value: object): Generator<[key: unknown, item: unknown]> {
   if (ArrayBuffer.isView(value) || "toJSON" in value) return;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) yield [i, ownData(value, i)];
+    return;
+  }
   if (value instanceof Map) {
     for (const [key, item] of Map.prototype.entries.call(value)) yield [key, key], yield [key, item];
   } else if (value instanceof Set) { for (const item of Set.prototype.values.call(value)) yield ["a Set", item]; }
