@@ -4,6 +4,9 @@
 const std = @import("std");
 const s = @import("support.zig");
 const allocating = @import("../allocating.zig");
+const cache = @import("../cache.zig");
+const reaping = @import("../reaping.zig");
+const Holders = @import("../view.zig").Holders;
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
@@ -298,4 +301,129 @@ test "a cached block whose word somebody has changed is not given out" {
     word.generation += 1;
     pool.view.blocks[index.int()].word.set(word);
     try s.expect(try s.alloc(pool, 1000, false) != index);
+}
+
+// ---------------------------------------------------------------- late
+
+/// A member that lets go of arrays late, whatever it has, with `count` of them.
+fn withMany(pool: *Pool, indexes: []BlockIndex) !void {
+    pool.cache.many = 0;
+    for (indexes) |*index| index.* = try s.alloc(pool, 1000, false);
+}
+
+test "who has many arrays lets go of each eight releases later, and until then it is nobody's" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    var indexes: [20]BlockIndex = undefined;
+    try withMany(pool, &indexes);
+    for (indexes, 0..) |index, i| {
+        const generation = s.generationOf(pool, index);
+        try release(pool, index);
+        try s.expectEqual(.used, stateOf(pool, index));
+        try s.expectError(error.NotHeld, pool.release(index.int(), true));
+        try s.expectError(error.NotHeld, pool.retain(index.int()));
+        try s.expectError(error.NotHeld, pool.share(index.int()));
+        try s.expectError(error.NotHeld, pool.prefault(index.int(), 0, 10));
+        try s.expectError(error.Stale, other.attach(index.int(), generation, 0));
+        if (i >= 8) try s.expectEqual(.cached, stateOf(pool, indexes[i - 8]));
+        if (i >= 7) try s.expectEqual(8, s.leavingCount(pool));
+        try s.expectCacheSound(pool);
+    }
+    // The last one that came into the cache is the first to come out.
+    try s.expectEqual(indexes[11], try s.alloc(pool, 1000, false));
+    try s.expectCacheSound(pool);
+    // By the lock they are all there at once.
+    try s.expectEqual(9, (try other.stats()).arrays);
+    try s.expectEqual(1, (try pool.stats()).arrays);
+    try s.expectEqual(1, (try other.stats()).arrays);
+    for (indexes[12..]) |index| {
+        try s.expectEqual(.cached, stateOf(pool, index));
+        try s.expectError(error.Stale, pool.attach(index.int(), s.generationOf(pool, index), 0));
+    }
+    try s.expectSound(pool);
+}
+
+test "who has not many arrays any more has none that are leaving" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    var indexes: [120]BlockIndex = undefined;
+    for (&indexes) |*index| index.* = try s.alloc(pool, 1000, false);
+    pool.cache.many = 100;
+    try s.expect(!pool.cache.isLate());
+    const one_more = try s.alloc(pool, 1000, false);
+    try s.expect(pool.cache.isLate());
+    for (indexes[0..40]) |index| try release(pool, index);
+    try s.expectEqual(8, s.leavingCount(pool));
+    _ = try pool.trim();
+    try s.expectEqual(0, s.leavingCount(pool));
+    try release(pool, one_more);
+    try s.expectEqual(1, s.leavingCount(pool));
+    // These are not let go of in that way, whatever there is.
+    for (indexes[40..]) |index| try pool.share(index.int());
+    try s.expect(pool.cache.areFew());
+    const last = try s.alloc(pool, 1000, false);
+    try release(pool, last);
+    try s.expectEqual(0, s.leavingCount(pool));
+    try s.expect(!pool.cache.isLate());
+    try s.expectSound(pool);
+}
+
+test "all that is leaving is had back before its member's pool is full, grows, or is left" {
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(false);
+    const other = try s.join(pool);
+    other.cache.many = 0;
+    var indexes: [16]BlockIndex = undefined;
+    for (&indexes) |*index| index.* = try s.alloc(other, 64 << 10, false);
+    for (indexes) |index| try release(other, index);
+    for (&indexes) |*index| index.* = try s.alloc(other, 64 << 10, false);
+    for (indexes) |index| try release(other, index);
+    try s.expectEqual(1 << 20, (try s.bytesOf(other, try s.alloc(other, 1 << 20, false))).len);
+    try s.expectSound(other);
+    _ = other.close(false);
+    try s.expectEqual(1 << 20, (try pool.stats()).largest_free_bytes);
+}
+
+test "what is leaving is free when its member was killed" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const child = try s.Child.start(struct {
+        fn body(at: *Pool) !void {
+            const member = try s.join(at);
+            var indexes: [12]BlockIndex = undefined;
+            try withMany(member, &indexes);
+            for (indexes) |index| try release(member, index);
+            s.die();
+        }
+    }.body, pool);
+    try s.expectEqual(128 + 9, try child.wait());
+    _ = try pool.reap();
+    try s.expectEqual(capacity, (try pool.stats()).largest_free_bytes);
+    try s.expectSound(pool);
+}
+
+test "who was taken for dead takes nothing away from those who have got what was leaving" {
+    const pool = try s.create(capacity);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    var indexes: [9]BlockIndex = undefined;
+    try withMany(other, &indexes);
+    for (indexes[0..8]) |index| try release(other, index);
+    // Its slot as if it was dead: what it had is another's.
+    const word = pool.view.members[other.self.slot].word.get();
+    try pool.acquire();
+    _ = try reaping.takeBack(pool, Holders.only(other.self.slot));
+    pool.view.members[other.self.slot].word.set(.{ .incarnation = word.incarnation });
+    pool.unlock();
+    var taken: [9]BlockIndex = undefined;
+    for (&taken) |*index| index.* = try s.alloc(pool, 1000, false);
+    try s.expectEqual(9, (try pool.stats()).arrays);
+    try s.expectError(error.Corrupt, other.release(indexes[8].int(), true));
+    // Even if it does not know yet.
+    other.cache.leave(&other.view, indexes[8], 16);
+    for (taken) |index| try s.expectEqual(.used, stateOf(pool, index));
+    try s.expectEqual(9, (try pool.stats()).arrays);
+    try s.expectSound(pool);
 }
