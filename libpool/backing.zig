@@ -222,7 +222,9 @@ pub fn growPins(pool: *Pool) Error!void {
     try backTable(pool, geometry.pins_start, @sizeOf(layout.Pin), &pool.view.header.pins_backed, pool.view.pinsBacked(), geometry.pins_max);
 }
 
+/// Unless there are some, since it was found that there is none.
 pub fn growWaiters(pool: *Pool) Error!void {
+    if (pool.view.waiting.unused_waiters.get() != .none) return;
     const geometry = pool.view.geometry;
     const backed = pool.view.waitersBacked();
     if (backed == geometry.waiters_max) {

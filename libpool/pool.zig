@@ -250,6 +250,7 @@ pub const Pool = struct {
         const base = system.map(entered.fd, private_bytes, entered.geometry.segment_bytes, &report.failure) catch |err|
             return segment.translated(err, report);
         errdefer system.unmap(base, all_bytes);
+        const thread = system.Thread.own(&report.failure) catch |err| return segment.translated(err, report);
         const pool: *Pool = @ptrCast(@alignCast(base + pool_start));
         const holds: [*]Hold = @ptrCast(@alignCast(base + holds_start));
         const buffers: [*]Buffers = @ptrCast(@alignCast(base + buffersStart(entered.geometry)));
@@ -257,36 +258,19 @@ pub const Pool = struct {
         const blocks_max = entered.geometry.blocks_max;
         const member_cache: *cache.Cache = @ptrCast(@alignCast(base + cache_start));
         const own: View.Own = .{ .holds = holds[0..blocks_max], .buffers = buffers[0..blocks_max], .briefs = briefs[0..blocks_max], .briefed = &member_cache.briefed };
-        pool.* = .{
-            .record = @splat(0),
-            .view = .of(&entered.geometry, @alignCast(base + private_bytes), entered.fd, own),
-            .cache = member_cache,
-            .self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() },
-            .patience = .of(system.processors()),
-            .options = options,
-            .own_word = undefined,
-            .plain_bytes_max = if (options.counts_buffers) -1 else cache.bytes_max,
-            .clock = .{ .second_of = system.secondOf() },
-            .name_buffer = @splat(0),
-            .name_bytes = @intCast(name.len),
-            .nonce = entered.nonce,
-            .claim_ttl_ms = entered.claim_ttl_ms,
-            .errno = 0,
-            .cause = .none,
-            .grown_bytes = 0,
-            .blocking = .{},
-            .makings = 0,
-            .awaited = null,
-            .channel_spins = 500,
-            .is_streaming = false,
-            .is_unfenced = false,
-            .waits = 0,
-            .probed = .{},
-            .channels = @splat(.{}),
-            .ends_channels = false,
-            .more_channels = false,
-            .mapping = base,
-        };
+        // The rest is zero, null, false or the first of its kind: as fresh memory is, which is smaller than to say so.
+        pool.view = .of(&entered.geometry, @alignCast(base + private_bytes), entered.fd, own);
+        pool.cache = member_cache;
+        pool.self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = thread };
+        pool.patience = .of(system.processors());
+        pool.options = options;
+        pool.plain_bytes_max = if (options.counts_buffers) -1 else cache.bytes_max;
+        pool.clock = .{ .second_of = system.secondOf() };
+        pool.name_bytes = @intCast(name.len);
+        pool.nonce = entered.nonce;
+        pool.claim_ttl_ms = entered.claim_ttl_ms;
+        pool.channel_spins = 500;
+        pool.mapping = base;
         @memcpy(pool.name_buffer[0..name.len], name);
         pool.own_word = &pool.view.members[pool.self.slot].word;
         pool.cache.granules_limit = cache.Cache.limitOf(entered.geometry);

@@ -173,13 +173,13 @@ const All = struct {
     }
 };
 
-/// Drops the waits of members that are gone.
+/// Drops the waits of members that are gone, and what was given up by one who could not have the lock.
 pub fn dropAll(view: *const View, slots: Holders) Corrupt!void {
     var all: All = .{ .view = view };
     while (all.next()) |index| {
         const waiter = try view.waiter(index);
         const word = waiter.word.get();
-        if (word.state == .vacant or !slots.has(ownerOf(index, word))) continue;
+        if (word.state == .vacant or word.state != .over and !slots.has(ownerOf(index, word))) continue;
         if (isListed(word)) try unlink(view, index) else if (index.entry() != null) uncountOne(view, waiter);
         vacate(view, index, waiter);
     }

@@ -203,12 +203,13 @@ const Marked = struct {
     total: u32,
     blocked: Holders,
     by_doorbell: Holders,
-    /// Of each member.
+    /// Of each member, and what its slot said: a waiter does not say of which of the slot's owners it is.
     counts: [layout.members_max]u32,
+    words: [layout.members_max]layout.MemberWord,
     /// Others are left, perhaps.
     more: bool,
 
-    /// `counts` need not be anything yet.
+    /// The rest need not be anything yet.
     fn begin(marked: *Marked) void {
         marked.total = 0;
         marked.blocked = .nobody;
@@ -216,8 +217,11 @@ const Marked = struct {
         marked.more = false;
     }
 
-    fn add(marked: *Marked, index: WaiterIndex, slot: u8) void {
-        if (!marked.blocked.has(slot) and !marked.by_doorbell.has(slot)) marked.counts[slot] = 0;
+    fn add(marked: *Marked, view: *const View, index: WaiterIndex, slot: u8) void {
+        if (!marked.blocked.has(slot) and !marked.by_doorbell.has(slot)) {
+            marked.counts[slot] = 0;
+            marked.words[slot] = view.members[slot].word.get();
+        }
         marked.counts[slot] += 1;
         marked.total += 1;
         if (index.entry() == null) marked.blocked.add(slot) else marked.by_doorbell.add(slot);
@@ -266,7 +270,7 @@ fn markFirst(view: *const View, place: Place, count: u32, marked: *Marked) Corru
             if (waiter.word.exchangeIf(word, .{ .state = .notified, .slot = word.slot })) { // see goOn()
                 try waiters.unlink(view, index);
                 if (index.entry() != null) try waiters.makeReady(view, index, waiter, slot);
-                marked.add(index, slot);
+                marked.add(view, index, slot);
             }
         }
         index = next;
@@ -296,7 +300,12 @@ fn call(view: *const View, slot: u8) bool {
     const doorbell = &view.waiting.doorbells[slot];
     if (doorbell.state.get() == .awake) return false;
     const socket = doorbell.socket.get();
-    if (socket != 0) return system.ringSocket(socket, doorbell.cookie.get());
+    if (socket != 0) {
+        // That it was there tells nothing: the dead one's stays open until all of its memory is torn down, or as long as somebody has a
+        // copy of its descriptors.
+        _ = system.ringSocket(socket, doorbell.cookie.get());
+        return false;
+    }
     // First, or it could be on its way to the futex while another one is woken there, and then sleep. Who calls after us calls it
     // again, since we may die before the wake.
     _ = doorbell.state.compareAndSwap(.parked, .called);
@@ -315,7 +324,9 @@ fn deadAmong(caller: Caller, slots: Holders, marked: *const Marked) u32 {
     var silent = slots.iterate();
     while (silent.next()) |slot| {
         const word = caller.view.members[slot].word.acquire(); // pairs with endJoin: for the fields in isDead
-        if (word.state == .vacant or members.isDead(caller.view, caller.self, slot, word)) count += marked.counts[slot];
+        // One who is joining waits for nothing: those waits are of the one before.
+        const has_left = word.state != .joined or word != marked.words[slot];
+        if (has_left or members.isDead(caller.view, caller.self, slot, word)) count += marked.counts[slot];
     }
     return count;
 }
@@ -349,7 +360,10 @@ fn beginToWait(caller: Caller, place: Place, expected: u32) lock.Error!Begun {
     const view = caller.view;
     try caller.acquire();
     defer caller.unlock();
-    const index = try waiters.takeUnused(view) orelse return .no_entry;
+    const index = try waiters.takeUnused(view) orelse {
+        try waiters.dropAll(view, .nobody); // only what was given up
+        return .no_entry;
+    };
     if (try waiters.enlist(view, index, caller.self.slot, place, expected)) return .{ .waiting = index };
     waiters.vacate(view, index, try view.waiter(index));
     return .not_equal;

@@ -474,11 +474,19 @@ pub const Thread = struct {
     pid_namespace: u64,
     started_ticks: u64,
 
-    pub noinline fn current() Thread {
+    pub fn current() Thread {
+        var failure: Failure = .{};
+        return own(&failure) catch .{ .pid = @intCast(linux.getpid()), .tid = @intCast(linux.gettid()), .pid_namespace = 0, .started_ticks = 0 };
+    }
+    /// For who is judged by it from now on: an error where /proc might have told, but for a descriptor or memory.
+    pub noinline fn own(failure: *Failure) Error!Thread {
         const pid: u32 = @intCast(linux.getpid());
         const tid: u32 = @intCast(linux.gettid());
         var thread: Thread = .{ .pid = pid, .tid = tid, .pid_namespace = 0, .started_ticks = 0 };
-        const stat = threadStat(pid, tid) catch return thread;
+        const stat = threadStatOf(pid, tid, failure) catch |err| switch (failure.errno) {
+            @intFromEnum(linux.E.MFILE), @intFromEnum(linux.E.NFILE), @intFromEnum(linux.E.NOMEM) => return err,
+            else => return thread,
+        };
         thread.started_ticks = stat.started_ticks;
         thread.pid_namespace = namespaces(pid);
         return thread;
@@ -589,12 +597,15 @@ const ThreadStat = struct {
     }
 };
 
-noinline fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
+fn threadStat(pid: u32, tid: u32) Error!ThreadStat {
+    var failure: Failure = .{};
+    return threadStatOf(pid, tid, &failure);
+}
+noinline fn threadStatOf(pid: u32, tid: u32, failure: *Failure) Error!ThreadStat {
     var path_buffer: [64]u8 = undefined;
     const path = text_file.fill(&path_buffer, "/proc/#/task/#/stat", &.{ pid, tid });
-    var failure: Failure = .{};
     const flags: linux.O = .{ .ACCMODE = .RDONLY, .CLOEXEC = true };
-    const fd: Fd = @intCast(try call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), &failure));
+    const fd: Fd = @intCast(try call(linux.openat(linux.AT.FDCWD, path.ptr, flags, 0), failure));
     defer _ = linux.close(fd);
     var buffer: [1024]u8 = undefined;
     const got = linux.read(fd, &buffer, buffer.len);

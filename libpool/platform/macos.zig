@@ -399,6 +399,9 @@ pub const Thread = struct {
         _ = c.pthread_threadid_np(null, &id);
         return .{ .pid = @intCast(c.getpid()), .tid = @truncate(id), .pid_namespace = 1, .started_ticks = id };
     }
+    pub fn own(_: *Failure) Error!Thread {
+        return current();
+    }
 };
 
 extern "c" fn proc_pidinfo(pid: c_int, flavor: c_int, arg: u64, buffer: ?*anyopaque, bytes: c_int) c_int;

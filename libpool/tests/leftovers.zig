@@ -372,3 +372,45 @@ test "the last one out removes the segment also without a descriptor to spare" {
     try s.Child.expectDone(try child.wait());
     try s.expect(!s.exists(names.name()));
 }
+
+test "a thread without a descriptor for /proc is told so, and one that ends without leaving is reaped" {
+    const Shared = struct { address: s.Address, told: u32, ended: u32 };
+    const shared = try s.sharedPage(Shared);
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    shared.* = .{ .address = .of(pool), .told = 0, .ended = 0 };
+    // A process of which one thread ends as a Worker does that is terminated.
+    const child = try s.Child.start(struct {
+        fn body(with: *Shared) anyerror!void {
+            const thread = try std.Thread.spawn(.{}, struct {
+                fn run(at: *Shared) void {
+                    join(at) catch |err| std.debug.print("{s}\n", .{@errorName(err)});
+                }
+                fn join(at: *Shared) !void {
+                    var spare: [4]linux.fd_t = undefined;
+                    for (&spare) |*fd| fd.* = @intCast(linux.open("/dev/null", .{}, 0));
+                    try s.leaveDescriptors(1); // for the segment, and none to read who this is
+                    try s.expectError(error.System, at.address.join());
+                    for (spare) |fd| _ = linux.close(fd);
+                    s.signal(&at.told);
+                    _ = try s.alloc(try at.address.join(), 1000, false);
+                }
+            }.run, .{with});
+            thread.join();
+            s.signal(&with.ended);
+            while (true) s.system.sleep(500);
+        }
+    }.body, shared);
+    defer {
+        child.kill();
+        _ = child.wait() catch {};
+    }
+    s.waitUntil(&shared.ended, 1);
+    try s.expectEqual(1, shared.told);
+    for (0..100) |_| {
+        const reaped = try pool.reap(); // under an emulator the thread may not be quite gone yet
+        if (reaped.members == 1) return s.expectEqual(1, reaped.freed.blocks);
+        s.system.sleep(10);
+    }
+    return error.NotReaped;
+}

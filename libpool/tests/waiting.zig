@@ -2,6 +2,8 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const crash = @import("../crash.zig");
+const members = @import("../members.zig");
 const waiting = @import("../waiting.zig");
 const layout = s.layout;
 const Pool = s.Pool;
@@ -273,4 +275,142 @@ test "one who may not look at all who wait wakes nobody, and loses nobody" {
     try s.expect(waiting.cancel(pool.caller(), other));
     try expectEqual(1, try waiting.notify(pool.caller(), place, waiting.everybody));
     try s.expectSound(pool);
+}
+
+test "waits that were given up while the lock could not be had use up no waiters" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = (try s.alloc(pool, 4096, true)).int();
+    var begun: [50]layout.WaiterIndex = undefined;
+    for (&begun, 0..) |*one, i| one.* = (try pool.beginWait(try pool.placeIn(block, 4 * i), 0)).?;
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    try other.acquire();
+    for (begun) |one| try s.expect(waiting.cancel(pool.caller(), one));
+    other.unlock();
+    for (begun) |one| try expectEqual(.over, (try pool.view.waiter(one)).word.get().state);
+    try s.expectSound(pool);
+    for (0..pool.view.geometry.waiters_max) |_| _ = (try pool.beginWait(try pool.placeIn(block, 2048), 0)).?;
+    try s.expectError(error.Full, pool.beginWait(try pool.placeIn(block, 2048), 0));
+    try expectEqual(.waiters, pool.cause);
+    try s.expectSound(pool);
+}
+
+// ---------------------------------------------------------------- in the place of the dead
+
+/// Waits in its event loop, with a socket for a doorbell as in Bun and Node, until it is killed. A process that it starts has copies of
+/// its descriptors until it runs its own program: here, for as long as it lives.
+fn parkWithSocket(ground: *Ground) anyerror!void {
+    const member = try ground.join();
+    var failure: s.system.Failure = .{};
+    waiting.useSocket(member.caller(), try s.system.openSocket(&failure));
+    _ = try s.Child.start(struct {
+        fn body(at: *Ground) anyerror!void {
+            while (@atomicLoad(u32, &at.turns, .acquire) == 0) s.system.sleep(1);
+        }
+    }.body, ground);
+    _ = (try member.beginWait(try member.placeIn(ground.block, 0), 0)).?;
+    try s.expect(try waiting.park(member.caller()));
+    ground.slot = member.self.slot;
+    s.signal(&ground.flag);
+    while (true) s.system.sleep(500);
+}
+
+/// Blocks, and is notified within seconds.
+fn blockUntilNotified(ground: *Ground) anyerror!void {
+    const member = try ground.join();
+    if (!try waiting.enlistOwn(member.caller(), try member.placeIn(ground.block, 0), 0)) return error.TestUnexpectedResult;
+    member.blocking.deadline_ns = s.system.monotonicNs() + 3 * std.time.ns_per_s;
+    ground.slot = member.self.slot;
+    s.signal(&ground.flag);
+    var outcome: waiting.Outcome = .goes_on;
+    while (outcome == .goes_on) outcome = try waiting.goOn(member.caller(), &member.blocking);
+    try expectEqual(.ok, outcome);
+}
+
+fn groundOf(pool: *Pool) !*Ground {
+    const ground = try s.sharedPage(Ground);
+    ground.* = std.mem.zeroes(Ground);
+    const block = try s.alloc(pool, 64, true);
+    try pool.share(block.int());
+    ground.address = .of(pool);
+    ground.block = block.int();
+    ground.generation = s.generationOf(pool, block);
+    return ground;
+}
+
+test "one that was killed takes nobody's place, though its socket is still open" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const ground = try groundOf(pool);
+    const first = try s.Child.start(parkWithSocket, ground);
+    s.waitUntil(&ground.flag, 1);
+    const slot: u8 = @intCast(ground.slot);
+    const second = try s.Child.start(blockUntilNotified, ground);
+    s.waitUntil(&ground.flag, 2);
+    first.kill();
+    const slot_word = pool.view.members[slot].word.get();
+    while (!members.isDead(&pool.view, &pool.self, slot, slot_word)) s.system.sleep(1);
+    try expectEqual(1, try notify(pool, ground, 1));
+    _ = try first.wait();
+    try s.Child.expectDone(try second.wait());
+    s.signal(&ground.turns);
+}
+
+test "one that was killed takes nobody's place, though the next owner of its slot is joining" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const ground = try groundOf(pool);
+    const first = try s.Child.start(blockUntilNotified, ground);
+    s.waitUntil(&ground.flag, 1);
+    const slot: u8 = @intCast(ground.slot);
+    const second = try s.Child.start(blockUntilNotified, ground);
+    s.waitUntil(&ground.flag, 2);
+    first.kill();
+    _ = try first.wait();
+    // As Pool.open(), up to where it looks for the dead and waits for the lock.
+    var report: s.segment.Report = .{};
+    const entered = try s.segment.enter(s.nameOf(pool), pool.nonce, &report);
+    defer s.system.close(entered.fd);
+    try expectEqual(slot, entered.slot);
+    var self: members.Self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() };
+    _ = members.beginJoin(&pool.view, &self, 0, 0);
+    _ = try notify(pool, ground, 1);
+    try s.Child.expectDone(try second.wait());
+}
+
+/// Takes the slot of who was killed, as soon as it is marked and the lock is free.
+const Newcomer = struct {
+    var pool: *Pool = undefined;
+    var slot: u8 = 0;
+    var joined: ?*Pool = null;
+
+    fn afterLoad() void {
+        if (pool.view.waiting.own[slot].word.raw & 0xff != @intFromEnum(layout.WaiterState.notified)) return;
+        if (pool.view.header.lock.raw != 0) return;
+        crash.reader = null;
+        joined = s.join(pool) catch null;
+    }
+};
+
+test "one that was killed takes nobody's place, though its slot is another's when it is asked whether it lives" {
+    if (!crash.enabled) return error.SkipZigTest;
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const ground = try groundOf(pool);
+    const first = try s.Child.start(blockUntilNotified, ground);
+    s.waitUntil(&ground.flag, 1);
+    Newcomer.pool = pool;
+    Newcomer.slot = @intCast(ground.slot);
+    const second = try s.Child.start(blockUntilNotified, ground);
+    s.waitUntil(&ground.flag, 2);
+    first.kill();
+    _ = try first.wait();
+    crash.reader = Newcomer.afterLoad;
+    defer crash.reader = null;
+    _ = try notify(pool, ground, 1);
+    const newcomer = Newcomer.joined orelse return error.TestUnexpectedResult;
+    try expectEqual(Newcomer.slot, newcomer.self.slot);
+    _ = newcomer.close(false);
+    try s.Child.expectDone(try second.wait());
 }
