@@ -60,6 +60,8 @@ export interface Facts {
   readonly record?: Float64Array;
   /** Where unreleased arrays were made, with ARRAYPOOL_TRACE=1. */
   readonly origins?: string;
+  /** Of what was released here and is still seen by something; with ERR_POOL_FULL. */
+  readonly lentBytes?: number;
 }
 
 // Of Linux and of macOS.
@@ -78,7 +80,7 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_FULL:
       return new PoolError(
         "ERR_POOL_FULL",
-        facts.record === undefined ? noRoomMessage(pool, facts) : fullMessage(pool, facts.record, facts.origins),
+        facts.record === undefined ? noRoomMessage(pool, facts) : fullMessage(pool, facts.record, facts),
       );
     case AP_ERR_BUSY:
       return new PoolError(
@@ -201,7 +203,14 @@ function noRoomMessage(pool: string, facts: Facts): string {
     "What helps: end programs that use other pools, trim() them, a larger /dev/shm (Docker: --shm-size)";
 }
 
-function fullMessage(pool: string, record: Float64Array, origins: string | undefined): string {
+function lentMessage(bytes: number): string {
+  return `, or were released here and are still seen (${
+    formatBytes(bytes)
+  }): by a buffer that was transferred away, a plain view, ` +
+    "or a native call in flight (what helps: let the event loop run until those are done)";
+}
+
+function fullMessage(pool: string, record: Float64Array, { origins, lentBytes = 0 }: Facts): string {
   const bytes = (index: number) => formatBytes(record[index]!);
   const causes: Record<number, string> = {
     [AP_CAUSE_DEVICE]: `/dev/shm has only ${bytes(AP_SHORT_DEVICE_FREE)} left for ${pool}`,
@@ -217,9 +226,9 @@ function fullMessage(pool: string, record: Float64Array, origins: string | undef
   return `${cause}. Asked for ${bytes(AP_SHORT_ASKED)}; the largest free run has ${
     bytes(AP_SHORT_LARGEST_FREE)
   }, /dev/shm has ${bytes(AP_SHORT_DEVICE_FREE)} left; ` +
-    `${bytes(AP_SHORT_HELD)} are held by arrays that were not released (${
-      bytes(AP_SHORT_HELD_BY_SELF)
-    } of them here), ` +
+    `${bytes(AP_SHORT_HELD)} are held by arrays that were not released (${bytes(AP_SHORT_HELD_BY_SELF)} of them here)${
+      lentBytes === 0 ? "" : lentMessage(lentBytes)
+    }, ` +
     `${bytes(AP_SHORT_CLAIMED)} only by claims that were not attached${oldest}, ${
       bytes(AP_SHORT_NAMED)
     } only by names. ` +

@@ -218,6 +218,8 @@ export class Member {
   readonly #spares: Spares | undefined;
   // With ARRAYPOOL_TRACE=1.
   readonly #traces: TraceLog | undefined;
+  /** What lets go of all holds looks at the end whether any is left: each look walks over all of them. */
+  #isClosing = false;
   #tending = false;
   #tendMs = TEND_FIRST_MS;
 
@@ -316,7 +318,7 @@ export class Member {
       // The library lets go of all blocks at once when this member leaves.
       this.#unlink(hold);
       if (this.#isInFlight(hold)) this.#lent.push(hold);
-      return this.#leaveIfDone();
+      return this.#isClosing ? undefined : this.#leaveIfDone();
     }
     const result = spare === undefined && this.#isBusy()
       ? AP_ERR_BUSY
@@ -618,10 +620,12 @@ export class Member {
   /** The error for a negative result, with what the record says. */
   failed(code: number, sending = false): Error {
     const { record } = this;
-    const origins = code === AP_ERR_FULL ? originsOf(this.#holds()) : undefined;
+    const isFull = code === AP_ERR_FULL;
+    const origins = isFull ? originsOf(this.#holds()) : undefined;
     const facts: Facts = {
       pool: this.name,
       sending,
+      lentBytes: isFull ? this.#lent.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0,
       capacityBytes: this.capacityBytes,
       record,
       errno: record[AP_RECORD_ERRNO]!,
@@ -786,12 +790,14 @@ export class Member {
     this.counts = NOWHERE;
     for (const { hold } of this.#unacknowledged) hold.used();
     this.#unacknowledged = [];
+    this.#isClosing = true;
     // A hold may unlink itself, and only itself.
     for (let hold = this.#first; hold !== undefined;) {
       const next: Hold | undefined = hold.next;
       hold.release();
       hold = next;
     }
+    this.#isClosing = false;
     this.#leaveIfDone();
   }
 

@@ -131,21 +131,21 @@ export function deleteName(member: Member, name: string): boolean {
 
 /** Every name, and which block it names. */
 export function listNames(member: Member): { name: string; block: number; generation: number }[] {
-  const found = [];
-  const infos = new DataView(new ArrayBuffer(256 * AP_NAME_INFO.BYTES));
-  for (let from = 0; from >= 0; from = member.record[0]!) {
-    const count = member.call((library, pool) => library.ap_name_list(pool, from, new Uint8Array(infos.buffer), 256));
-    for (let i = 0; i < count; i++) {
+  // All of them by one call, under one lock: a name that is set again moves to another place in the table.
+  for (let most = 256;; most *= 4) {
+    const infos = new DataView(new ArrayBuffer(most * AP_NAME_INFO.BYTES));
+    const count = member.call((library, pool) => library.ap_name_list(pool, 0, new Uint8Array(infos.buffer), most));
+    if (member.record[0]! >= 0) continue; // there are more
+    return Array.from({ length: count }, (_, i) => {
       const at = i * AP_NAME_INFO.BYTES;
       const bytes = infos.getUint32(at + AP_NAME_INFO.key_bytes, true);
-      found.push({
+      return {
         name: decoder.decode(new Uint8Array(infos.buffer, at + AP_NAME_INFO.key, bytes)),
         block: infos.getUint32(at + AP_NAME_INFO.block, true),
         generation: infos.getFloat64(at + AP_NAME_INFO.generation, true),
-      });
-    }
+      };
+    });
   }
-  return found;
 }
 
 function writeValue(named: SharedView | Channel): void {

@@ -333,7 +333,8 @@ export function failureOf(call: () => void): unknown {
  * than the rest.
  */
 function keyOf(parsed: Parsed | ChannelDescriptor): number {
-  return "type" in parsed ? parsed.block + parsed.offset * 2 ** 24 : parsed.block;
+  const key = Math.imul(parsed.block, 0x9e3779b1) ^ Math.imul(parsed.claim, 0x85ebca6b);
+  return "type" in parsed ? key ^ Math.imul(parsed.offset, 0xc2b2ae35) ^ Math.imul(parsed.length, 0x27d4eb2f) : key;
 }
 
 /** Whether two descriptors say the same. */

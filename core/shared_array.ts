@@ -185,7 +185,7 @@ export interface ArrayMembers<T extends TypedArray> extends ViewMembers<T>, Disp
    * write the memory later than they were called.
    *
    * @param use What the call returns: it is done when that is settled.
-   * @returns `use`.
+   * @returns `use`. Await the one or the other: to the runtime it counts as handled, so nobody is told of its failure otherwise.
    * @throws {TypeError} for what is no promise.
    * @throws {PoolError} `ERR_RELEASED`, `ERR_CLOSED`
    *
