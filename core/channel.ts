@@ -28,6 +28,7 @@ import {
   AP_ERR_WAIT,
   AP_RECEIVE,
   AP_RECEIVE_ACK,
+  AP_RECEIVED_ARRAY,
   AP_RECORD_ARRAYS,
   AP_RECORD_CAPACITY,
   AP_RECORD_ENTRY,
@@ -45,7 +46,7 @@ import { showAs } from "./inspect.ts";
 import type { Member } from "./member.ts";
 import type { Library, Pointer } from "./native.ts";
 import { Parcel, Unloading } from "./parcel.ts";
-import type { Unpacked } from "./pack.ts";
+import { failureOf, release, type Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
 import { checkSignal, checkTimeout } from "./wait.ts";
@@ -194,6 +195,9 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   // By itself: calls that alternate between channels of two pools would leave one of these out.
   #calls = 0;
   #unloading: Unloading | undefined = undefined;
+  /** See #keep(). */
+  #kept: { readonly codec: Codec<Parcel>; readonly bytes: number; readonly unloading: Unloading } | undefined =
+    undefined;
   /** Where messages are that were received here and not acknowledged. */
   readonly #unacknowledged = new Set<Place>();
 
@@ -359,7 +363,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    *
    * @param options How long to wait, and whether the message is to be acknowledged.
    * @returns The message; with `ack: true` a Delivery, which has it.
-   * @throws {PoolError} `ERR_TIMEOUT`; `ERR_CLOSED` when the channel was closed and is empty; `ERR_POOL_BUSY`, `ERR_RELEASED`
+   * @throws {PoolError} `ERR_TIMEOUT`; `ERR_CLOSED` when the channel was closed and is empty; `ERR_RELEASED`; `ERR_POOL_BUSY`: the
+   * next call on this Channel gets what was to be received
    *
    * @example
    * ```ts
@@ -614,6 +619,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   release(): void {
     if (this.#hold.released) return;
     for (const place of this.#unacknowledged) this.#giveBack(place);
+    if (this.#kept !== undefined) drop(this.#kept.codec, this.#kept.bytes, this.#kept.unloading);
+    this.#kept = undefined;
     for (const line of this.#lines) line?.leave(this.#hold);
     this.#hold.release();
     for (const line of this.#lines) line?.look(); // who waits there by this one waits no more
@@ -743,6 +750,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     const member = this.#member;
     if (hold.released) throw this.#ended();
     if (++this.#calls === CALLS_BETWEEN) this.#tidy();
+    if (this.#kept !== undefined && how === AP_RECEIVE) return this.#readKept();
     const codec = buffer ??= new Codec(new Uint8Array(BUFFER_BYTES));
     const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
     const into = codec.begin();
@@ -765,7 +773,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     } catch (error) {
       buffer = codec;
       this.#unloading = undefined;
-      unloading.release();
+      if (isPassing(error)) this.#keep(codec, bytes, 0, unloading);
+      else drop(codec, bytes, unloading);
       throw error;
     }
     buffer = codec;
@@ -823,12 +832,16 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       message = codec.decode(bytes, unloading);
     } catch (error) {
       buffer = codec;
-      unloading.release();
-      unloading.dropUnshown();
-      // What nobody can read must not come back; what only this process cannot, or not now, is another's.
-      const comesBack = place !== undefined && !isUnreadable(error);
-      if (place !== undefined) this.#acknowledgeSoon(place, comesBack ? 1 : 0);
-      if (!comesBack) unloading.dropClaims();
+      if (place === undefined && isPassing(error)) this.#keep(codec, bytes, arrays, unloading);
+      else if (place === undefined || isUnreadable(error)) {
+        drop(codec, bytes, unloading);
+        if (place !== undefined) this.#acknowledgeSoon(place, 0);
+      } else {
+        // What only this process cannot read, or not now, is another's.
+        unloading.release();
+        unloading.dropUnshown();
+        this.#acknowledgeSoon(place, 1);
+      }
       throw error;
     }
     buffer = codec;
@@ -840,6 +853,29 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     makeDisposable(message, release);
     if (place === undefined) return message as Unpacked<T>;
     return this.#delivery(message as Unpacked<T>, place, release, unloading);
+  }
+
+  /** It is out of the channel, and could not be read: whoever asks here next gets it. */
+  #keep(codec: Codec<Parcel>, bytes: number, arrays: number, unloading: Unloading): void {
+    const copy = codec.bytes.slice(0, alignUp(bytes) + arrays * AP_RECEIVED_ARRAY.BYTES);
+    unloading.moveTo(new DataView(copy.buffer));
+    this.#kept = { codec: new Codec<Parcel>(copy), bytes, unloading };
+  }
+
+  #readKept(): Unpacked<T> {
+    const { codec, bytes, unloading } = this.#kept!;
+    this.#kept = undefined;
+    let message: unknown;
+    try {
+      message = codec.decode(bytes, unloading);
+    } catch (error) {
+      if (isPassing(error)) this.#kept = { codec, bytes, unloading };
+      else drop(codec, bytes, unloading);
+      throw error;
+    }
+    unloading.dropUnshown();
+    makeDisposable(message, () => unloading.release());
+    return message as Unpacked<T>;
   }
 
   #delivery(message: Unpacked<T>, place: Place, release: () => void, unloading: Unloading): Delivery<T> {
@@ -912,6 +948,15 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     }
     return this.#member.failed(result === AP_ERR_ARGUMENT ? AP_ERR_CORRUPT : result, side === SENDERS);
   }
+}
+
+/** Of a message that is gone and was not read to its end: what it brought, and its claims in other pools, which are nobody's now. */
+function drop(codec: Codec<Parcel>, bytes: number, unloading: Unloading): void {
+  unloading.release();
+  unloading.dropUnshown();
+  try {
+    codec.decode(bytes, { shared: () => null, reference: (value) => void failureOf(() => release(value)) });
+  } catch { /* the rest expires */ }
 }
 
 /** Where a message waits for its acknowledgement, and which one it is. */
@@ -1028,7 +1073,18 @@ function givenBack(): PoolError {
 
 /** Whether what was thrown for a message would be thrown anywhere, and at any time. */
 function isUnreadable(error: unknown): boolean {
-  return !(error instanceof PoolError) || error.code === "ERR_CORRUPT_SEGMENT" || error.code === "ERR_STALE_DESCRIPTOR";
+  if (!(error instanceof PoolError)) return !isStackFull(error);
+  return error.code === "ERR_CORRUPT_SEGMENT" || error.code === "ERR_STALE_DESCRIPTOR";
+}
+
+/** Whether it is over some time, and the message can then be read here. */
+function isPassing(error: unknown): boolean {
+  return error instanceof PoolError ? error.code === "ERR_POOL_BUSY" : isStackFull(error);
+}
+
+/** Of whoever calls: a message may be as deep as its sender's stack. */
+function isStackFull(error: unknown): boolean {
+  return error instanceof RangeError && /call stack/i.test(error.message); // as all engines say it
 }
 
 function isClosed(error: unknown): boolean {

@@ -575,12 +575,22 @@ const PROTO = "__proto__";
 function setAt(object: Record<string, unknown>, index: number, key: string, value: unknown): void {
   // To compare them takes longer than to look how long they are.
   if (key.length === PROTO.length && key === PROTO) {
-    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
-  } else if (index === 0) object[key] = value;
-  else if (index === 1) object[key] = value;
-  else if (index === 2) object[key] = value;
-  else if (index === 3) object[key] = value;
-  else object[key] = value;
+    define(object, key, value);
+    return;
+  }
+  try {
+    if (index === 0) object[key] = value;
+    else if (index === 1) object[key] = value;
+    else if (index === 2) object[key] = value;
+    else if (index === 3) object[key] = value;
+    else object[key] = value;
+  } catch {
+    define(object, key, value); // Object.prototype is frozen, and has a property of that name
+  }
+}
+
+function define(object: object, key: string, value: unknown): void {
+  Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
 }
 
 const CHUNK = 4096;

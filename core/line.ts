@@ -16,6 +16,7 @@ import {
   AP_RECORD_WORD,
   AP_RECORD_WORD_OFFSET,
 } from "./abi.ts";
+import { PoolError } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { native } from "./native.ts";
@@ -156,7 +157,7 @@ export class Line {
       if (await this.#looked()) continue;
       const first = this.#waiting[0];
       if (first === undefined) break;
-      await this.#sleep(first).catch((error) => this.#fail(first, error));
+      await this.#sleep(first).catch((error) => this.#failFirst(first, error));
     }
     this.#runs = false;
   }
@@ -168,7 +169,7 @@ export class Line {
         if (!first.attempt()) break;
         this.#remove(first);
       } catch (error) {
-        this.#fail(first, error);
+        this.#failFirst(first, error);
       }
     }
     const now = performance.now();
@@ -192,6 +193,13 @@ export class Line {
   #fail(waiting: Waiting, error: unknown): void {
     this.#remove(waiting);
     waiting.fail(error);
+  }
+
+  /** Where the pool is busy, each of the others would keep the event loop for as long again, to hear the same. */
+  #failFirst(first: Waiting, error: unknown): void {
+    this.#fail(first, error);
+    if (!(error instanceof PoolError && error.code === "ERR_POOL_BUSY")) return;
+    for (const waiting of this.#waiting.slice()) if (waiting.side === first.side) this.#fail(waiting, error);
   }
 
   /** Tries again, turn by turn of the event loop. Whether that was worth it. */

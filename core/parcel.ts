@@ -121,7 +121,7 @@ export class Parcel implements Outgoing {
 export class Unloading implements Incoming {
   readonly #member: Member;
   /** An ap_received_array for each, from `#from` on. */
-  readonly #table: DataView | undefined;
+  #table: DataView | undefined;
   readonly #from: number;
   readonly #shown: (({ release(): void }) | undefined)[];
   #referred: { release(): void }[] | undefined;
@@ -168,13 +168,20 @@ export class Unloading implements Incoming {
 
   reference(value: object): unknown {
     const mark = markOf(value);
-    if (isPoolReference(value)) return openReference(parsePoolReference(value, mark));
-    const parsed = isChannelDescriptor(value) ? parseChannelDescriptor(value, mark) : parseDescriptor(value, mark);
+    if (isPoolReference(value)) return openReference(sound(() => parsePoolReference(value, mark)));
+    const parsed = sound(() =>
+      isChannelDescriptor(value) ? parseChannelDescriptor(value, mark) : parseDescriptor(value, mark)
+    );
     const wanted = this.#unclaimed === undefined ? parsed : { ...parsed, claim: 0 };
     const attached = "type" in wanted ? attachParsed(wanted) : attachChannel(wanted);
     (this.#referred ??= []).push(attached);
     this.#unclaimed?.push(value);
     return attached;
+  }
+
+  /** Where the table is from now on. */
+  moveTo(table: DataView): void {
+    if (this.#table !== undefined) this.#table = table;
   }
 
   /** The message does not come back. */
@@ -205,6 +212,15 @@ export class Unloading implements Incoming {
 }
 
 const NONE: undefined[] = [];
+
+/** What says of a descriptor that it is none says of a message that it is not as it was sent. */
+function sound<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch {
+    throw garbled();
+  }
+}
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;

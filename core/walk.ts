@@ -115,8 +115,13 @@ function copyContainer(value: object, copy: (value: unknown) => unknown, read: R
   const result: Record<string, unknown> = Object.getPrototypeOf(value) === null ? Object.create(null) : {};
   for (const key of Object.keys(value)) {
     const item = copy(read(value, key));
-    if (key !== "__proto__") result[key] = item;
-    else Object.defineProperty(result, key, { value: item, writable: true, enumerable: true, configurable: true });
+    try {
+      if (key !== "__proto__") {
+        result[key] = item;
+        continue;
+      }
+    } catch { /* Object.prototype is frozen, and has a property of that name */ }
+    Object.defineProperty(result, key, { value: item, writable: true, enumerable: true, configurable: true });
   }
   return result;
 }

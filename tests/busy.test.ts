@@ -47,6 +47,37 @@ testOnce(
 );
 
 testOnce(
+  "a message whose array's pool is busy is not lost: who asks again gets it, and who lets go of the channel leaves no claim",
+  () =>
+    withPool((pool) =>
+      withPool(async (other) => {
+        using own = pool.from(Uint8Array.of(1, 2));
+        for (const asksAgain of [true, false]) {
+          const jobs = pool.channel<{ own: Uint8Array; first: Float64Array; second: Float64Array }>();
+          using first = other.from(Float64Array.of(7));
+          using second = other.from(Float64Array.of(8));
+          jobs.send({ own, first, second });
+          await withOther(other, async (slot) => {
+            const goOn = holdLock(other.name, slot);
+            try {
+              throwsPoolError(() => jobs.receive(), "ERR_POOL_BUSY");
+              await rejectsPoolError(() => jobs.receiveAsync(), "ERR_POOL_BUSY");
+            } finally {
+              goOn();
+            }
+            if (!asksAgain) return;
+            using got = jobs.receive();
+            assert.deepEqual([[...got.own], [...got.first], [...got.second]], [[1, 2], [7], [8]]);
+            throwsPoolError(() => jobs.receive({ timeoutMs: 1 }), "ERR_TIMEOUT");
+          });
+          jobs.release();
+          assert.equal(other.stats().claims, 0);
+        }
+      })
+    ),
+);
+
+testOnce(
   "a message to be acknowledged, whose array's pool is busy, is not lost",
   () =>
     withPool((pool) =>
@@ -175,4 +206,64 @@ testOnce(
         });
       }, { claimTtlMs: 100 })
     ),
+);
+
+/** The longest that the event loop stood while `use` went on, in turns of a timer that it missed altogether. */
+async function longestStop(use: () => Promise<unknown>): Promise<number> {
+  let longest = 0;
+  let last = performance.now();
+  const look = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  };
+  const timer = setInterval(look, 5);
+  try {
+    await use();
+    look();
+  } finally {
+    clearInterval(timer);
+  }
+  return longest;
+}
+
+testOnce(
+  "where a stopped process has a lock, many that wait in one line keep the event loop as long as one call does",
+  () =>
+    withPool(async (pool) => {
+      using channel = pool.channel<number>({ capacity: 1 });
+      channel.send(0);
+      using idle = pool.channel<number>();
+      await withOther(pool, async (slot) => {
+        const { block } = pool.blocks().find(({ kind }) => kind === "channel")!;
+        const one = performance.now();
+        let goOn = holdSendersLock(pool.name, block, slot);
+        try {
+          throwsPoolError(() => channel.trySend(1), "ERR_POOL_BUSY");
+          const once = performance.now() - one;
+          goOn();
+          const sent = Array.from(
+            { length: 6 },
+            (_, i) => rejectsPoolError(() => channel.sendAsync(i), "ERR_POOL_BUSY"),
+          );
+          goOn = holdSendersLock(pool.name, block, slot);
+          const sending = await longestStop(() => Promise.all(sent)); // each for itself: six times as long
+          assert.ok(sending < 3 * once, `${sending} ms, where one call takes ${once} ms`);
+          goOn();
+          const received = Array.from(
+            { length: 6 },
+            () => rejectsPoolError(() => idle.receiveAsync(), "ERR_POOL_BUSY"),
+          );
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          goOn = holdLock(pool.name, slot);
+          const receiving = await longestStop(() => Promise.all(received));
+          assert.ok(receiving < 3 * once, `${receiving} ms, where one call takes ${once} ms`);
+        } finally {
+          goOn();
+        }
+        channel.receive();
+        await channel.sendAsync(9);
+        assert.equal(await channel.receiveAsync(), 9);
+      });
+    }),
 );

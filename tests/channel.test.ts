@@ -11,6 +11,7 @@ import {
   test,
   testOnce,
   throwsPoolError,
+  until,
   untilCollected,
   withName,
   withPool,
@@ -801,3 +802,67 @@ test("closed or not, a channel whose messages all wait for an acknowledgement is
     second.ack();
     throwsPoolError(() => jobs.receive({ ack: true }), "ERR_CLOSED");
   }));
+
+test("a message that is deeper than what is left of the stack is not lost", () =>
+  withPool((pool) => {
+    using jobs = pool.channel<unknown>();
+    let message: unknown = [];
+    for (let i = 0; i < 1000; i++) message = [message];
+    for (const ack of [false, true]) {
+      jobs.send(message);
+      let got: unknown;
+      const receive = () => {
+        if (!ack) return void (got = jobs.receive({ timeoutMs: 0 }));
+        const delivery = jobs.receive({ ack: true, timeoutMs: 0 });
+        got = delivery.message;
+        delivery.ack();
+      };
+      // Where there is hardly any stack left, then where there is some more, until it is enough.
+      let risen = 0;
+      const descend = () => {
+        try {
+          descend();
+          if (++risen > 1000 && got === undefined) receive();
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error;
+        }
+      };
+      descend();
+      assert.deepEqual(got, message);
+      assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [0, 0]);
+    }
+  }));
+
+test("a message may have any key, also one that Object.prototype has and does not let be assigned to", () =>
+  withPool((pool) => {
+    using jobs = pool.channel<object>();
+    using array = pool.from(Uint8Array.of(1));
+    const key = "isFrozenByATest";
+    Object.defineProperty(Object.prototype, key, { value: 0, writable: false, enumerable: false, configurable: true });
+    try {
+      const message = JSON.parse(`{"${key}": {"${key}": 2}, "last": 3}`);
+      jobs.send(message);
+      assert.equal(JSON.stringify(jobs.receive()), JSON.stringify(message));
+      using got = unpack(pack({ ...message, array }));
+      assert.deepEqual(Object.keys(got), [key, "last", "array"]);
+    } finally {
+      delete (Object.prototype as Record<string, unknown>)[key];
+    }
+  }));
+
+test("of a message that cannot be read no claim is left", () =>
+  withPool((pool) =>
+    withPool((other) =>
+      withPool(async (brief) => {
+        using jobs = pool.channel<object>();
+        for (const receive of [() => jobs.receive(), () => jobs.receive({ ack: true })]) {
+          const [first, expires, last] = [other, brief, other].map((of) => of.alloc(Uint8Array, 4));
+          jobs.send({ first, expires, last }, { move: true });
+          assert.equal(other.stats().claims, 2);
+          await until(() => brief.reap() === 0 && brief.stats().claims === 0, "the claim expires");
+          throwsPoolError(receive, "ERR_STALE_DESCRIPTOR");
+          assert.deepEqual([other.stats().claims, other.stats().arrays, jobs.stats().unacknowledged], [0, 0, 0]);
+        }
+      }, { claimTtlMs: 1 })
+    )
+  ));
