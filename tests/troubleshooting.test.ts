@@ -98,6 +98,11 @@ async function messages(): Promise<Message[]> {
     sent.release();
     await thrown(() => pool.alloc(Uint8Array, 2 ** 20));
     release(packed);
+    const shown = pool.alloc(Uint8Array, 2 ** 19);
+    const elsewhere = shown.buffer.transfer();
+    shown.release();
+    await thrown(() => pool.alloc(Uint8Array, 2 ** 20));
+    assert.equal(elsewhere.byteLength, 2 ** 19);
     await thrown(() => attach({ ...kept.share({ claims: 0 }), length: 2 ** 21 }));
     kept.release();
     const prices = pool.alloc(Float64Array, 3);
