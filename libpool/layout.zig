@@ -633,8 +633,7 @@ pub const Doorbell = extern struct {
     socket: Cell(u32),
     /// What has to be sent there: the kernel drops anything else.
     cookie: Cell(u64),
-    /// Where that name means something.
-    network: Cell(u64),
+    _pad: [8]u8,
 };
 
 pub const Waiting = extern struct {

@@ -438,7 +438,6 @@ pub fn ring(doorbell: *layout.Cell(layout.DoorbellState)) void {
 /// Where the member is woken from now on.
 pub fn useSocket(caller: Caller, socket: system.Socket) void {
     const doorbell = &caller.view.waiting.doorbells[caller.self.slot];
-    doorbell.network.set(socket.network);
     doorbell.cookie.set(socket.cookie);
     doorbell.socket.commit(socket.number);
 }

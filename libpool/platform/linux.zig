@@ -675,7 +675,7 @@ pub fn isMappingOf(mapping: u64, private_bytes: usize, inode: u64) bool {
 
 /// A datagram socket whose name the kernel has chosen, in its own (abstract) name space: it leaves nothing on disk, and is
 /// gone with its process. Anybody may send there, but the kernel drops what is not the cookie before anybody is woken.
-pub const Socket = struct { fd: Fd, number: u32, cookie: u64, network: u64 };
+pub const Socket = struct { fd: Fd, number: u32, cookie: u64 };
 
 /// Without a number: five hexadecimal digits after a nul.
 const SocketName = extern struct {
@@ -702,7 +702,7 @@ pub fn openSocket(failure: *Failure) Error!Socket {
     _ = try call(linux.getsockname(fd, @ptrCast(&name), &length), failure);
     if (length != SocketName.bytes) return error.System;
     const number = text_file.number(&name.digits, 16, std.math.maxInt(u32)) orelse return error.System;
-    return .{ .fd = fd, .number = @intCast(number + 1), .cookie = cookie, .network = namespace("/proc/self/ns/net") };
+    return .{ .fd = fd, .number = @intCast(number + 1), .cookie = cookie };
 }
 
 /// A classic BPF instruction.

@@ -471,7 +471,7 @@ pub fn isMappingOf(mapping: u64, _: usize, _: u64) bool {
 
 // ---------------------------------------------------------------- doorbells
 
-pub const Socket = struct { fd: Fd, number: u32, cookie: u64, network: u64 };
+pub const Socket = struct { fd: Fd, number: u32, cookie: u64 };
 
 /// There are no sockets here whose names leave nothing on disk: hosts look from time to time.
 pub fn openSocket(_: *Failure) Error!Socket {

@@ -643,7 +643,7 @@ pub const all = [_]Operation{
     }.f, .run = struct {
         fn f(member: ?*Pool, _: *Plan) anyerror!void {
             const caller = member.?.caller();
-            waiting.useSocket(caller, .{ .fd = -1, .number = 1 << 20, .cookie = 5, .network = 0 });
+            waiting.useSocket(caller, .{ .fd = -1, .number = 1 << 20, .cookie = 5 });
             var taken: [4]u32 = undefined;
             if (try waiting.take(caller, &taken) != 1) return error.TestUnexpectedResult;
             if (!try waiting.park(caller)) return error.TestUnexpectedResult;
