@@ -202,10 +202,10 @@ fn releaseLate(pool: *Pool, number: u32) bool {
     const brief = pool.view.briefs[number];
     if (brief.is != .plain or !pool.cache.hasRoom(brief.granules) or !pool.isTrusted()) return false;
     if (pool.cache.areFew()) {
-        // Not any more: nothing stays behind.
+        // Not any more: nothing stays behind, or not beyond the next time that the lock can be had.
+        pool.cache.setLate(false);
         pool.acquire() catch return false;
         pool.unlock();
-        pool.cache.setLate(false);
         return false;
     }
     pool.cache.leave(&pool.view, .of(number), brief.granules);

@@ -370,6 +370,28 @@ test "who has not many arrays any more has none that are leaving" {
     try s.expectSound(pool);
 }
 
+test "who has not many arrays any more waits once for a lock that cannot be had, and then lets go of them as ever" {
+    const pool = try s.create(capacity);
+    defer _ = pool.close(false);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    other.patience.timeout_ms = 50;
+    var indexes: [20]BlockIndex = undefined;
+    try withMany(other, &indexes);
+    for (indexes[0..8]) |index| try release(other, index);
+    other.cache.many = 100;
+    try pool.acquire();
+    const waits = &other.view.activity.lock_waits[other.self.slot];
+    const before = waits.get();
+    for (indexes[8..]) |index| try release(other, index);
+    try s.expectEqual(before + 1, waits.get());
+    for (indexes[8..]) |index| try s.expectEqual(.cached, stateOf(other, index));
+    try s.expectEqual(8, s.leavingCount(other));
+    pool.unlock();
+    try s.expectSound(other);
+    try s.expectEqual(0, s.leavingCount(other));
+}
+
 test "all that is leaving is had back before its member's pool is full, grows, or is left" {
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
