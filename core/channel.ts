@@ -28,7 +28,6 @@ import {
   AP_ERR_WAIT,
   AP_RECEIVE,
   AP_RECEIVE_ACK,
-  AP_RECEIVED_ARRAY,
   AP_RECORD_ARRAYS,
   AP_RECORD_CAPACITY,
   AP_RECORD_ENTRY,
@@ -153,7 +152,8 @@ const BUFFER_BYTES_LATER = 512;
 const CALLS_BETWEEN = 1024;
 
 // One for all channels of a realm: what a call puts there is done with when it returns. Undefined while it is in use.
-let buffer: Codec<Parcel> | undefined = new Codec(HOME);
+const home = new Codec<Parcel>(HOME);
+let buffer: Codec<Parcel> | undefined = home;
 
 let make: (hold: Hold, capacity: number, maxMessageBytes: number) => Channel;
 let holdOf: (channel: Channel) => Hold;
@@ -195,11 +195,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   // By itself: calls that alternate between channels of two pools would leave one of these out.
   #calls = 0;
   #unloading: Unloading | undefined = undefined;
-  /** See #keep(). */
-  #kept: { readonly codec: Codec<Parcel>; readonly bytes: number; readonly unloading: Unloading } | undefined =
-    undefined;
-  /** Where messages are that were received here and not acknowledged. */
-  readonly #unacknowledged = new Set<Place>();
+  /** What was received here and is not done with. */
+  readonly #received = new Received();
 
   static {
     make = (hold, capacity, maxMessageBytes) => new Channel(MAKING, hold, capacity, maxMessageBytes);
@@ -364,7 +361,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * @param options How long to wait, and whether the message is to be acknowledged.
    * @returns The message; with `ack: true` a Delivery, which has it.
    * @throws {PoolError} `ERR_TIMEOUT`; `ERR_CLOSED` when the channel was closed and is empty; `ERR_RELEASED`; `ERR_POOL_BUSY`: the
-   * next call on this Channel gets what was to be received
+   * next call on this Channel without `ack` gets what was to be received
    *
    * @example
    * ```ts
@@ -455,6 +452,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     signal: AbortSignal | undefined,
     hasLeft: () => boolean = never,
   ): Promise<Unpacked<T> | Delivery<T>> {
+    // It is here: no reason to stand behind those who wait for another one.
+    if (this.#received.kept !== undefined && how === AP_RECEIVE && signal?.aborted !== true && !hasLeft()) {
+      const next = this.#next(how, 0);
+      if (next !== NONE && next !== OVER) return Promise.resolve(next);
+    }
     const side = how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS;
     return this.#line(RECEIVERS).wait(this.#ends, side, timeoutMs, signal, (settle) => {
       if (hasLeft()) throw this.#failed(AP_ERR_CLOSED);
@@ -618,9 +620,8 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    */
   release(): void {
     if (this.#hold.released) return;
-    for (const place of this.#unacknowledged) this.#giveBack(place);
-    if (this.#kept !== undefined) drop(this.#kept.codec, this.#kept.bytes, this.#kept.unloading);
-    this.#kept = undefined;
+    for (const place of this.#received.unacknowledged) this.#giveBack(place);
+    this.#received.drop(this.#hold, this);
     for (const line of this.#lines) line?.leave(this.#hold);
     this.#hold.release();
     for (const line of this.#lines) line?.look(); // who waits there by this one waits no more
@@ -750,7 +751,11 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     const member = this.#member;
     if (hold.released) throw this.#ended();
     if (++this.#calls === CALLS_BETWEEN) this.#tidy();
-    if (this.#kept !== undefined && how === AP_RECEIVE) return this.#readKept();
+    const received = this.#received;
+    if (received.kept !== undefined) {
+      if (received.kept.place !== undefined) received.drop(hold, this);
+      else if (how === AP_RECEIVE) return this.#readKept() as Unpacked<T>;
+    }
     const codec = buffer ??= new Codec(new Uint8Array(BUFFER_BYTES));
     const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
     const into = codec.begin();
@@ -762,26 +767,36 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       if (bytes < 0) throw this.#failed(bytes);
     } else if (member.asleep > 0 && sliceMs > 0) this.#stir(RECEIVERS);
     const unloading = this.#unloading;
-    if (how !== AP_RECEIVE || unloading === undefined || member.record[AP_RECORD_ARRAYS] !== 0) {
-      return this.#unload(codec, bytes, how);
-    }
     // While it is decoded, channels may come into being.
     buffer = undefined;
+    if (how !== AP_RECEIVE || unloading === undefined || member.record[AP_RECORD_ARRAYS] !== 0) {
+      const { record } = member;
+      // First, and without a call: there may be no stack left for one.
+      received.kept = {
+        codec,
+        bytes,
+        arrays: record[AP_RECORD_ARRAYS]!,
+        place: how === AP_RECEIVE
+          ? undefined
+          : { entry: record[AP_RECORD_ENTRY]!, message: record[AP_RECORD_MESSAGE]! },
+        unloading: undefined,
+      };
+      return this.#readKept();
+    }
     let message: unknown;
     try {
       message = codec.decode(bytes, unloading);
+      if (unloading.hasBrought) {
+        this.#unloading = undefined;
+        makeDisposable(message, () => unloading.release());
+      } else if (!(message instanceof Message)) makeDisposable(message, nothing);
     } catch (error) {
-      buffer = codec;
       this.#unloading = undefined;
-      if (isPassing(error)) this.#keep(codec, bytes, 0, unloading);
-      else drop(codec, bytes, unloading);
+      received.kept = { codec, bytes, arrays: 0, place: undefined, unloading };
+      this.#unread(error);
       throw error;
     }
     buffer = codec;
-    if (unloading.hasBrought) {
-      this.#unloading = undefined;
-      makeDisposable(message, () => unloading.release());
-    } else if (!(message instanceof Message)) makeDisposable(message, nothing);
     return message as Unpacked<T>;
   }
 
@@ -818,82 +833,59 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     }
   }
 
-  /** Any message of `bytes` bytes in the buffer, which is not in use: also one with arrays, or that is to be acknowledged. */
-  #unload(codec: Codec<Parcel>, bytes: number, how: number): Unpacked<T> | Delivery<T> {
-    const { record } = this.#member;
-    const arrays = record[AP_RECORD_ARRAYS]!;
-    const place = how === AP_RECEIVE ? undefined : new Place(record[AP_RECORD_ENTRY]!, record[AP_RECORD_MESSAGE]!);
-    const unloading = arrays === 0
-      ? new Unloading(this.#member, undefined, 0, 0, place !== undefined)
-      : new Unloading(this.#member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays, place !== undefined);
-    buffer = undefined;
-    let message: unknown;
+  /** Reads what is kept: also what has arrays, or is to be acknowledged. What cannot be read now stays. */
+  #readKept(): Unpacked<T> | Delivery<T> {
+    const received = this.#received;
+    const kept = received.kept!;
     try {
-      message = codec.decode(bytes, unloading);
-    } catch (error) {
-      buffer = codec;
-      if (place === undefined && isPassing(error)) this.#keep(codec, bytes, arrays, unloading);
-      else if (place === undefined || isUnreadable(error)) {
-        drop(codec, bytes, unloading);
-        if (place !== undefined) this.#acknowledgeSoon(place, 0);
-      } else {
-        // What only this process cannot read, or not now, is another's.
-        unloading.release();
+      const { codec, bytes, place } = kept;
+      const unloading = kept.unloading ??= unloadingOf(this.#member, kept);
+      unloading.again();
+      const message = codec.decode(bytes, unloading);
+      let release = nothing;
+      if (unloading.hasBrought) {
         unloading.dropUnshown();
-        this.#acknowledgeSoon(place, 1);
-      }
-      throw error;
-    }
-    buffer = codec;
-    let release = nothing;
-    if (unloading.hasBrought) {
-      unloading.dropUnshown();
-      release = () => unloading.release();
-    } else if (place === undefined) this.#unloading = unloading;
-    makeDisposable(message, release);
-    if (place === undefined) return message as Unpacked<T>;
-    return this.#delivery(message as Unpacked<T>, place, release, unloading);
-  }
-
-  /** It is out of the channel, and could not be read: whoever asks here next gets it. */
-  #keep(codec: Codec<Parcel>, bytes: number, arrays: number, unloading: Unloading): void {
-    const copy = codec.bytes.slice(0, alignUp(bytes) + arrays * AP_RECEIVED_ARRAY.BYTES);
-    unloading.moveTo(new DataView(copy.buffer));
-    this.#kept = { codec: new Codec<Parcel>(copy), bytes, unloading };
-  }
-
-  #readKept(): Unpacked<T> {
-    const { codec, bytes, unloading } = this.#kept!;
-    this.#kept = undefined;
-    let message: unknown;
-    try {
-      message = codec.decode(bytes, unloading);
+        release = () => unloading.release();
+      } else if (place === undefined) this.#unloading = unloading;
+      makeDisposable(message, release);
+      const result = place === undefined
+        ? message as Unpacked<T>
+        : this.#delivery(message as Unpacked<T>, place, release, unloading);
+      if (buffer === undefined || codec === home) buffer = codec;
+      received.kept = undefined;
+      return result;
     } catch (error) {
-      if (isPassing(error)) this.#kept = { codec, bytes, unloading };
-      else drop(codec, bytes, unloading);
+      this.#unread(error);
       throw error;
     }
-    unloading.dropUnshown();
-    makeDisposable(message, () => unloading.release());
-    return message as Unpacked<T>;
+  }
+
+  /** What is kept could not be read. Where that passes, whoever asks here next gets it. */
+  #unread(error: unknown): void {
+    const kept = this.#received.kept!;
+    this.#hold.onAbandoned ??= giverBack(this.#hold, this.#received);
+    if (kept.place !== undefined || !isPassing(error)) {
+      this.#received.drop(this.#hold, this, isUnreadable(error));
+    }
   }
 
   #delivery(message: Unpacked<T>, place: Place, release: () => void, unloading: Unloading): Delivery<T> {
-    if (this.#unacknowledged.size === 0) this.#hold.onAbandoned ??= giverBack(this.#hold, this.#unacknowledged);
-    this.#unacknowledged.add(place);
+    const { unacknowledged } = this.#received;
+    if (unacknowledged.size === 0) this.#hold.onAbandoned ??= giverBack(this.#hold, this.#received);
+    unacknowledged.add(place);
     let acknowledged = false;
     return {
       message,
       ack: () => {
         if (acknowledged) return;
-        if (!this.#unacknowledged.has(place)) throw givenBack();
+        if (!this.#received.unacknowledged.has(place)) throw givenBack();
         this.#live();
         const member = this.#member;
         const { entry, message } = place;
         const result = member.library.ap_channel_acknowledge(member.ready(), this.#hold.block, entry, message, 0);
         // Where the pool was busy it can be tried again, or given back.
         if (result < 0) throw result === AP_ERR_NOT_HELD ? givenBack() : this.#failed(result);
-        this.#unacknowledged.delete(place);
+        this.#received.unacknowledged.delete(place);
         acknowledged = true;
         unloading.dropClaims();
       },
@@ -905,7 +897,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 
   #giveBack(place: Place): void {
-    if (this.#hold.released || !this.#unacknowledged.delete(place)) return;
+    if (this.#hold.released || !this.#received.unacknowledged.delete(place)) return;
     this.#acknowledgeSoon(place, 1);
   }
 
@@ -950,31 +942,68 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   }
 }
 
-/** Of a message that is gone and was not read to its end: what it brought, and its claims in other pools, which are nobody's now. */
-function drop(codec: Codec<Parcel>, bytes: number, unloading: Unloading): void {
-  unloading.release();
-  unloading.dropUnshown();
-  try {
-    codec.decode(bytes, { shared: () => null, reference: (value) => void failureOf(() => release(value)) });
-  } catch { /* the rest expires */ }
-}
-
 /** Where a message waits for its acknowledgement, and which one it is. */
-class Place {
+interface Place {
   readonly entry: number;
   readonly message: number;
-  constructor(entry: number, message: number) {
-    this.entry = entry;
-    this.message = message;
+}
+
+/** A message that is out of the channel, and was not read to its end. */
+interface Kept {
+  /** Not in use by others until it is read. */
+  readonly codec: Codec<Parcel>;
+  readonly bytes: number;
+  readonly arrays: number;
+  /** Of one that is to be acknowledged. */
+  readonly place: Place | undefined;
+  unloading: Unloading | undefined;
+}
+
+/** What was received by a Channel, and is not done with. Holds nothing of the Channel. */
+class Received {
+  kept: Kept | undefined = undefined;
+  /** Where messages are that were received here and not acknowledged. */
+  readonly unacknowledged: Set<Place> = new Set();
+
+  /**
+   * Of what is kept: lets go of what it brought. One that is to be acknowledged is the next receiver's, if it can be read; what is
+   * nobody's any more has claims in other pools.
+   */
+  drop(hold: Hold, channel: object, isUnreadable = false): void {
+    const { kept } = this;
+    if (kept === undefined) return;
+    const { codec, bytes, place } = kept;
+    const unloading = kept.unloading ??= unloadingOf(hold.member, kept);
+    unloading.release();
+    unloading.dropUnshown();
+    if (place !== undefined) {
+      hold.member.acknowledge({ hold, ...place, giveBack: isUnreadable ? 0 : 1, channel });
+    }
+    if (place === undefined || isUnreadable) {
+      const references: object[] = [];
+      failureOf(() =>
+        void codec.decode(bytes, { shared: () => null, reference: (value) => void references.push(value) })
+      );
+      failureOf(() => release(references)); // the rest expires
+    }
+    if (buffer === undefined || codec === home) buffer = codec;
+    this.kept = undefined;
   }
 }
 
+function unloadingOf(member: Member, { codec, bytes, arrays, place }: Kept): Unloading {
+  return arrays === 0
+    ? new Unloading(member, undefined, 0, 0, place !== undefined)
+    : new Unloading(member, new DataView(codec.bytes.buffer), alignUp(bytes), arrays, place !== undefined);
+}
+
 /** For a Channel that is garbage, and all its deliveries: what it has received and not acknowledged is the next one's. */
-function giverBack(hold: Hold, places: ReadonlySet<Place>): () => void {
+function giverBack(hold: Hold, received: Received): () => void {
   return () => {
-    for (const { entry, message } of places) {
+    for (const { entry, message } of received.unacknowledged) {
       hold.member.acknowledge({ hold, entry, message, giveBack: 1, channel: hold });
     }
+    received.drop(hold, hold);
   };
 }
 

@@ -16,7 +16,6 @@ import {
   AP_RECORD_WORD,
   AP_RECORD_WORD_OFFSET,
 } from "./abi.ts";
-import { PoolError } from "./errors.ts";
 import type { Hold } from "./hold.ts";
 import type { Member } from "./member.ts";
 import { native } from "./native.ts";
@@ -195,10 +194,13 @@ export class Line {
     waiting.fail(error);
   }
 
-  /** Where the pool is busy, each of the others would keep the event loop for as long again, to hear the same. */
+  /**
+   * Where the channel's pool is busy, each of the others would keep the event loop for as long again, to hear the same. That the
+   * pool of an array in a message is says nothing of what the others get.
+   */
   #failFirst(first: Waiting, error: unknown): void {
     this.#fail(first, error);
-    if (!(error instanceof PoolError && error.code === "ERR_POOL_BUSY")) return;
+    if (error === undefined || error !== this.#member.busyError) return;
     for (const waiting of this.#waiting.slice()) if (waiting.side === first.side) this.#fail(waiting, error);
   }
 

@@ -171,6 +171,8 @@ export class Member {
 
   /** Those who wait for channels and do not block, by the channel's block. */
   readonly lines: Map<number, Lines> = new Map();
+  /** What says last that this pool is busy. */
+  busyError: Error | undefined = undefined;
   /** How many of the lines are asleep. */
   asleep = 0;
 
@@ -619,19 +621,22 @@ export class Member {
 
   /** The error for a negative result, with what the record says. */
   failed(code: number, sending = false): Error {
-    const { record } = this;
     const isFull = code === AP_ERR_FULL;
+    // What the library counts next goes there, too.
+    const record = isFull ? this.record.slice() : this.record;
     const origins = isFull ? originsOf(this.#holds()) : undefined;
     const facts: Facts = {
       pool: this.name,
       sending,
-      lentBytes: isFull ? this.#lent.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0,
+      lentBytes: isFull && this.#lent.length > 0 && this.#library.ap_pool_stats(this.#pool!) === 0 ? this.lentBytes : 0,
       capacityBytes: this.capacityBytes,
       record,
       errno: record[AP_RECORD_ERRNO]!,
       pid: record[AP_RECORD_PID]!,
     };
-    return failure(code, origins === undefined ? facts : { ...facts, origins });
+    const error = failure(code, origins === undefined ? facts : { ...facts, origins });
+    if (code === AP_ERR_BUSY) this.busyError = error;
+    return error;
   }
 
   /** Bytes that somebody else sees though this realm has let go; after ap_pool_stats. */

@@ -113,7 +113,8 @@ export class Parcel implements Outgoing {
 
   /** It was not sent. What cannot be dropped now expires: why it was not sent is to be heard. */
   undo(): void {
-    for (const reference of this.#references ?? []) failureOf(() => release(reference));
+    // All at once: each call for a pool that is busy would take as long.
+    if (this.#references !== undefined) failureOf(() => release(this.#references));
   }
 }
 
@@ -121,10 +122,12 @@ export class Parcel implements Outgoing {
 export class Unloading implements Incoming {
   readonly #member: Member;
   /** An ap_received_array for each, from `#from` on. */
-  #table: DataView | undefined;
+  readonly #table: DataView | undefined;
   readonly #from: number;
   readonly #shown: (({ release(): void }) | undefined)[];
-  #referred: { release(): void }[] | undefined;
+  #referred: { readonly released: boolean; release(): void }[] | undefined;
+  /** Which of them comes next, as it is read. */
+  #next = 0;
   /** References whose claims are left as they are, for the next receiver: the message may come back. */
   readonly #unclaimed: object[] | undefined;
 
@@ -166,37 +169,38 @@ export class Unloading implements Incoming {
     return makeOwner(type, hold, length, axes);
   }
 
+  /** Before it is read once more, which could not be read. */
+  again(): void {
+    this.#next = 0;
+  }
+
   reference(value: object): unknown {
     const mark = markOf(value);
     if (isPoolReference(value)) return openReference(sound(() => parsePoolReference(value, mark)));
     const parsed = sound(() =>
       isChannelDescriptor(value) ? parseChannelDescriptor(value, mark) : parseDescriptor(value, mark)
     );
+    const at = this.#next++;
+    const before = this.#referred?.[at];
+    if (before !== undefined && !before.released) return before;
     const wanted = this.#unclaimed === undefined ? parsed : { ...parsed, claim: 0 };
     const attached = "type" in wanted ? attachParsed(wanted) : attachChannel(wanted);
-    (this.#referred ??= []).push(attached);
+    (this.#referred ??= [])[at] = attached;
     this.#unclaimed?.push(value);
     return attached;
   }
 
-  /** Where the table is from now on. */
-  moveTo(table: DataView): void {
-    if (this.#table !== undefined) this.#table = table;
-  }
-
   /** The message does not come back. */
   dropClaims(): void {
-    for (const reference of this.#unclaimed ?? []) {
-      try {
-        release(reference);
-      } catch { /* they expire */ }
-    }
+    if (this.#unclaimed !== undefined) failureOf(() => release(this.#unclaimed)); // or they expire
   }
 
   /** Lets go of what the message does not mention, or what could not be shown. */
   dropUnshown(): void {
     for (let i = 0; i < this.#shown.length; i++) {
-      if (this.#shown[i] === undefined) this.#member.dropReceived(this.#field(i, AP_RECEIVED_ARRAY.block));
+      if (this.#shown[i] !== undefined) continue;
+      this.#shown[i] = DROPPED; // once, whatever comes
+      this.#member.dropReceived(this.#field(i, AP_RECEIVED_ARRAY.block));
     }
   }
 
@@ -212,6 +216,7 @@ export class Unloading implements Incoming {
 }
 
 const NONE: undefined[] = [];
+const DROPPED = { release: () => {} };
 
 /** What says of a descriptor that it is none says of a message that it is not as it was sent. */
 function sound<T>(parse: () => T): T {

@@ -70,9 +70,10 @@ pub const Cache = extern struct {
     many: u32,
     /// What it may keep altogether.
     granules_limit: u32,
-    /// Those that are leaving: one more than their numbers, or 0. And how many there were since there was none.
-    left: u32,
+    /// Those that are leaving: one more than their numbers, or 0; whether there are any, and where the next one's place is.
     leaving: [leaving_max]u32,
+    are_leaving: u32,
+    leaving_next: u32,
 
     /// A 256th of the heap, and 4 MiB at most: others have to come and get it.
     pub fn limitOf(geometry: layout.Geometry) u32 {
@@ -125,14 +126,15 @@ pub const Cache = extern struct {
 
     /// Keeps a block later, as keep(); now the one whose turn it is.
     pub inline fn leave(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
-        const place = &cache.leaving[cache.left % leaving_max];
+        const place = &cache.leaving[cache.leaving_next];
         // If there is no room for that one it stays, and this one is not late.
         if (place.* != 0 and !cache.listLeaving(view, .of(place.* - 1))) return cache.keep(view, index, granules);
         @prefetch(&view.blocks[index.int()].word, .{ .rw = .write });
         @prefetch(&view.holds[index.int()], .{ .rw = .write });
         view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .leaving };
         place.* = index.int() + 1;
-        cache.left += 1;
+        cache.leaving_next = (cache.leaving_next + 1) % leaving_max;
+        cache.are_leaving = 1;
     }
 
     /// False if there is no room for it; or else it is leaving no more.

@@ -222,7 +222,7 @@ pub noinline fn finishLeaving(pool: *Pool) lock.Error!void {
         pool.cache.endBrief(&pool.view, index);
         dropBitAny(pool, index.int()) catch return error.Corrupt; // of what nobody was told of, it fails in no other way
     }
-    pool.cache.left = 0;
+    pool.cache.are_leaving = 0;
 }
 
 pub fn releaseAny(pool: *Pool, number: u32, shown: Shown) Error!Released {

@@ -381,7 +381,7 @@ pub const Pool = struct {
         try lock.acquire(&pool.view, &pool.self, &pool.patience);
         errdefer pool.unlock();
         // Whoever has the lock, to count, to merge or to give back, finds all that this member has let go of.
-        if (system.may_let_go_late and pool.cache.left > 0) try holding.finishLeaving(pool);
+        if (system.may_let_go_late and pool.cache.are_leaving != 0) try holding.finishLeaving(pool);
     }
     pub noinline fn unlock(pool: *Pool) void {
         lock.release(&pool.view, &pool.self);

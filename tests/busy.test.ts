@@ -1,6 +1,6 @@
 /** A process that was stopped while it has a lock: what the others must do without, and that nothing is lost by it. */
 
-import type { Pool, SharedArray } from "arraypool";
+import { attach, type Channel, type Pool, type SharedArray } from "arraypool";
 import {
   assert,
   rejectsPoolError,
@@ -9,6 +9,7 @@ import {
   testOnce,
   throwsPoolError,
   until,
+  untilCollected,
   withChild,
   withPool,
 } from "./support/harness.ts";
@@ -200,6 +201,148 @@ testOnce(
               },
             };
             assert.equal(channel.trySend(late), false);
+          } finally {
+            goOn();
+          }
+        });
+      }, { claimTtlMs: 100 })
+    ),
+);
+
+testOnce(
+  "who waits by another Channel hears nothing of a message whose array's pool is busy",
+  () =>
+    withPool((pool) =>
+      withPool(async (other) => {
+        using jobs = pool.channel<unknown>();
+        using same = attach<unknown>(jobs.toJSON());
+        using far = other.from(Float64Array.of(7));
+        await withOther(other, async (slot) => {
+          const first = rejectsPoolError(() => jobs.receiveAsync(), "ERR_POOL_BUSY");
+          const second = same.receiveAsync();
+          jobs.send({ far });
+          const goOn = holdLock(other.name, slot);
+          try {
+            await first;
+          } finally {
+            goOn();
+          }
+          jobs.send(5);
+          assert.equal(await second, 5);
+        });
+      })
+    ),
+);
+
+/** `jobs` has a message that was received and could not be read, as the pool of `near` was busy; it brought `far` and `own`, too. */
+function withKept(
+  use: (jobs: Channel<Brought>, pools: { pool: Pool; other: Pool; busy: Pool }) => unknown,
+): Promise<void> {
+  return withPool((pool) =>
+    withPool((other) =>
+      withPool(async (busy) => {
+        const jobs = pool.channel<Brought>();
+        const [own, far, near] = [pool, other, busy].map((of) => of.alloc(Uint8Array, 100)) as [Bytes, Bytes, Bytes];
+        jobs.send({ own, far, near }, { move: true });
+        await withOther(busy, async (slot) => {
+          const goOn = holdLock(busy.name, slot);
+          try {
+            throwsPoolError(() => jobs.receive(), "ERR_POOL_BUSY");
+          } finally {
+            goOn();
+          }
+          await use(jobs, { pool, other, busy });
+          await until(
+            () => [other, busy].every((one) => one.stats().arrays + one.stats().claims === 0),
+            "all is let go of",
+          );
+        });
+      })
+    )
+  );
+}
+
+type Bytes = SharedArray<Uint8Array>;
+type Brought = { own: Bytes; far: Bytes; near: Bytes };
+
+testOnce("what could not be read, and is read later, is held once", () =>
+  withKept((jobs, { pool }) => {
+    const { own, far, near } = jobs.receive();
+    for (const array of [own, far, near]) array.release();
+    jobs.release();
+    assert.equal(pool.stats().arrays, 0);
+  }));
+
+testOnce(
+  "what could not be read is had at once by who asks for it, whoever waits in line",
+  () =>
+    withKept(async (jobs) => {
+      using same = attach<Brought>(jobs.toJSON());
+      const abort = new AbortController();
+      const waits = assert.rejects(() => same.receiveAsync({ signal: abort.signal }), /no more/);
+      using got = await jobs.receiveAsync({ timeoutMs: 0 });
+      assert.equal(got.near.length, 100);
+      abort.abort(new Error("no more"));
+      await waits;
+      jobs.release();
+    }),
+);
+
+testOnce("what could not be read is let go of with its pool", () => withKept((_, { pool }) => pool.close()));
+
+testOnce(
+  "what could not be read is let go of with its Channel, also if nobody refers to that any more",
+  () =>
+    withPool((pool) =>
+      withPool(async (other) => {
+        using jobs = pool.channel<object>();
+        using far = other.from(Float64Array.of(7));
+        const own = pool.alloc(Uint8Array, 1000);
+        jobs.send({ far, own });
+        own.release();
+        await withOther(other, async (slot) => {
+          const goOn = holdLock(other.name, slot);
+          try {
+            (() => throwsPoolError(() => attach<object>(jobs.toJSON()).receive(), "ERR_POOL_BUSY"))();
+          } finally {
+            goOn();
+          }
+          await untilCollected(() => pool.stats().arrays === 1, "the channel alone is left");
+        });
+      })
+    ),
+);
+
+testOnce(
+  "what is done with a message of many arrays of a busy pool takes about as long as one call",
+  () =>
+    withPool((pool) =>
+      withPool(async (other) => {
+        const jobs = pool.channel<object>({ capacity: 1 });
+        const far = Array.from({ length: 6 }, () => other.alloc(Uint8Array, 4));
+        const took = (work: () => unknown) => {
+          const begun = performance.now();
+          work();
+          return performance.now() - begun;
+        };
+        await withOther(other, (slot) => {
+          jobs.send({ far });
+          const delivery = jobs.receive({ ack: true });
+          jobs.send({ far });
+          let goOn = holdLock(other.name, slot);
+          try {
+            const one = took(() => throwsPoolError(() => other.alloc(Uint8Array, 300_000), "ERR_POOL_BUSY"));
+            assert.ok(took(() => delivery.ack()) < 3 * one);
+            goOn();
+            const late = {
+              far,
+              get last() {
+                return goOn = holdLock(other.name, slot), 1;
+              },
+            };
+            assert.ok(took(() => jobs.trySend(late)) < 3 * one);
+            assert.ok(took(() => throwsPoolError(() => jobs.receive(), "ERR_POOL_BUSY")) < 3 * one);
+            assert.ok(took(() => jobs.release()) < 3 * one); // each for itself: six times as long
           } finally {
             goOn();
           }

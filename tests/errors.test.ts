@@ -57,6 +57,26 @@ test("ERR_POOL_FULL says what was asked, what is free, and who holds the rest", 
     kept.release();
   }, { capacity: "2M" }));
 
+test("ERR_POOL_FULL says how much was released here and is still seen: each array once, and all of it", () =>
+  withPool((pool) => {
+    const array = pool.alloc(Uint8Array, 256 << 10);
+    const descriptor = array.share({ claims: 0 });
+    const slice = attach(array.subarray(0, 1024).share(), Uint8Array);
+    const seen: ArrayBuffer[] = [];
+    for (const one of [array, slice, attach(descriptor), attach(descriptor)]) {
+      seen.push(structuredClone(one.buffer, { transfer: [one.buffer as ArrayBuffer] }));
+      one.release();
+    }
+    assert.equal(pool.stats().lentBytes, 256 << 10);
+    throwsPoolError(
+      () => pool.alloc(Uint8Array, 2 << 20),
+      "ERR_POOL_FULL",
+      /still seen \(256 KiB\)/,
+      /Asked for 2 MiB/,
+    );
+    assert.equal(seen.length, 4);
+  }, { capacity: "2M" }));
+
 test("ERR_POOL_FULL tells a full table of arrays, too many claims, and a full /dev/shm from a full pool", () =>
   withPool((pool) => {
     using array = pool.alloc(Uint8Array, 1);
