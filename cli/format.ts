@@ -111,7 +111,7 @@ export function table(
   const columns = all.filter((_, i) => kept[i]);
   const rows = allRows.map((row) => row.filter((_, i) => kept[i]));
   const widths = columns.map((column, i) =>
-    Math.max(column.title.length, ...rows.map((row) => [...text(row[i])].length))
+    rows.reduce((widest, row) => Math.max(widest, [...text(row[i])].length), column.title.length)
   );
   const before = widths.slice(0, -1).reduce((sum, one) => sum + one + 2, 0);
   widths[widths.length - 1] = Math.max(8, width - before);

@@ -154,54 +154,58 @@ function printForPeople({ print, paint, width, lineWidth }: Context, look: Look,
       ]),
       lineWidth,
       paint,
-    );
+    ).join("\n"); // not spread: an engine takes some 100,000 arguments
   const areAll = count >= blocks.length;
   print("", paint.bold(areAll ? "Arrays" : `The largest of ${plural(blocks.length, "array")}`));
-  print(...(blocks.length === 0 ? ["none"] : listed(blocks)));
-  if (!areAll) print("", paint.bold("The oldest"), ...listed(oldestOf(blocks)));
+  print(blocks.length === 0 ? "none" : listed(blocks));
+  if (!areAll) print("", paint.bold("The oldest"), listed(oldestOf(blocks)));
 
   if (channels.length > 0) {
     print(
       "",
       paint.bold(channels.length > count ? `The fullest of ${plural(channels.length, "channel")}` : "Channels"),
     );
-    print(...table(
-      [
-        { title: "BLOCK", right: true },
-        { title: "MESSAGES", right: true },
-        { title: "CAPACITY", right: true },
-        { title: "SENT", right: true },
-        { title: "STATE" },
-      ],
-      [...channels].sort((a, b) => b.depth - a.depth).slice(0, count).map((channel) => [
-        String(channel.block),
-        String(channel.depth),
-        String(channel.capacity),
-        formatCount(channel.sent),
-        (channel.closed ? "closed" : "open") +
-        (channel.unacknowledged > 0 ? `, ${channel.unacknowledged} not acknowledged` : ""),
-      ]),
-      lineWidth,
-      paint,
-    ));
+    print(
+      table(
+        [
+          { title: "BLOCK", right: true },
+          { title: "MESSAGES", right: true },
+          { title: "CAPACITY", right: true },
+          { title: "SENT", right: true },
+          { title: "STATE" },
+        ],
+        [...channels].sort((a, b) => b.depth - a.depth).slice(0, count).map((channel) => [
+          String(channel.block),
+          String(channel.depth),
+          String(channel.capacity),
+          formatCount(channel.sent),
+          (channel.closed ? "closed" : "open") +
+          (channel.unacknowledged > 0 ? `, ${channel.unacknowledged} not acknowledged` : ""),
+        ]),
+        lineWidth,
+        paint,
+      ).join("\n"),
+    );
   }
 
   if (claims.length === 0) return;
   print("", paint.bold(claims.length > count ? `The next to expire of ${plural(claims.length, "claim")}` : "Claims"));
-  print(...table(
-    [
-      { title: "BLOCK", right: true },
-      { title: "ATTACHES LEFT", right: true },
-      { title: "EXPIRES IN" },
-    ],
-    claims.sort((a, b) => a.leftMs - b.leftMs).slice(0, count).map((claim) => [
-      String(claim.block),
-      String(claim.attaches),
-      claim.leftMs > 0 ? formatAge(claim.leftMs) : "expired",
-    ]),
-    lineWidth,
-    paint,
-  ));
+  print(
+    table(
+      [
+        { title: "BLOCK", right: true },
+        { title: "ATTACHES LEFT", right: true },
+        { title: "EXPIRES IN" },
+      ],
+      claims.sort((a, b) => a.leftMs - b.leftMs).slice(0, count).map((claim) => [
+        String(claim.block),
+        String(claim.attaches),
+        claim.leftMs > 0 ? formatAge(claim.leftMs) : "expired",
+      ]),
+      lineWidth,
+      paint,
+    ).join("\n"),
+  );
 }
 
 /** Members as a table. */

@@ -243,7 +243,8 @@ function printForPeople(context: Context, seen: Seen, holders: Holder[], limit: 
     if (groups.length > limit) print(paint.dim(`  and ${groups.length - limit} more places or types`));
     if (leftOut > 0) print(paint.dim(`  ${plural(leftOut, "hold")} more than its trace has room for`));
     if (slot === "claims") {
-      const last = Math.max(...claims.map(({ leftMs }) => leftMs));
+      const own = new Set(groups.flatMap((group) => group.arrays.map(keyOf)));
+      const last = claims.reduce((last, claim) => own.has(keyOf(claim)) ? Math.max(last, claim.leftMs) : last, 0);
       if (last > 0) print(paint.dim(`  the last claim expires in ${formatAge(last)}`));
     }
     if (member?.state === "dead") print(paint.dim(`  arraypool reap ${facts.name} takes this back`));

@@ -114,7 +114,7 @@ export function failure(code: number, facts: Facts): Error {
     case AP_ERR_EXISTS:
       return new PoolError(
         "ERR_ALREADY_EXISTS",
-        `${pool} exists already: use Pool.open or Pool.openOrCreate, or another name`,
+        `${pool} exists already: if it is yours, use Pool.open or Pool.openOrCreate; else another name`,
       );
     case AP_ERR_PERMISSION:
       return new PoolError(

@@ -674,7 +674,9 @@ export class Member {
     if (this.closed) {
       throw new PoolError(
         "ERR_CLOSED",
-        `pool "${this.name}" was closed here: open it again with Pool.open(${JSON.stringify(this.name)})`,
+        `pool "${this.name}" was closed here: close it later; while others have it open, Pool.open(${
+          JSON.stringify(this.name)
+        }) joins it again`,
       );
     }
     if (this.#isLate && !this.#isBusy()) this.#retry();

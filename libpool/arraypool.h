@@ -8,7 +8,7 @@
  *     int32_t block = ap_block_alloc(pool, 1000 * sizeof(double), AP_FLOAT64, AP_ZEROED);
  *     double *prices = (double *)(uintptr_t)record[AP_RECORD_ADDRESS];
  *     ap_block_release(pool, block, 1);
- *     ap_pool_close(pool);
+ *     ap_pool_close(pool, 0);
  *
  * Rules that hold for every call:
  *   - A member (`ap_pool`) belongs to the thread that made it. One call at a time.

@@ -107,7 +107,8 @@ export function load<L>(runtime: Runtime, kind: Kind<L>, libraries: URL = folder
 /** What is forbidden to this program, it is at every place. @throws what says which permission is missing. */
 function throwIfForbidden(error: unknown): void {
   const { name, code, message } = error as Error & { code?: string };
-  if (name === "NotCapable") throw error; // Deno's, which says what to do
+  // Deno's, and of a Node that is too old, too new, or another build: they say what to do.
+  if (name === "NotCapable" || error instanceof PoolError) throw error;
   if (code !== "ERR_ACCESS_DENIED" && code !== "ERR_DLOPEN_DISABLED") return;
   throw new PoolError(
     "ERR_LIBRARY",

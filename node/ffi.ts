@@ -7,6 +7,7 @@
  */
 
 import { AP_RUNTIME_NODE } from "../core/abi.ts";
+import { PoolError } from "../core/errors.ts";
 import { openLazily } from "../core/lazily.ts";
 import type { AsyncContext, CType, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
@@ -89,8 +90,9 @@ function ffi(): NodeFfi {
   const { getBuiltinModule, versions } = process();
   const ffi = getBuiltinModule("node:ffi");
   if (ffi !== undefined) return ffi;
-  throw new Error(
-    `there is no node:ffi here: it needs Node 26.1 or later, and this is ${versions.node}; the first versions of 26 need --experimental-ffi, too`,
+  throw new PoolError(
+    "ERR_LIBRARY",
+    `arraypool needs Node 26, from 26.1 on, and this is ${versions.node}: run the program with that, and with --experimental-ffi where it is one of the first`,
   );
 }
 
@@ -130,7 +132,8 @@ function assertTested(): void {
   const { versions, config } = process();
   const isCaged = Boolean(config.variables["v8_enable_sandbox"] || config.variables["v8_enable_pointer_compression"]);
   if (TESTED.includes(versions.modules) && !isCaged) return;
-  throw new Error(
+  throw new PoolError(
+    "ERR_LIBRARY",
     isCaged
       ? "this Node was built so that its arrays cannot show foreign memory (V8's sandbox): use another build"
       : `this version of arraypool was tested with Node 26, not with ${versions.node}: use a version of it that was`,

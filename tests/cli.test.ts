@@ -3,7 +3,9 @@
 import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
+  closeSync,
   existsSync,
+  openSync,
   readFileSync,
   rmSync,
   statSync,
@@ -14,6 +16,7 @@ import {
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { pack, Pool, release, type SharedArray } from "arraypool";
+import { Paint, table } from "../cli/format.ts";
 import { run } from "../cli/run.ts";
 import { AP_ABI_VERSION } from "../core/abi.ts";
 import { readNote, writeNote } from "../core/shape_note.ts";
@@ -766,3 +769,37 @@ if (process.platform === "linux") {
     });
   });
 }
+
+test("a disk that is full is a failure of the system, and is said in a line", () => {
+  if (!existsSync("/dev/full")) return;
+  const full = openSync("/dev/full", "w");
+  try {
+    const program = [...flagsOf(runtime, ["--allow-ffi"]), main];
+    const out = spawnSync(programOf(runtime), [...program, "ls"], {
+      encoding: "utf8",
+      stdio: ["ignore", full, "pipe"],
+    });
+    assert.equal(out.status, 6, out.stderr);
+    assert.match(out.stderr, /^arraypool: cannot write: [^\n]+\n$/);
+    const err = spawnSync(programOf(runtime), [...program, "inspect", "nope"], { stdio: ["ignore", "pipe", full] });
+    assert.equal(err.status, 3);
+  } finally {
+    closeSync(full);
+  }
+});
+
+test("a table has as many rows as there are", () => {
+  const rows = Array.from({ length: 250_000 }, (_, i) => [`${i}`, "x"]);
+  const columns = [{ title: "A", right: true }, { title: "B" }];
+  assert.equal(table(columns, rows, 80, new Paint(false)).length, rows.length + 1);
+});
+
+test("of arrays in flight the last claim is the last of theirs", () =>
+  withPool(async (pool) => {
+    using held = pool.alloc(Uint8Array, 8);
+    const sent = pool.alloc(Uint8Array, 40);
+    const all = [held.share({ ttlMs: HOUR_MS }), sent.share({ ttlMs: 30_000 })];
+    sent.release();
+    await says(0, ["leaks", pool.name], /the last claim expires in (?:2\d|30) s/);
+    release(all);
+  }));

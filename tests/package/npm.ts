@@ -169,6 +169,16 @@ test(
             'import { Pool, type SharedArray } from "arraypool";\nexport const a: SharedArray<Float64Array> = Pool.create().alloc(Float64Array, 3);\n// @ts-expect-error: a shape is no string\nPool.create().alloc(Float64Array, "3");\n',
         });
         await succeed([bin("tsc"), "-p", "."], { cwd: folder });
+        // A program's own declarations, of what it infers.
+        write(folder, {
+          "tsconfig.json": {
+            compilerOptions: { ...compilerOptions, lib: ["es2022", "dom"], declaration: true },
+            include: ["inferred.ts"],
+          },
+          "inferred.ts":
+            'import { attach, Pool, unpack } from "arraypool";\nexport const pool = Pool.create();\nexport const array = pool.alloc(Float64Array, 3);\nexport const channel = pool.channel<number>();\nexport const got = () => [attach(array.share()), unpack<{ a: number }>("")];\n',
+        });
+        await succeed([bin("tsc"), "-p", "."], { cwd: folder });
       }
     }),
   LIMIT_MS,
