@@ -621,7 +621,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
   release(): void {
     if (this.#hold.released) return;
     for (const place of this.#received.unacknowledged) this.#giveBack(place);
-    this.#received.drop(this.#hold, this);
+    this.#received.dropAll(this.#hold, this);
     for (const line of this.#lines) line?.leave(this.#hold);
     this.#hold.release();
     for (const line of this.#lines) line?.look(); // who waits there by this one waits no more
@@ -754,7 +754,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     const received = this.#received;
     if (received.kept !== undefined) {
       if (received.kept.place !== undefined) received.drop(hold, this);
-      else if (how === AP_RECEIVE) return this.#readKept() as Unpacked<T>;
+      if (received.kept !== undefined && how === AP_RECEIVE) return this.#readKept() as Unpacked<T>;
     }
     const codec = buffer ??= new Codec(new Uint8Array(BUFFER_BYTES));
     const sliceMs = timeoutMs >= AP_CHANNEL_SLICE_MS ? AP_CHANNEL_SLICE_MS : Math.ceil(timeoutMs);
@@ -780,6 +780,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
           ? undefined
           : { entry: record[AP_RECORD_ENTRY]!, message: record[AP_RECORD_MESSAGE]! },
         unloading: undefined,
+        before: received.kept,
       };
       return this.#readKept();
     }
@@ -792,7 +793,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       } else if (!(message instanceof Message)) makeDisposable(message, nothing);
     } catch (error) {
       this.#unloading = undefined;
-      received.kept = { codec, bytes, arrays: 0, place: undefined, unloading };
+      received.kept = { codec, bytes, arrays: 0, place: undefined, unloading, before: undefined };
       this.#unread(error);
       throw error;
     }
@@ -852,7 +853,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
         ? message as Unpacked<T>
         : this.#delivery(message as Unpacked<T>, place, release, unloading);
       if (buffer === undefined || codec === home) buffer = codec;
-      received.kept = undefined;
+      received.kept = kept.before;
       return result;
     } catch (error) {
       this.#unread(error);
@@ -957,6 +958,8 @@ interface Kept {
   /** Of one that is to be acknowledged. */
   readonly place: Place | undefined;
   unloading: Unloading | undefined;
+  /** One that waits for the next call without `ack`, while this one is read that is to be acknowledged. */
+  readonly before: Kept | undefined;
 }
 
 /** What was received by a Channel, and is not done with. Holds nothing of the Channel. */
@@ -987,7 +990,11 @@ class Received {
       failureOf(() => release(references)); // the rest expires
     }
     if (buffer === undefined || codec === home) buffer = codec;
-    this.kept = undefined;
+    this.kept = kept.before;
+  }
+
+  dropAll(hold: Hold, channel: object): void {
+    while (this.kept !== undefined) this.drop(hold, channel);
   }
 }
 
@@ -1003,7 +1010,7 @@ function giverBack(hold: Hold, received: Received): () => void {
     for (const { entry, message } of received.unacknowledged) {
       hold.member.acknowledge({ hold, entry, message, giveBack: 1, channel: hold });
     }
-    received.drop(hold, hold);
+    received.dropAll(hold, hold);
   };
 }
 

@@ -288,6 +288,24 @@ testOnce(
     }),
 );
 
+testOnce("what could not be read stays, though others are received with ack meanwhile", () =>
+  withKept((jobs) => {
+    const of = (own: Bytes) => jobs.send({ own } as Brought, { move: true });
+    const { pool } = jobs;
+    for (let i = 1; i <= 2; i++) of(pool.from(Uint8Array.of(i)));
+    for (let i = 1; i <= 2; i++) {
+      using delivery = jobs.receive({ ack: true });
+      assert.equal(delivery.message.own[0], i);
+      delivery.ack();
+    }
+    {
+      using kept = jobs.receive();
+      assert.equal(kept.near.length, 100);
+    }
+    throwsPoolError(() => jobs.receive({ timeoutMs: 0 }), "ERR_TIMEOUT");
+    jobs.release();
+  }));
+
 testOnce("what could not be read is let go of with its pool", () => withKept((_, { pool }) => pool.close()));
 
 testOnce(
