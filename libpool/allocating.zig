@@ -114,14 +114,12 @@ inline fn setLength(taken: cache.Cache.Taken, granules: u32, length_bytes: u32, 
 }
 
 /// The first hold on a block that was allocated.
-noinline fn holdNew(pool: *Pool, index: BlockIndex, granules: u32) void {
+inline fn holdNew(pool: *Pool, index: BlockIndex, granules: u32) void {
     if (!pool.options.counts_buffers and granules <= cache.granules_max) {
-        const brief = &pool.view.briefs[index.int()];
-        if (brief.is == .other) pool.cache.beginBrief();
-        brief.* = .{ .granules = @intCast(granules), .is = .plain };
+        pool.view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .plain };
         return;
     }
-    pool.cache.endBrief(&pool.view, index);
+    pool.view.briefs[index.int()] = .{};
     pool.view.holds[index.int()].holds = 1;
     holding.show(pool, index);
 }

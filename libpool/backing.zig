@@ -190,7 +190,7 @@ pub fn publishGrown(pool: *Pool, reserved: Reserved, request: allocating.Request
 /// changes only this process.
 pub fn prefault(pool: *Pool, number: u32, offset_bytes: u64, length_bytes: u64) Error!void {
     if (!system.may_populate) return;
-    if (!pool.view.isHeld(.of(number)) or pool.view.briefs[number].is == .leaving) return error.NotHeld;
+    if (!pool.view.isHeld(.of(number))) return error.NotHeld;
     const hold = &pool.view.holds[number];
     if (offset_bytes +| length_bytes > hold.lengthBytes()) return error.Argument;
     if (length_bytes >= prefault_bytes_min) system.populate(pool.view.heap + hold.offsetBytes() + offset_bytes, length_bytes);

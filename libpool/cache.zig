@@ -16,15 +16,6 @@
 //! What is asked for comes from the list of just that size; or, where that is empty, out of the next larger ones, with a quarter
 //! more at most, and no more than 4 KiB: so the cache serves arrays of any size, and not only those of a few.
 //!
-//! A member with so many arrays that what belongs to each is in no cache of the processor lets go of them late:
-//!
-//!     used, its host has let go of it ── eight releases later, by a compare-and-swap ──▶ cached
-//!                                     └─ or at once, when its member takes the lock
-//!
-//! A compare-and-swap waits for all stores before it, so a store to memory that has to come from afar is paid for by the next
-//! allocation. Asked for ahead, it has come by then. In the segment, such a block is one that its member holds, and has told nobody
-//! of: no other may take it, and who reaps a dead member frees it. There are eight at most, of a member that has thousands.
-//!
 //! The lists are private: a member that is killed leaves cached blocks with its bit, found like all that it held. What the
 //! owner knows of a cached block (where it is, its word when it was last in use, which is the next in its list) stands in its own
 //! `Hold`, not in the segment: so a member's lists need no memory but a few bytes for each size.
@@ -32,7 +23,6 @@
 const std = @import("std");
 const layout = @import("layout.zig");
 const free_lists = @import("free_lists.zig");
-const system = @import("platform.zig").system;
 const View = @import("view.zig").View;
 const Hold = @import("view.zig").Hold;
 const Corrupt = @import("view.zig").Corrupt;
@@ -43,11 +33,6 @@ pub const bytes_max = 128 << 10;
 pub const granules_max = bytes_max / layout.granule_bytes;
 /// Blocks of one size.
 const count_max = 64;
-/// So many releases later what was asked for has come.
-pub const leaving_max = 8;
-/// With 96 bytes each, entry and Hold, these are more than fit into a processor's own cache. And far more than the lists here can
-/// have, some 2,800: so a member with half as many has thousands of arrays that it holds.
-pub const many_default = 16384;
 /// In granules: what is smaller is not cut up for others.
 const cut_min = 64;
 /// How many lists of larger sizes are looked through: as many as a block can say of what it has too much, besides the rest of
@@ -55,25 +40,15 @@ const cut_min = 64;
 const lists_max = (layout.tail_bytes_max - layout.granule_bytes - layout.room_bytes_max) / layout.granule_bytes;
 
 pub const Cache = extern struct {
-    /// What it keeps altogether, and may keep of what is let go of at once; 0 while that is done late.
+    /// What it keeps altogether, and may keep.
     granules: u32,
-    granules_now: u32,
+    granules_limit: u32,
     /// The size of the block that came last.
     last: u32,
     /// How many of each size, and the one that came last: last in first out. Somewhat longer, for who looks at several counts at
     /// once.
     counts: [granules_max + 8]u8,
     heads: [granules_max + 1]BlockIndex,
-    /// How many blocks are held plainly, or leaving, or in the lists: those of which a Brief says so. With more than `many`, letting
-    /// go of one is done late.
-    briefed: u32,
-    many: u32,
-    /// What it may keep altogether.
-    granules_limit: u32,
-    /// Those that are leaving: one more than their numbers, or 0; whether there are any, and where the next one's place is.
-    leaving: [leaving_max]u32,
-    are_leaving: u32,
-    leaving_next: u32,
 
     /// A 256th of the heap, and 4 MiB at most: others have to come and get it.
     pub fn limitOf(geometry: layout.Geometry) u32 {
@@ -90,69 +65,10 @@ pub const Cache = extern struct {
         // It is as this member wrote it, or somebody writes there who must not: which the lock's way finds out.
         const block = &view.blocks[index.int()];
         if (block.word.get() != hold.word or block.pins.get() != 0) return .not_for_it;
-        if (system.may_let_go_late) cache.briefed += 1;
         cache.keep(view, index, hold.granules);
         return .kept;
     }
 
-    // -------------------------------------------------------- late
-
-    pub inline fn isLate(cache: *const Cache) bool {
-        return system.may_let_go_late and cache.granules_now == 0;
-    }
-    pub inline fn setLate(cache: *Cache, late: bool) void {
-        cache.granules_now = if (late) 0 else cache.granules_limit;
-    }
-    /// Half as many as it takes to begin: so who has about so many does not change over all the time.
-    pub fn areFew(cache: *const Cache) bool {
-        return cache.briefed <= cache.many / 2;
-    }
-
-    /// The Brief of one more block is about to say something.
-    pub inline fn beginBrief(cache: *Cache) void {
-        if (!system.may_let_go_late) return;
-        cache.briefed += 1;
-        if (cache.briefed > cache.many) cache.setLate(true);
-    }
-    /// It says nothing any more.
-    pub inline fn endBrief(cache: *Cache, view: *const View, index: BlockIndex) void {
-        if (system.may_let_go_late) cache.endBriefCounted(view, index) else view.briefs[index.int()] = .{};
-    }
-    noinline fn endBriefCounted(cache: *Cache, view: *const View, index: BlockIndex) void {
-        const brief = &view.briefs[index.int()];
-        if (brief.is != .other) cache.briefed -= 1;
-        brief.* = .{};
-    }
-
-    /// Keeps a block later, as keep(); now the one whose turn it is.
-    pub inline fn leave(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
-        const place = &cache.leaving[cache.leaving_next];
-        // If there is no room for that one it stays, and this one is not late.
-        if (place.* != 0 and !cache.listLeaving(view, .of(place.* - 1))) return cache.keep(view, index, granules);
-        @prefetch(&view.blocks[index.int()].word, .{ .rw = .write });
-        @prefetch(&view.holds[index.int()], .{ .rw = .write });
-        view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .leaving };
-        place.* = index.int() + 1;
-        cache.leaving_next = (cache.leaving_next + 1) % leaving_max;
-        cache.are_leaving = 1;
-    }
-
-    /// False if there is no room for it; or else it is leaving no more.
-    pub noinline fn listLeaving(cache: *Cache, view: *const View, index: BlockIndex) bool {
-        const brief = view.briefs[index.int()];
-        if (brief.is != .leaving) return true;
-        if (!cache.hasRoom(brief.granules)) return false;
-        const used = view.holds[index.int()].word;
-        // Since its host has let go of it, this member may have been taken for dead, and the block given to others. As in keep().
-        if (view.blocks[index.int()].word.exchangeIf(used, cachedWord(used))) {
-            cache.list(view, index, brief.granules);
-        } else cache.endBrief(view, index);
-        return true;
-    }
-
-    pub inline fn hasRoomNow(cache: *const Cache, granules: u32) bool {
-        return cache.granules + granules <= cache.granules_now and cache.counts[granules] < count_max;
-    }
     pub inline fn hasRoom(cache: *const Cache, granules: u32) bool {
         return cache.granules + granules <= cache.granules_limit and cache.counts[granules] < count_max;
     }
@@ -161,18 +77,14 @@ pub const Cache = extern struct {
     /// blocks that would be a cache miss to wait for: nobody but this member may change its word, of which just the state
     /// changes; and if somebody has written there who must not, the next one to take it finds out.
     pub inline fn keep(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
-        cache.list(view, index, granules);
-        // Pairs with the compareAndSwap in takeBack: this member is done with the memory.
-        view.blocks[index.int()].word.commitLowest(.{ .state = .cached, .backed = true });
-    }
-
-    inline fn list(cache: *Cache, view: *const View, index: BlockIndex, granules: u32) void {
         view.briefs[index.int()] = .{ .granules = @intCast(granules), .is = .listed };
         view.holds[index.int()].next = cache.heads[granules];
         cache.heads[granules] = index;
         cache.counts[granules] += 1;
         cache.granules += granules;
         cache.last = granules;
+        // Pairs with the compareAndSwap in takeBack: this member is done with the memory.
+        view.blocks[index.int()].word.commitLowest(.{ .state = .cached, .backed = true });
     }
 
     pub const Taken = struct { index: BlockIndex, hold: *Hold, block: *Block };
@@ -225,7 +137,6 @@ pub const Cache = extern struct {
                 hold.word = used;
                 return .{ .index = index, .hold = hold, .block = block };
             }
-            if (system.may_let_go_late) cache.briefed -= 1;
             view.briefs[index.int()] = .{}; // it was taken away
         }
         return null;
@@ -268,7 +179,7 @@ pub const Cache = extern struct {
         cache.counts[granules] -= count;
         cache.granules -= granules * count;
         for (all[0..count]) |coldest| {
-            cache.endBrief(view, coldest);
+            view.briefs[coldest.int()] = .{};
             const word = cachedWord(view.holds[coldest.int()].word);
             const block = try view.block(coldest);
             // Or else it was taken away. Under the lock nobody but the owner, who is here, changes it.
@@ -291,7 +202,7 @@ pub const Cache = extern struct {
             }
             link = &view.holds[link.int()].next;
         }
-        cache.endBrief(view, index);
+        view.briefs[index.int()] = .{};
     }
 };
 

@@ -13,7 +13,6 @@ const layout = @import("layout.zig");
 const cache = @import("cache.zig");
 const allocating = @import("allocating.zig");
 const free_lists = @import("free_lists.zig");
-const lock = @import("lock.zig");
 const pinning = @import("pinning.zig");
 const pins = @import("pins.zig");
 const queue_file = @import("queue.zig");
@@ -191,42 +190,13 @@ pub inline fn release(pool: *Pool, number: u32, shown: bool) Error!Released {
 pub inline fn releasePlain(pool: *Pool, number: u32) bool {
     if (number >= pool.view.geometry.blocks_max) return false;
     const brief = pool.view.briefs[number];
-    if (brief.is != .plain or !pool.cache.hasRoomNow(brief.granules) or !pool.isTrusted()) return false;
+    if (brief.is != .plain or !pool.cache.hasRoom(brief.granules) or !pool.isTrusted()) return false;
     pool.cache.keep(&pool.view, .of(number), brief.granules);
     return true;
 }
 
-/// The same of a member that has many: what is to be done is done some releases later (Cache.leave).
-fn releaseLate(pool: *Pool, number: u32) bool {
-    if (!pool.cache.isLate() or number >= pool.view.geometry.blocks_max) return false;
-    const brief = pool.view.briefs[number];
-    if (brief.is != .plain or !pool.cache.hasRoom(brief.granules) or !pool.isTrusted()) return false;
-    if (pool.cache.areFew()) {
-        // Not any more: nothing stays behind, or not beyond the next time that the lock can be had.
-        pool.cache.setLate(false);
-        pool.acquire() catch return false;
-        pool.unlock();
-        return false;
-    }
-    pool.cache.leave(&pool.view, .of(number), brief.granules);
-    return true;
-}
-
-/// Under the lock: all that this member's host has let go of is in its cache, or free.
-pub noinline fn finishLeaving(pool: *Pool) lock.Error!void {
-    for (&pool.cache.leaving) |*place| {
-        if (place.* == 0) continue;
-        const index: BlockIndex = .of(place.* - 1);
-        place.* = 0;
-        if (pool.cache.listLeaving(&pool.view, index)) continue;
-        pool.cache.endBrief(&pool.view, index);
-        dropBitAny(pool, index.int()) catch return error.Corrupt; // of what nobody was told of, it fails in no other way
-    }
-    pool.cache.are_leaving = 0;
-}
-
 pub fn releaseAny(pool: *Pool, number: u32, shown: Shown) Error!Released {
-    return if (releaseLate(pool, number)) .gone else releaseBy(pool, number, shown, true);
+    return releaseBy(pool, number, shown, true);
 }
 /// For what allocating.allocInner() gave, or others know of: never into the cache.
 pub fn releaseInner(pool: *Pool, number: u32, shown: bool) Error!Released {
@@ -375,7 +345,6 @@ inline fn freeWarm(pool: *Pool, number: u32) bool {
     // those who allocate.
     if (hold.is_allocated and granules <= cache.granules_max and pool.cache.hasRoom(granules)) {
         hold.word.shared = false;
-        if (system.may_let_go_late) pool.cache.briefed += 1;
         pool.cache.keep(&pool.view, .of(number), granules);
         return true;
     }

@@ -94,8 +94,8 @@ pub const NameIndex = enum(u32) {
 ///
 ///     the lock          its commit and swap release, its compareAndSwap acquires: everything below, and what an array holds,
 ///                       is written and read with `set` and `get`, or plainly, on the inner side of that pair
-///     a cached block    its word's commit releases (Cache.keep; or exchangeIf: listLeaving), the compareAndSwap of whoever takes it
-///                       acquires (Cache.takeOf, cache.takeBack): the next owner of that memory comes after its last one
+///     a cached block    its word's commit releases (Cache.keep), the compareAndSwap of whoever takes it acquires (Cache.takeOf,
+///                       cache.takeBack): the next owner of that memory comes after its last one
 ///     a member's word   its commit releases the fields before it (endJoin), its acquire() is before the fields (isDead)
 ///     a dead process    released nothing: but all its stores are there once the kernel has told of its death, since they
 ///                       came before the kernel's own locks on the way to it (fcntl, signals, /proc)

@@ -256,11 +256,10 @@ pub const Pool = struct {
         const buffers: [*]Buffers = @ptrCast(@alignCast(base + buffersStart(entered.geometry)));
         const briefs: [*]Brief = @ptrCast(@alignCast(base + briefsStart(entered.geometry)));
         const blocks_max = entered.geometry.blocks_max;
-        const member_cache: *cache.Cache = @ptrCast(@alignCast(base + cache_start));
-        const own: View.Own = .{ .holds = holds[0..blocks_max], .buffers = buffers[0..blocks_max], .briefs = briefs[0..blocks_max], .briefed = &member_cache.briefed };
+        const own: View.Own = .{ .holds = holds[0..blocks_max], .buffers = buffers[0..blocks_max], .briefs = briefs[0..blocks_max] };
         // The rest is zero, null, false or the first of its kind: as fresh memory is, which is smaller than to say so.
         pool.view = .of(&entered.geometry, @alignCast(base + private_bytes), entered.fd, own);
-        pool.cache = member_cache;
+        pool.cache = @ptrCast(@alignCast(base + cache_start));
         pool.self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = thread };
         pool.patience = .of(system.processors());
         pool.options = options;
@@ -274,8 +273,6 @@ pub const Pool = struct {
         @memcpy(pool.name_buffer[0..name.len], name);
         pool.own_word = &pool.view.members[pool.self.slot].word;
         pool.cache.granules_limit = cache.Cache.limitOf(entered.geometry);
-        if (system.may_let_go_late) pool.cache.many = cache.many_default;
-        pool.cache.setLate(false);
         members.Stamp.put(base, &pool.self);
         const before = members.beginJoin(&pool.view, &pool.self, options.runtime, @intFromPtr(base));
         locked_bytes.leaveHandover(entered.fd, entered.slot);
@@ -379,9 +376,6 @@ pub const Pool = struct {
 
     pub noinline fn acquire(pool: *Pool) lock.Error!void {
         try lock.acquire(&pool.view, &pool.self, &pool.patience);
-        errdefer pool.unlock();
-        // Whoever has the lock, to count, to merge or to give back, finds all that this member has let go of.
-        if (system.may_let_go_late and pool.cache.are_leaving != 0) try holding.finishLeaving(pool);
     }
     pub noinline fn unlock(pool: *Pool) void {
         lock.release(&pool.view, &pool.self);

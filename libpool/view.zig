@@ -63,14 +63,8 @@ pub const Brief = packed struct(u16) {
         plain = 1,
         /// In the cache's list; but somebody who ran short may have taken it from there.
         listed = 2,
-        /// Let go of by its host, and not yet in the cache's list: still this member's, as one that it holds (Cache.leaving).
-        leaving = 3,
+        _,
     };
-
-    /// Held plainly, or leaving: the member's bit is set, and the Hold says nothing of it.
-    pub inline fn isOwn(brief: Brief) bool {
-        return @intFromEnum(brief.is) & 1 != 0;
-    }
 };
 
 /// The host's buffers on a block. Private, and apart from the Hold, which hosts that make none need alone; only `gone` is
@@ -125,8 +119,6 @@ pub const View = struct {
     holds: []Hold,
     buffers: []Buffers,
     briefs: []Brief,
-    /// How many of them say something: not `other`.
-    briefed: *u32,
     /// Entries and pins known to have memory behind them: they do not lose it, so an old number is a safe one.
     blocks_known: u32,
     pins_known: u32,
@@ -136,7 +128,7 @@ pub const View = struct {
     geometry: layout.Geometry,
 
     /// What a member knows by itself; an onlooker has none of it.
-    pub const Own = struct { holds: []Hold = &.{}, buffers: []Buffers = &.{}, briefs: []Brief = &.{}, briefed: *u32 = undefined };
+    pub const Own = struct { holds: []Hold = &.{}, buffers: []Buffers = &.{}, briefs: []Brief = &.{} };
 
     pub noinline fn of(geometry: *const layout.Geometry, segment: [*]align(4096) u8, fd: platform.Fd, own: Own) View {
         return .{
@@ -155,7 +147,6 @@ pub const View = struct {
             .holds = own.holds,
             .buffers = own.buffers,
             .briefs = own.briefs,
-            .briefed = own.briefed,
             .blocks_known = 0,
             .pins_known = 0,
             .waiters_known = 0,
@@ -346,7 +337,7 @@ pub const View = struct {
     pub inline fn isHeldHot(view: *const View, index: BlockIndex) bool {
         if (index.int() >= view.holds.len) return false;
         const hold = &view.holds[index.int()];
-        return hold.holds != 0 or hold.lent or view.briefs[index.int()].isOwn();
+        return hold.holds != 0 or hold.lent or view.briefs[index.int()].is == .plain;
     }
 
     /// For all but letting go of it: a block that is held plainly is from now on held as any other.
@@ -355,7 +346,6 @@ pub const View = struct {
         const hold = &view.holds[index.int()];
         if (brief.is == .plain) {
             brief.* = .{};
-            if (platform.system.may_let_go_late) view.briefed.* -= 1;
             hold.holds = 1;
         }
         return hold;

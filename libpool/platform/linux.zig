@@ -263,8 +263,6 @@ pub noinline fn populate(start: [*]u8, bytes: u64) void {
     if (first < end) _ = linux.madvise(@ptrFromInt(first), end - first, populate_write);
 }
 pub const may_populate = true;
-/// See cache.zig.
-pub const may_let_go_late = true;
 
 /// For who reads what others say is backed: it is from now on, also where they lie.
 pub fn makeReadable(fd: Fd, offset: u64, bytes: u64) platform.Readable {

@@ -265,8 +265,6 @@ pub inline fn makeReadable(_: Fd, _: u64, _: u64) platform.Readable {
     return .yes;
 }
 pub const may_populate = false;
-/// Not measured here; and its code would make this library a page larger, which is over 100 KiB.
-pub const may_let_go_late = false;
 pub const is_always_readable = true;
 
 /// Never sure: the file system can make room.

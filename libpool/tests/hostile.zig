@@ -192,8 +192,7 @@ const Run = struct {
 
     fn join(run: *Run, at: usize, create: bool) !void {
         run.acts(at);
-        const kind = run.in.byte();
-        const counts = kind & 1 == 1;
+        const counts = run.in.byte() & 1 == 1;
         const runtime: u32 = if (counts) 0x101 else 1;
         var report: [8]f64 = @splat(0);
         const bytes = if (create) Pool.mappingBytes(layout.Geometry.of(1 << 20).?) else Pool.mappingBytes(run.geometry);
@@ -212,7 +211,6 @@ const Run = struct {
         };
         const base: [*]u8 = @ptrCast(pool.mapping);
         if (guards.start + Guards.bytes != @intFromPtr(base)) run.around.totals.unguarded += 1;
-        if (kind & 2 != 0) pool.cache.many = 0; // lets go of arrays late
         _ = exports.ap_pool_set_lock_timeout(pool, 2);
         _ = exports.ap_pool_info(pool);
         const record = exports.ap_pool_record(pool);

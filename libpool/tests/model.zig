@@ -3,7 +3,6 @@
 
 const std = @import("std");
 const s = @import("support.zig");
-const cache = @import("../cache.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const BlockIndex = s.BlockIndex;
@@ -172,7 +171,6 @@ const Run = struct {
         const other = run.members[(who + 1) % members_count];
         _ = run.members[who].close(false);
         run.members[who] = try s.join(other);
-        run.chooseMany(who);
         var at = run.arrays.items.len;
         while (at > 0) {
             at -= 1;
@@ -182,22 +180,7 @@ const Run = struct {
         }
     }
 
-    /// With more than so many arrays a member lets go of them late.
-    fn chooseMany(run: *Run, who: usize) void {
-        const many = [_]u32{ cache.many_default, 0, 8, 40 };
-        run.members[who].cache.many = many[run.random.uintLessThan(usize, many.len)];
-    }
-
-    /// What members let go of late counts when they come by the lock.
-    fn finishLeaving(run: *Run) !void {
-        for (run.members) |member| {
-            try member.acquire();
-            member.unlock();
-        }
-    }
-
     fn checkStats(run: *Run, who: usize) !void {
-        try run.finishLeaving();
         const stats = try run.members[who].stats();
         try s.expectEqual(run.arrays.items.len, stats.arrays);
         try s.expectEqual(members_count, stats.members);
@@ -222,7 +205,6 @@ fn runModel(seed: u64, capacity_bytes: u64, steps: u32) !void {
     defer for (run.members) |member| {
         _ = member.close(false);
     };
-    for (0..members_count) |who| run.chooseMany(who);
     for (0..steps) |_| {
         try run.step();
         try s.expectSound(run.members[0]);
@@ -241,7 +223,6 @@ fn runModel(seed: u64, capacity_bytes: u64, steps: u32) !void {
         };
         try run.forgetIfFree(array);
     }
-    try run.finishLeaving();
     const stats = try run.members[0].stats();
     try s.expectEqual(run.members[0].view.geometry.capacity_bytes, stats.largest_free_bytes);
     try s.expectEqual(0, stats.used_bytes);

@@ -4,7 +4,6 @@
 const std = @import("std");
 const s = @import("support.zig");
 const blocks = @import("../blocks.zig");
-const cache = @import("../cache.zig");
 const names = @import("names.zig");
 const waiting = @import("../waiting.zig");
 const layout = s.layout;
@@ -133,17 +132,6 @@ fn shared(member: *Pool, bytes: u64) !u32 {
     const block = try written(member, bytes);
     try member.share(block);
     return block;
-}
-
-/// The first eight of as many arrays as are asked for are leaving: let go of by one who does it late.
-fn leaving(comptime count: u32, comptime bytes: u64) SetUp {
-    return struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            member.cache.many = 0;
-            try row(count, bytes, &.{ 0, 1, 2, 3, 4, 5, 6, 7 })(member, plan);
-            if (s.leavingCount(member) != cache.leaving_max) return error.TestUnexpectedResult;
-        }
-    }.f;
 }
 
 fn releases(comptime i: usize) Run {
@@ -369,24 +357,6 @@ pub const all = [_]Operation{
         }
     }.f },
     .{ .name = "release, to the cache", .set_up = row(3, 1000, &.{}), .run = releases(1) },
-    .{ .name = "release, late", .set_up = leaving(10, 200), .run = releases(8) },
-    .{ .name = "release, late, when there is no room for the one before", .in_steps = true, .set_up = leaving(12, 2000), .run = struct {
-        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
-            for (plan.blocks[8..12]) |block| try release(member.?, block);
-        }
-    }.f },
-    .{ .name = "release, of the first that is not late any more", .in_steps = true, .set_up = struct {
-        fn f(member: *Pool, plan: *Plan) anyerror!void {
-            try leaving(10, 200)(member, plan);
-            member.cache.many = 100;
-        }
-    }.f, .run = releases(8) },
-    .{ .name = "reap, by one with arrays that are leaving", .in_steps = true, .set_up = leaving(9, 1000), .run = struct {
-        fn f(member: ?*Pool, _: *Plan) anyerror!void {
-            _ = try member.?.reap();
-        }
-    }.f },
-    .{ .name = "alloc, of what is leaving", .in_steps = true, .set_up = leaving(8, 200), .run = allocates(800 << 10) },
     .{ .name = "share, without a claim", .set_up = row(1, 1000, &.{}), .run = struct {
         fn f(member: ?*Pool, plan: *Plan) anyerror!void {
             try member.?.share(plan.blocks[0]);

@@ -402,7 +402,6 @@ test "who counts the entries that are left, while another one has more of them b
                 const first = try s.create(4 << 20);
                 State.other = try s.join(first);
                 State.other.cache.granules_limit = 0;
-                State.other.cache.granules_now = 0;
                 _ = first.view.blocksBacked();
                 State.loads = 0;
                 State.at = at;

@@ -651,7 +651,6 @@ fn joinAndWork(shared: *Shared, seed: u64) !void {
     const pool = for (0..100) |_| {
         break shared.address.joinAs(.{ .counts_buffers = shared.plan.counts_buffers and prng.random().uintLessThan(u32, 4) > 0 }) catch |err| if (err == error.Busy) continue else return err;
     } else return error.Busy;
-    if (prng.random().boolean()) pool.cache.many = prng.random().uintLessThan(u32, 20); // more than those, and it lets go of them late
     var worker: Worker = .{ .pool = pool, .shared = shared, .random = prng.random() };
     try worker.work();
     _ = pool.close(worker.random.boolean());

@@ -59,8 +59,7 @@ const Worker = struct {
         const member = try s.join(shared.pool);
         const own = member.view;
         // The same segment, where the first member has mapped it.
-        member.view = .of(&own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs, .briefed = own.briefed });
-        if (seed % 2 == 0) member.cache.many = 0; // lets go of arrays late
+        member.view = .of(&own.geometry, @ptrCast(@alignCast(shared.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs });
         defer {
             member.view = own;
             _ = member.close(false);
@@ -240,7 +239,7 @@ const Pair = struct {
     fn joined(pair: *const Pair) !*Pool {
         const member = try s.join(pair.pool);
         const own = member.view;
-        member.view = .of(&own.geometry, @ptrCast(@alignCast(pair.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs, .briefed = own.briefed });
+        member.view = .of(&own.geometry, @ptrCast(@alignCast(pair.pool.view.header)), own.fd, .{ .holds = own.holds, .buffers = own.buffers, .briefs = own.briefs });
         _ = try member.attach(pair.words, s.generationOf(pair.pool, .of(pair.words)), 0);
         return member;
     }
