@@ -301,9 +301,7 @@ fn call(view: *const View, slot: u8) bool {
     if (doorbell.state.get() == .awake) return false;
     const socket = doorbell.socket.get();
     if (socket != 0) {
-        // That it was there tells nothing: the dead one's stays open until all of its memory is torn down, or as long as somebody has a
-        // copy of its descriptors.
-        _ = system.ringSocket(socket, doorbell.cookie.get());
+        system.ringSocket(socket, doorbell.cookie.get());
         return false;
     }
     // First, or it could be on its way to the futex while another one is woken there, and then sleep. Who calls after us calls it

@@ -23,7 +23,9 @@ const SOURCES = ["mod.ts", "realm.ts", "core", "library", "bun", "deno", "node",
 );
 const DOCUMENTS = ["README.md", "LICENSE", "CHANGELOG.md"];
 
-const REFERENCES = '/// <reference lib="esnext.float16" />\n/// <reference lib="esnext.disposable" />\n';
+// What the realm hands out is core's. Its own constants and types of the same names are to the compiler another thing than these: the
+// declarations of a program that exports what it has inferred (`export const pool = Pool.create()`) could not name them (TS2883).
+const REALM = '/// <reference lib="esnext.float16" />\n/// <reference lib="esnext.disposable" />\nexport * from "./core/mod.js";\n';
 
 const PLATFORMS = ["darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64"];
 const built = existsSync(join(root, "lib")) ? readdirSync(join(root, "lib")).sort() : [];
@@ -46,26 +48,13 @@ function makeNpm() {
   for (const path of filesUnder(npm, ".d.ts")) {
     // TypeScript leaves the names in declarations as they are.
     const text = readFileSync(path, "utf8").replaceAll(/(from "\.{1,2}\/[^"]*|import\("\.{1,2}\/[^"]*)\.ts"/g, '$1.js"');
-    writeFileSync(path, path.endsWith("realm.d.ts") ? REFERENCES + asExports(text) : text);
+    writeFileSync(path, path.endsWith("realm.d.ts") ? REALM : text);
   }
   embed(npm, "js");
   for (const { platform, file, content } of libraries) write(join(npm, "lib", platform, file), content);
   write(join(npm, "include/arraypool.h"), readFileSync(join(root, "libpool/arraypool.h")));
   for (const name of DOCUMENTS) cpSync(join(root, name), join(npm, name));
   write(join(npm, "package.json"), JSON.stringify(packageJson(), null, 2) + "\n");
-}
-
-/**
- * A constant of a class, and a type of its name, are to the compiler another thing than the class: the declarations of a
- * program that exports what it has inferred (`export const pool = Pool.create()`) could not name it (TS2742, TS2883).
- */
-function asExports(text) {
-  const doc = /(?:\/\*\*[^\n]*\*\/\n)?/.source;
-  const names = [...text.matchAll(/^export declare const (\w+): typeof core\.\1;$/gm)].map(([, name]) => name);
-  const rest = text.replaceAll(new RegExp(`^${doc}export (?:declare const|type) \\w+(?:: typeof| =) core\\.\\w+;\n`, "gm"), "")
-    .replace('import * as core from "./core/mod.js";\n', "");
-  if (names.length === 0 || /\bcore\./.test(rest)) throw new Error("realm.d.ts is not as it was");
-  return `${rest}export { ${names.join(", ")} } from "./core/mod.js";\n`;
 }
 
 function makeJsr() {

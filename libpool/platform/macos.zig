@@ -478,9 +478,7 @@ pub fn openSocket(_: *Failure) Error!Socket {
 
 pub fn drainSocket(_: Fd) void {}
 
-pub fn ringSocket(_: u32, _: u64) bool {
-    return false;
-}
+pub fn ringSocket(_: u32, _: u64) void {}
 
 // ---------------------------------------------------------------- waiting, time, chance
 

@@ -339,21 +339,34 @@ fn groundOf(pool: *Pool) !*Ground {
     return ground;
 }
 
+/// One waits as `how` says, in that slot, and behind him one who blocks.
+const Queue = struct {
+    first: s.Child,
+    slot: u8,
+    second: s.Child,
+
+    fn start(ground: *Ground, comptime how: fn (*Ground) anyerror!void) !Queue {
+        const first = try s.Child.start(how, ground);
+        s.waitUntil(&ground.flag, 1);
+        const slot: u8 = @intCast(ground.slot);
+        const second = try s.Child.start(blockUntilNotified, ground);
+        s.waitUntil(&ground.flag, 2);
+        return .{ .first = first, .slot = slot, .second = second };
+    }
+};
+
 test "one that was killed takes nobody's place, though its socket is still open" {
     const pool = try s.create(1 << 20);
     defer s.end(pool);
     const ground = try groundOf(pool);
-    const first = try s.Child.start(parkWithSocket, ground);
-    s.waitUntil(&ground.flag, 1);
-    const slot: u8 = @intCast(ground.slot);
-    const second = try s.Child.start(blockUntilNotified, ground);
-    s.waitUntil(&ground.flag, 2);
-    first.kill();
+    const queue: Queue = try .start(ground, parkWithSocket);
+    const slot = queue.slot;
+    queue.first.kill();
     const slot_word = pool.view.members[slot].word.get();
     while (!members.isDead(&pool.view, &pool.self, slot, slot_word)) s.system.sleep(1);
     try expectEqual(1, try notify(pool, ground, 1));
-    _ = try first.wait();
-    try s.Child.expectDone(try second.wait());
+    _ = try queue.first.wait();
+    try s.Child.expectDone(try queue.second.wait());
     s.signal(&ground.turns);
 }
 
@@ -361,22 +374,18 @@ test "one that was killed takes nobody's place, though the next owner of its slo
     const pool = try s.create(1 << 20);
     defer s.end(pool);
     const ground = try groundOf(pool);
-    const first = try s.Child.start(blockUntilNotified, ground);
-    s.waitUntil(&ground.flag, 1);
-    const slot: u8 = @intCast(ground.slot);
-    const second = try s.Child.start(blockUntilNotified, ground);
-    s.waitUntil(&ground.flag, 2);
-    first.kill();
-    _ = try first.wait();
+    const queue: Queue = try .start(ground, blockUntilNotified);
+    queue.first.kill();
+    _ = try queue.first.wait();
     // As Pool.open(), up to where it looks for the dead and waits for the lock.
     var report: s.segment.Report = .{};
     const entered = try s.segment.enter(s.nameOf(pool), pool.nonce, &report);
     defer s.system.close(entered.fd);
-    try expectEqual(slot, entered.slot);
+    try expectEqual(queue.slot, entered.slot);
     var self: members.Self = .{ .fd = entered.fd, .slot = entered.slot, .incarnation = 0, .lock_word = .unlocked, .thread = .current() };
     _ = members.beginJoin(&pool.view, &self, 0, 0);
     _ = try notify(pool, ground, 1);
-    try s.Child.expectDone(try second.wait());
+    try s.Child.expectDone(try queue.second.wait());
 }
 
 /// Takes the slot of who was killed, as soon as it is marked and the lock is free.
@@ -398,19 +407,16 @@ test "one that was killed takes nobody's place, though its slot is another's whe
     const pool = try s.create(1 << 20);
     defer s.end(pool);
     const ground = try groundOf(pool);
-    const first = try s.Child.start(blockUntilNotified, ground);
-    s.waitUntil(&ground.flag, 1);
+    const queue: Queue = try .start(ground, blockUntilNotified);
     Newcomer.pool = pool;
-    Newcomer.slot = @intCast(ground.slot);
-    const second = try s.Child.start(blockUntilNotified, ground);
-    s.waitUntil(&ground.flag, 2);
-    first.kill();
-    _ = try first.wait();
+    Newcomer.slot = queue.slot;
+    queue.first.kill();
+    _ = try queue.first.wait();
     crash.reader = Newcomer.afterLoad;
     defer crash.reader = null;
     _ = try notify(pool, ground, 1);
     const newcomer = Newcomer.joined orelse return error.TestUnexpectedResult;
     try expectEqual(Newcomer.slot, newcomer.self.slot);
     _ = newcomer.close(false);
-    try s.Child.expectDone(try second.wait());
+    try s.Child.expectDone(try queue.second.wait());
 }
