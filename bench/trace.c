@@ -151,7 +151,10 @@ int main(int argc, char **arguments) {
   if (file < 0 || fstat(file, &status)) return perror(arguments[1]), 1;
   records = mmap(NULL, status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, file, 0);
   count = status.st_size / sizeof *records;
-  for (size_t i = 0; i < count; i++) if (records[i].number > numbers) numbers = records[i].number;
+  for (size_t i = 0; i < count; i++) {
+    if (records[i].number == 0) count = i;
+    else if (records[i].number > numbers) numbers = records[i].number;
+  }
   keep(argc > 4 ? (uint32_t)atoi(arguments[4]) : 0);
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
   blocks = mmap(NULL, (numbers + 1) * sizeof *blocks, PROT_READ | PROT_WRITE, flags, -1, 0);

@@ -4,13 +4,15 @@
  *     ARRAYPOOL_TRACE_FILE=/tmp/trace LD_PRELOAD=/tmp/recorder.so git log
  *
  * One record is 8 bytes: the number of the allocation, and its size; size 0 says that it is freed. Of a program of several
- * threads it is one possible order. It stops after 2,000,000 records. A child does not record.
+ * threads it is one possible order. It stops after 2,000,000 records; after the last one the file has zeros. It is written to
+ * through memory, since not every program lets libraries do something at its end. A child does not record.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,16 +36,23 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
-static void *pages(size_t bytes) {
-  void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static void *pages(size_t bytes, int flags, int file) {
+  void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, file, 0);
   return at == MAP_FAILED ? NULL : at;
 }
 
 __attribute__((constructor)) static void begin(void) {
-  if (!getenv("ARRAYPOOL_TRACE_FILE")) return;
+  const char *path = getenv("ARRAYPOOL_TRACE_FILE"), *first = getenv("ARRAYPOOL_TRACE_PID");
+  char pid[16];
+  snprintf(pid, sizeof pid, "%d", getpid());
+  if (!path || (first && strcmp(first, pid))) return;
+  setenv("ARRAYPOOL_TRACE_PID", pid, 1); /* of a script that becomes another program, that one is recorded */
+  int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (file < 0 || ftruncate(file, sizeof *records * RECORDS)) return;
   owner = getpid();
-  places = pages(sizeof *places * PLACES);
-  records = pages(sizeof *records * RECORDS);
+  places = pages(sizeof *places * PLACES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  if (places) records = pages(sizeof *records * RECORDS, MAP_SHARED, file);
+  close(file);
 }
 
 static uint32_t place_of(void *pointer) {
@@ -66,18 +75,6 @@ static void note(void *pointer, size_t size) {
     }
   }
   pthread_mutex_unlock(&lock);
-}
-
-__attribute__((destructor)) static void end(void) {
-  if (!records || getpid() != owner) return;
-  int file = open(getenv("ARRAYPOOL_TRACE_FILE"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  for (size_t at = 0, bytes = count * sizeof *records; file >= 0 && at < bytes;) {
-    ssize_t n = write(file, (char *)records + at, bytes - at);
-    if (n <= 0) break;
-    at += (size_t)n;
-  }
-  close(file);
-  records = NULL;
 }
 
 void *malloc(size_t size) {
