@@ -2,6 +2,7 @@
 
 import { ballastFor } from "./ballast.ts";
 import { AP_RUNTIME_BUN } from "../core/abi.ts";
+import { PoolError } from "../core/errors.ts";
 import { openLazily } from "../core/lazily.ts";
 import type { AsyncContext, CType, Doorbell, Library, Native, Pointer, Signatures } from "../core/native.ts";
 import type { Functions } from "../library/libc.ts";
@@ -23,6 +24,7 @@ interface BunFfi {
   ptr(view: Uint32Array | ArrayBuffer): number;
 }
 interface BunProcess {
+  readonly versions: { readonly bun: string };
   readonly env: Record<string, string | undefined>;
   getBuiltinModule(id: "bun:ffi"): BunFfi;
   getBuiltinModule(id: "node:fs"): { readlinkSync(path: string): string };
@@ -63,6 +65,11 @@ function functions(path: string, signatures: Signatures): Functions {
 
 function builtin(): { process: BunProcess; ffi: BunFfi } {
   const process = (globalThis as unknown as { process: BunProcess }).process;
+  const version = process.versions.bun;
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  if (major < 1 || (major === 1 && minor < 4)) {
+    throw new PoolError("ERR_LIBRARY", `arraypool needs Bun 1.4 or later, and this is ${version}: run \`bun upgrade\``);
+  }
   return { process, ffi: process.getBuiltinModule("bun:ffi") };
 }
 

@@ -102,6 +102,24 @@ test("ERR_LIBRARY: the library has another interface", () => {
   );
 });
 
+test("ERR_LIBRARY: Bun is older than what arraypool needs of it", async () => {
+  const versions = Object.getOwnPropertyDescriptor(process, "versions")!;
+  try {
+    for (const version of ["0.9.0", "1.3.14"]) {
+      Object.defineProperty(process, "versions", { ...versions, value: { ...process.versions, bun: version } });
+      const why = refuses(
+        new RegExp(`^arraypool needs Bun 1.4 or later, and this is ${version}: run \`bun upgrade\`$`),
+      );
+      await assert.rejects(
+        () => loadPrepared((file) => copyFileSync(built, file), { ...bun, isHere: () => true }),
+        why,
+      );
+    }
+  } finally {
+    Object.defineProperty(process, "versions", versions);
+  }
+});
+
 test("the library that looks from outside is found and checked in the same way", async () => {
   await loadLookPrepared((file) => copyFileSync(lookBuilt, file));
   const isMissing = refuses(/libarraypool-look.*there is no such file/);
