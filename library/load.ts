@@ -109,6 +109,13 @@ function throwIfForbidden(error: unknown): void {
   const { name, code, message } = error as Error & { code?: string };
   // Deno's, and of a Node that is too old, too new, or another build: they say what to do.
   if (name === "NotCapable" || error instanceof PoolError) throw error;
+  // Bun's, with BUN_JSC_useJIT=0, and where it finds too little address space for its JIT.
+  if (message.includes("requires the JIT")) {
+    throw new PoolError(
+      "ERR_LIBRARY",
+      `Bun loads no native library while its JIT is off: start it without BUN_JSC_useJIT=0, and with more address space (ulimit -v) (${message})`,
+    );
+  }
   if (code !== "ERR_ACCESS_DENIED" && code !== "ERR_DLOPEN_DISABLED") return;
   throw new PoolError(
     "ERR_LIBRARY",

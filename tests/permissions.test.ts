@@ -79,3 +79,14 @@ testOnce("node --permission: with two flags all works, and without one of them t
     assert.doesNotMatch(stdout + stderr, /install arraypool anew/);
   }
 });
+
+testOnce("Bun without its JIT: the error says so, and not that the package is broken", () => {
+  const folder = fileURLToPath(new URL("../", import.meta.url));
+  const script = `import { Pool } from "${folder}mod.ts"; Pool.create({ capacity: "1M" });`;
+  const { stderr } = spawnSync(programOf("bun"), ["-e", script], {
+    encoding: "utf8",
+    env: { ...process.env, BUN_JSC_useJIT: "0" },
+  });
+  assert.match(stderr, /Bun loads no native library while its JIT is off/);
+  assert.doesNotMatch(stderr, /install arraypool anew/);
+});
