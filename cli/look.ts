@@ -310,6 +310,11 @@ export class Look {
     const at = (index: number) => facts[index]!;
     const state = at(AP_LOOK_STATE);
     const waitsMs = at(AP_LOOK_WAITS_MS);
+    const still = at(AP_LOOK_STILL) === 1;
+    const capacityBytes = at(AP_LOOK_CAPACITY);
+    const backedBytes = Math.max(0, at(AP_LOOK_TAKEN) - at(AP_LOOK_METADATA));
+    // Entries that change while they are read count for anything: together for more than there is.
+    const sum = (index: number, most: number) => still ? at(index) : Math.min(at(index), most);
     return {
       name: this.name,
       state: state === AP_STATE_POOL ? "pool" : state === AP_STATE_DAMAGED ? "damaged" : "other version",
@@ -320,26 +325,26 @@ export class Look {
       fileBytes: at(AP_LOOK_FILE),
       takenBytes: at(AP_LOOK_TAKEN),
       metadataBytes: at(AP_LOOK_METADATA),
-      capacityBytes: at(AP_LOOK_CAPACITY),
+      capacityBytes,
       createdAt: at(AP_LOOK_CREATED_AT_MS),
       creatorPid: at(AP_LOOK_CREATOR_PID),
       creatorRuntime: runtimeName(at(AP_LOOK_CREATOR_RUNTIME)),
       now: at(AP_LOOK_NOW_MS),
       claimTtlMs: at(AP_LOOK_CLAIM_TTL_MS),
-      still: at(AP_LOOK_STILL) === 1,
+      still,
       moving: at(AP_LOOK_MOVING),
       lock: at(AP_LOOK_LOCK) === AP_LOCK_FREE ? "free" : at(AP_LOOK_LOCK) === AP_LOCK_HELD ? "held" : "orphaned",
       lockPid: at(AP_LOOK_LOCK_PID),
       corrupt: at(AP_LOOK_CORRUPT) === 1,
       recoveries: at(AP_LOOK_RECOVERIES),
-      backedBytes: Math.max(0, at(AP_LOOK_TAKEN) - at(AP_LOOK_METADATA)),
-      usedBytes: at(AP_LOOK_USED),
-      claimedBytes: at(AP_LOOK_CLAIMED),
-      reservedBytes: at(AP_LOOK_RESERVED),
-      freeBackedBytes: at(AP_LOOK_FREE_BACKED),
-      largestFreeBytes: at(AP_LOOK_LARGEST_FREE),
+      backedBytes,
+      usedBytes: sum(AP_LOOK_USED, backedBytes),
+      claimedBytes: sum(AP_LOOK_CLAIMED, backedBytes),
+      reservedBytes: sum(AP_LOOK_RESERVED, capacityBytes),
+      freeBackedBytes: sum(AP_LOOK_FREE_BACKED, backedBytes),
+      largestFreeBytes: sum(AP_LOOK_LARGEST_FREE, capacityBytes),
       freeRuns: at(AP_LOOK_FREE_RUNS),
-      reachBytes: at(AP_LOOK_REACH),
+      reachBytes: sum(AP_LOOK_REACH, capacityBytes),
       arrays: at(AP_LOOK_ARRAYS),
       blocks: at(AP_LOOK_BLOCKS),
       claims: at(AP_LOOK_CLAIMS),
