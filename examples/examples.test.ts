@@ -1,6 +1,6 @@
 /** Every example runs in its runtimes, says what it is to say, and leaves nothing in /dev/shm. */
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import process from "node:process";
@@ -17,6 +17,8 @@ interface Example {
   args?: string[];
   /** What it writes into the folder that it is given as its last argument. */
   check?(folder: string): Promise<void>;
+  /** A program without which it is left out. */
+  needs?: string;
   /** By runtime, what Deno is allowed. */
   bun?: true;
   deno?: string[];
@@ -65,6 +67,14 @@ const examples: Example[] = [
     deno: ["-A"],
     node: true,
     prints: /20 jobs sent, one worker killed: 20 results, none missing/,
+  },
+  {
+    file: "python.ts",
+    needs: "python3",
+    bun: true,
+    deno: ["-A"],
+    node: true,
+    prints: /Python has summed up 200 rows; 0 arrays are left/,
   },
   { file: "two-runtimes.ts", bun: true, deno: ["-A"], node: true, prints: /together to 10000000/ },
   {
@@ -158,9 +168,9 @@ async function checkFrames(folder: string): Promise<void> {
   }
 }
 
-for (const { file, args = [], check, bun, deno, node, prints } of examples) {
+for (const { file, args = [], check, needs, bun, deno, node, prints } of examples) {
   const flags = { bun: bun && [], deno: deno && ["run", "--no-prompt", ...deno], node: node && [QUIET] }[runtime];
-  if (!flags) continue;
+  if (!flags || needs && spawnSync(needs, ["--version"]).status !== 0) continue;
   test(`examples/${file} runs, and leaves nothing behind`, () =>
     withFolder(async (folder) => {
       const { code, output, pools } = await run([...flags, pathOf(file), ...args, ...(check ? [folder] : [])]);
