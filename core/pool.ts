@@ -896,11 +896,11 @@ export function memberFor({ pool: name, nonce }: PoolReference, what: "array" | 
     if (!(error instanceof PoolError) || error.code !== "ERR_NOT_FOUND") throw error;
     if (what === "pool") {
       throw staleDescriptor(
-        `pool "${name}" is gone, which nobody has open any more: keep it open at the sender until the receiver has joined it, or send an array or a channel of it, too`,
+        `pool "${name}" is gone: nobody has it open in this /dev/shm. Keep it open at the sender until the receiver has joined it, or send an array or a channel of it, too; containers have to share one /dev/shm`,
       );
     }
     throw staleDescriptor(
-      `the ${what} is gone with pool "${name}", which nobody has open any more: keep the pool open at the sender until that was attached, or send it with more time: pack(message, { ttlMs })`,
+      `the ${what} is gone with pool "${name}": nobody has that open in this /dev/shm. Keep it open at the sender until that was attached, or send it with more time: pack(message, { ttlMs }); containers have to share one /dev/shm`,
     );
   }
 }

@@ -327,11 +327,11 @@ test("ERR_STALE_DESCRIPTOR: the pool is gone, or another one has its name", () =
       () => attach(descriptor),
       "ERR_STALE_DESCRIPTOR",
       /^the array is gone/,
-      /keep the pool open/,
+      /Keep it open/,
       /ttlMs/,
     );
     throwsPoolError(() => attach(queue), "ERR_STALE_DESCRIPTOR", /^the channel is gone/);
-    throwsPoolError(() => unpack(first.toJSON()), "ERR_STALE_DESCRIPTOR", /^pool .* is gone/, /keep it open/);
+    throwsPoolError(() => unpack(first.toJSON()), "ERR_STALE_DESCRIPTOR", /^pool .* is gone/, /Keep it open/);
     using second = Pool.create({ name, capacity: "1M" });
     using array = second.alloc(Uint8Array, 1);
     throwsPoolError(() => attach(descriptor), "ERR_STALE_DESCRIPTOR", /later one of the same name/);
@@ -347,6 +347,19 @@ test("ERR_STALE_DESCRIPTOR: the place of the array is taken by another", () =>
       using next = pool.alloc(Float64Array, 4).fill(i);
       assert.ok(next.share({ claims: 0 }).generation > old.generation);
       throwsPoolError(() => attach(old), "ERR_STALE_DESCRIPTOR");
+    }
+  }));
+
+test("ERR_STALE_DESCRIPTOR: a message that comes to where another /dev/shm is, as in another container", () =>
+  withPool(async (pool) => {
+    if (!mayMount) return console.log("skipped: this user cannot mount (needs root, or user namespaces)");
+    const { spawnSync } = await import("node:child_process");
+    using array = pool.alloc(Float64Array, 3);
+    for (const message of [{ array }, { pool }]) {
+      const command = [...commandOf(runtime, "./exhausted.ts"), JSON.stringify(pack(message, { claims: 0 }))];
+      const [program, ...args] = inSmallShm("size=4m", command);
+      const { stdout, stderr } = spawnSync(program!, args, { encoding: "utf8" });
+      assert.match(stdout, /^ERR_STALE_DESCRIPTOR .*in this \/dev\/shm.*containers have to share one/, stdout + stderr);
     }
   }));
 

@@ -1,7 +1,7 @@
-/** Started with low limits, or without a /dev/shm: prints the error that they make of a pool. */
+/** Started with low limits, without a /dev/shm, or with another one: prints the error that they make of a pool, or of a message. */
 
 import { openSync } from "node:fs";
-import { Pool, PoolError } from "arraypool";
+import { Pool, PoolError, unpack } from "arraypool";
 
 try {
   if (process.argv[2] === "files") {
@@ -12,7 +12,8 @@ try {
     Pool.create({ capacity: "1M" });
   } else if (process.argv[2] === "addresses") Pool.create({ capacity: "256G" });
   else if (process.argv[2] === "create") Pool.create();
-  else Pool.openOrCreate({ name: "prices" });
+  else if (process.argv[2] === "openOrCreate") Pool.openOrCreate({ name: "prices" });
+  else unpack(JSON.parse(process.argv[2]!));
 } catch (error) {
   console.log(error instanceof PoolError ? `${error.code} ${error.message}` : error);
   process.exit(0);
