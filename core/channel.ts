@@ -48,6 +48,7 @@ import { Parcel, Unloading } from "./parcel.ts";
 import { failureOf, release, type Unpacked } from "./pack.ts";
 import { memberFor, type Pool } from "./pool.ts";
 import { claimOn } from "./shared_array.ts";
+import { askedBy, traceStack } from "./trace.ts";
 import { checkSignal, checkTimeout } from "./wait.ts";
 import { ACKNOWLEDGERS, type Ends, Line, type Lines, RECEIVERS, SENDERS } from "./line.ts";
 import { cyclic, isContainer, Message } from "./walk.ts";
@@ -458,9 +459,10 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
       if (next !== NONE && next !== OVER) return Promise.resolve(next);
     }
     const side = how === AP_RECEIVE_ACK ? ACKNOWLEDGERS : RECEIVERS;
+    const asked = traceStack();
     return this.#line(RECEIVERS).wait(this.#ends, side, timeoutMs, signal, (settle) => {
       if (hasLeft()) throw this.#failed(AP_ERR_CLOSED);
-      const next = this.#next(how, 0);
+      const next = asked === undefined ? this.#next(how, 0) : askedBy(asked, () => this.#next(how, 0));
       if (next === NONE) return false;
       if (next === OVER) throw this.#failed(AP_ERR_CLOSED);
       settle(next);

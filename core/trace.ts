@@ -19,11 +19,24 @@ export function tracing(): boolean {
 /** The calls by which the program asked for the array that is being made, the innermost first; undefined without tracing. */
 export function traceStack(): string[] | undefined {
   if (!(enabled ?? tracing())) return undefined;
+  if (asker !== undefined) return asker;
   // In a bundle, the library's calls and the program's are in one file: then it says nothing.
   const folder = new URL(".", import.meta.url ?? "bundle:/").href;
   const path = decodeURIComponent(new URL(folder).pathname);
   const lines = (new Error().stack ?? "").split("\n").slice(1).map((line) => line.trim());
   return lines.filter((line) => !line.includes(folder) && !line.includes(path));
+}
+
+let asker: string[] | undefined;
+
+/** What `take` makes was asked for some time ago, by the calls that traceStack() has told then. */
+export function askedBy<R>(stack: string[], take: () => R): R {
+  asker = stack;
+  try {
+    return take();
+  } finally {
+    asker = undefined;
+  }
 }
 
 /** Origins of unreleased arrays with their bytes, the most first; undefined without tracing. */

@@ -17,7 +17,9 @@ function run(trace: string): Record<string, string> {
 
 test("ARRAYPOOL_TRACE=1 says where arrays were made", () => {
   const said = run("1");
-  for (const shown of [said.alloc, said.from, said.attach]) assert.match(shown!, /, made .*traced\.ts:\d+/);
+  for (const shown of [said.alloc, said.from, said.attach, said.received, said.iterated]) {
+    assert.match(shown!, /, made .*traced\.ts:\d+/);
+  }
   assert.match(said.full!, /Not released here:\n {2}512 KiB .*traced\.ts:\d+/);
 });
 

@@ -19,10 +19,18 @@ const same = attach(small.share());
 const { port1, port2 } = new MessageChannel();
 const channel = new BroadcastChannel("arraypool");
 const packed = pack({ array });
+const frames = pool.channel<{ small: Float64Array }>();
+const later = frames.receiveAsync(); // the array comes when none of the program's calls is running any more
+setTimeout(() => frames.send({ small }));
+const received = await later;
+setTimeout(() => frames.send({ small }));
+const iterated = (await frames[Symbol.asyncIterator]().next()).value;
 console.log(JSON.stringify({
   alloc: inspect(array),
   from: inspect(small),
   attach: inspect(same),
+  received: inspect(received.small),
+  iterated: inspect(iterated.small),
   full: said(() => pool.alloc(Uint8Array, 2 ** 20 - 64)),
   clone: said(() => structuredClone(small)),
   deep: said(() => structuredClone({ a: [new Map([["b", small]])] })),
