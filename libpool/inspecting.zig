@@ -34,12 +34,13 @@ pub const Stats = struct {
 pub fn stats(pool: *Pool) Error!Stats {
     const view = &pool.view;
     var result: Stats = .{};
-    const file = system.info(pool.self.fd) orelse return error.System;
     for (view.members) |*member| {
         if (member.word.get().state == .joined) result.members += 1;
     }
     try pool.acquire();
     defer pool.unlock();
+    // With the lock, or what others take meanwhile would be used and not there.
+    const file = system.info(pool.self.fd) orelse return error.System;
     result.metadata_bytes = view.geometry.metadataBytes(view.blocksBacked(), view.pinsBacked(), view.waitersBacked(), view.namesBacked());
     result.backed_bytes = file.backed_bytes -| result.metadata_bytes;
     result.claims = view.header.claims.get();

@@ -65,6 +65,32 @@ test "a pool grows by what is lacking behind the memory that it has left" {
     try s.expectSound(pool);
 }
 
+test "what the pool takes is looked at when nobody allocates any more" {
+    const Shared = struct { address: s.Address, joined: u32 = 0, go: u32 = 0, backed_bytes: u64 = 0 };
+    const shared = try s.sharedPage(Shared);
+    const pool = try s.create(8 << 20);
+    defer _ = pool.close(false);
+    shared.* = .{ .address = .of(pool) };
+    const child = try s.Child.start(struct {
+        fn body(with: *Shared) anyerror!void {
+            const member = try with.address.join();
+            s.signal(&with.joined);
+            s.waitUntil(&with.go, 1);
+            with.backed_bytes = (try member.stats()).backed_bytes;
+            _ = member.close(false);
+        }
+    }.body, shared);
+    s.waitUntil(&shared.joined, 1);
+    try pool.acquire();
+    s.signal(&shared.go);
+    s.system.sleep(100); // it waits for the lock
+    const heap: i64 = @intCast(pool.view.geometry.heap_start);
+    try s.expectEqual(.SUCCESS, std.os.linux.errno(std.os.linux.fallocate(pool.self.fd, 0, heap, 4 << 20)));
+    pool.unlock();
+    try s.expectEqual(0, try child.wait());
+    try s.expect(shared.backed_bytes >= 4 << 20);
+}
+
 test "an allocation that runs short reaps dead members and expired claims first" {
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
