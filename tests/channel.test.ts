@@ -52,6 +52,7 @@ test("what is sent is received as it was, first in first out", () =>
         [1, [2, [3]]],
         new Array(100).fill("item"),
         {},
+        { zero: -0, one: 1 },
         { a: 1, b: { c: [undefined, null] }, "": 0, "ключ": 1 },
         Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`key ${i}`, i])),
         new Map<unknown, unknown>([[1, "one"], ["two", { three: 3 }]]),
@@ -118,6 +119,10 @@ testOnce(
         }
       }
       assert.ok(read > bytes);
+      // Deeper than anything that can be sent.
+      reader.reserve(2001, 0);
+      reader.bytes.fill(0xe1, 0, 2000)[2000] = 0;
+      throwsPoolError(() => reader.decode(2001, bare), "ERR_CORRUPT_SEGMENT");
     }
   },
 );
@@ -283,12 +288,14 @@ test("what is no data cannot be sent, and says so", () =>
     assert.equal((channel.receive() as string).length, 990);
     // A getter may use the channel while a message is made.
     channel.send({
+      first: "first",
       get inner() {
         channel.send("inner");
         return channel.receive();
       },
+      last: "last",
     });
-    assert.deepEqual(plain(channel.receive()), { inner: "inner" });
+    assert.deepEqual(plain(channel.receive()), { first: "first", inner: "inner", last: "last" });
     // And may change what is sent.
     const map = new Map<string, unknown>([["first", {
       get number() {
@@ -641,6 +648,39 @@ test("arrays and channels of another pool go along as claims", () =>
     })
   ));
 
+test("each message has its own arrays of another pool, for as long as it is used", () =>
+  withPool((pool) =>
+    withPool((other) => {
+      using channel = pool.channel<unknown>();
+      using arrays = other.channel<Int32Array>();
+      channel.send({});
+      channel.receive();
+      for (const value of [1, 2]) channel.send({ array: other.from(Int32Array.of(value)), arrays }, { move: true });
+      type Got = { array: Int32Array; arrays: Channel } & Disposable;
+      const first = channel.receive() as Got;
+      const second = channel.receive() as Got;
+      assert.deepEqual([first.array[0], second.array[0]], [1, 2]);
+      first[Symbol.dispose]();
+      assert.deepEqual([first.array.length, second.array[0], second.arrays.released], [0, 2, false]);
+      second[Symbol.dispose]();
+      assert.equal(other.stats().arrays, 0);
+    })
+  ));
+
+test("arrays of another pool come back with a message that is not acknowledged, and then leave no claim", () =>
+  withPool((pool) =>
+    withPool((other) => {
+      using channel = pool.channel<{ array: Int32Array }>();
+      channel.send({ array: other.from(Int32Array.of(7)) }, { move: true });
+      for (const isDone of [false, true]) {
+        using delivery = channel.receive({ ack: true });
+        assert.equal(delivery.message.array[0], 7);
+        if (isDone) delivery.ack();
+      }
+      assert.deepEqual([other.stats().arrays, other.stats().claims], [0, 0]);
+    })
+  ));
+
 test("what can be sent can be received, however deep in a message an array is", () =>
   withPool((pool) =>
     withPool((other) => {
@@ -804,34 +844,50 @@ test("closed or not, a channel whose messages all wait for an acknowledgement is
   }));
 
 test("a message that is deeper than what is left of the stack is not lost", () =>
-  withPool((pool) => {
-    using jobs = pool.channel<unknown>();
-    let message: unknown = [];
-    for (let i = 0; i < 1000; i++) message = [message];
-    for (const ack of [false, true]) {
-      jobs.send(message);
-      let got: unknown;
-      const receive = () => {
-        if (!ack) return void (got = jobs.receive({ timeoutMs: 0 }));
-        const delivery = jobs.receive({ ack: true, timeoutMs: 0 });
-        got = delivery.message;
-        delivery.ack();
-      };
-      // Where there is hardly any stack left, then where there is some more, until it is enough.
-      let risen = 0;
-      const descend = () => {
-        try {
-          descend();
-          if (++risen > 1000 && got === undefined) receive();
-        } catch (error) {
-          if (!(error instanceof RangeError)) throw error;
+  withPool((pool) =>
+    withPool((other) => {
+      {
+        using jobs = pool.channel<unknown>();
+        // What is received first is decoded by the way of what has arrays.
+        jobs.send(0);
+        jobs.receive();
+        let deep: unknown = [];
+        for (let i = 0; i < 1000; i++) deep = [deep];
+        for (const hasArrays of [false, true]) {
+          for (const ack of [false, true]) {
+            const array = () => hasArrays ? pool.alloc(Uint8Array, 1) : 0;
+            const message = [array(), hasArrays ? other.alloc(Uint8Array, 1) : 0, deep, array()];
+            jobs.send(message, { move: true });
+            let got: unknown[] | undefined;
+            const receive = () => {
+              if (!ack) return void (got = jobs.receive({ timeoutMs: 0 }) as unknown[]);
+              const delivery = jobs.receive({ ack: true, timeoutMs: 0 });
+              got = delivery.message as unknown[];
+              delivery.ack();
+            };
+            // Where there is hardly any stack left, then where there is some more, until it is enough.
+            const step = hasArrays ? 50 : 1; // which takes longer
+            let risen = 0;
+            const descend = () => {
+              try {
+                descend();
+                if (++risen > 1000 && risen % step === 0 && got === undefined) receive();
+              } catch (error) {
+                if (!(error instanceof RangeError)) throw error;
+              }
+            };
+            descend();
+            assert.deepEqual(got![2], deep);
+            if (hasArrays) { for (const at of [0, 1, 3]) assert.equal((got![at] as Uint8Array).length, 1); }
+            (got as unknown as Disposable)[Symbol.dispose]();
+            assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [0, 0]);
+            assert.deepEqual([pool, other].map((one) => one.stats().arrays + one.stats().claims), [0, 0]);
+          }
         }
-      };
-      descend();
-      assert.deepEqual(got, message);
-      assert.deepEqual([jobs.stats().depth, jobs.stats().unacknowledged], [0, 0]);
-    }
-  }));
+      }
+      assertLeavesNothing(pool);
+    })
+  ));
 
 test("a message may have any key, also one that Object.prototype has and does not let be assigned to", () =>
   withPool((pool) => {
