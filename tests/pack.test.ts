@@ -226,7 +226,7 @@ test("a message that contains itself is a TypeError, and leaves no claim", () =>
     const map = new Map<unknown, unknown>([[1, array]]);
     map.set(map, 1);
     for (const message of [object, list, map]) {
-      assert.throws(() => pack(message), { name: "TypeError", message: /contains itself/ });
+      assert.throws(() => pack(message, { claims: 3 }), { name: "TypeError", message: /contains itself/ });
     }
     assert.throws(() => unpack(object), { name: "TypeError", message: /contains itself/ });
     assert.equal(pool.stats().claims, 0);
@@ -338,6 +338,19 @@ test("unpack() that fails takes no other receiver's share", () =>
     assert.equal(pool.stats().claims, 0);
   }));
 
+test("unpack() that fails after it has attached an array leaves the others their shares", () =>
+  withPool((pool) => {
+    const array = pool.from(Float64Array.of(1, 2, 3));
+    const packed = JSON.stringify(pack({ array }, { claims: 2 }));
+    array.release();
+    const damaged = JSON.parse(packed) as { array: object; extra: unknown };
+    damaged.extra = { ...damaged.array, dtype: "none" };
+    assert.throws(() => unpack(damaged), RangeError);
+    using last = unpack<{ array: Float64Array }>(JSON.parse(packed));
+    assert.equal(last.array[2], 3);
+    assert.equal(pool.stats().claims, 0);
+  }));
+
 test("pack() claims what it describes, though a getter has let its memory become another array's", () =>
   withPool((pool) => {
     const array = pool.from(Float64Array.of(1));
@@ -429,7 +442,8 @@ test("a descriptor takes about 150 bytes, whatever the size of the array", () =>
 test("release() of a packed message drops its claims, of an unpacked one its arrays", () =>
   withPool((pool) => {
     const message = { a: pool.alloc(Uint8Array, 10), deep: [new Map([["b", pool.alloc(Uint8Array, 20)]])] };
-    const packed = pack(message, { claims: 5 });
+    using channel = pool.channel();
+    const packed = pack({ ...message, channel }, { claims: 5 });
     release(packed);
     release(packed);
     assert.deepEqual([pool.stats().claims, pool.stats().arrays], [0, 2]);
