@@ -56,6 +56,10 @@ test("a pool can be filled to its last byte", () =>
     using array = pool.alloc(Uint8Array, pool.capacityBytes);
     assert.equal(array.length, pool.capacityBytes);
     assert.equal(pool.stats().largestFreeBytes, 0);
+    array.release();
+    // Also where nothing is left for what those who look are told of its shape.
+    using table = pool.alloc(Uint8Array, [pool.capacityBytes / 2, 2]);
+    assert.deepEqual(table.shape, [pool.capacityBytes / 2, 2]);
   }, { capacity: "1M" }));
 
 test("a name is taken once: create() says so, open() and openOrCreate() find it", () =>

@@ -177,6 +177,11 @@ test("the collector releases arrays that nobody refers to", () =>
       for (let i = 0; i < 10; i++) attach(pool.alloc(Uint8Array, 1000).share());
       for (let i = 0; i < 10; i++) pool.alloc(Float64Array, [2, 2]).slab(1);
       for (let i = 0; i < 10; i++) pool.alloc(Float64Array, 0);
+      for (let i = 0; i < 50; i++) {
+        const first = pool.alloc(Uint8Array, 1000);
+        pool.alloc(Uint8Array, 1000);
+        first.release();
+      }
     })();
     await untilCollected(() => pool.stats().arrays <= LEFT_ON_STACK, "nearly all are collected");
     assert.equal(pool.stats().claims, 0);
