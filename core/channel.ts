@@ -621,7 +621,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
    * ```
    */
   release(): void {
-    if (this.#hold.released) return;
+    if (this.#hold.ended) return;
     for (const place of this.#received.unacknowledged) this.#giveBack(place);
     this.#received.dropAll(this.#hold, this);
     for (const line of this.#lines) line?.leave(this.#hold);

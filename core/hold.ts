@@ -115,9 +115,9 @@ export class Hold implements Place {
     this.buffer = buffer;
   }
 
-  /** Lets go, once no use is left. */
+  /** Lets go, once no use is left. Also where it was said before, and the stack was too full for all of this. */
   release(): void {
-    if (this.released) return;
+    if (this.ended) return;
     this.released = true;
     this.counts = undefined;
     this.onRelease?.();

@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, openSync, read, readFileSync, rmSync, write, writeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { attach, pack, Pool, release, type SharedArray, unpack } from "arraypool";
+import { attach, type Channel, isSharedArray, pack, Pool, release, type SharedArray, unpack } from "arraypool";
 import {
   assert,
   fileOf,
@@ -16,6 +16,7 @@ import {
   until,
   untilCollected,
   withFolder,
+  withName,
   withPool,
 } from "./support/harness.ts";
 
@@ -53,6 +54,50 @@ test("release() detaches the array and gives the memory back at once; later call
     array[Symbol.dispose]();
     assert.equal(other.length, 3);
     assert.equal(pool.stats().arrays, 1);
+  }));
+
+test("what the stack was too full to release is released by the next call, or with its pool", () =>
+  withName((name, file) => {
+    const pool = Pool.create({ name, capacity: "1M" });
+    const makes: (() => SharedArray | Channel)[] = [
+      () => pool.alloc(Uint8Array, 100),
+      () => pool.channel({ capacity: 1, maxMessageBytes: 100 }),
+    ];
+    const failedToRelease = (what: { released: boolean; release(): void }, round: number) => {
+      let failed = false;
+      const descend = () => {
+        try {
+          descend();
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error;
+        }
+        if (failed || what.released) return;
+        try {
+          what.release();
+        } catch {
+          failed = true;
+        }
+      };
+      // So that each time it is full at another place.
+      const begin = (left: number): void => left > 0 ? begin(left - 1) : descend();
+      begin(round);
+      return failed;
+    };
+    for (const make of makes) {
+      for (let round = 0; round < 40; round++) {
+        const what = make();
+        failedToRelease(what, round);
+        what.release();
+        if (isSharedArray(what)) assert.equal(what.length, 0);
+      }
+    }
+    // It may also be full after the last thing that can be done again, though that is rare.
+    assert.ok(pool.blocks().length < 5);
+    const kept = makes.flatMap((make) => Array.from({ length: 40 }, () => make()));
+    assert.ok(kept.filter((what, i) => failedToRelease(what, i % 40)).length > 0);
+    pool.close();
+    for (const what of kept) if (isSharedArray(what)) assert.equal(what.length, 0);
+    assert.equal(existsSync(file), false);
   }));
 
 test("an array where a released one was has a buffer of its own: of the released one all stays empty", () =>
