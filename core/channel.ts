@@ -454,7 +454,7 @@ export class Channel<T = unknown> implements Iterable<Unpacked<T>>, AsyncIterabl
     hasLeft: () => boolean = never,
   ): Promise<Unpacked<T> | Delivery<T>> {
     // It is here: no reason to stand behind those who wait for another one.
-    if (this.#received.kept !== undefined && how === AP_RECEIVE && signal?.aborted !== true && !hasLeft()) {
+    if (this.#received.kept !== undefined && how === AP_RECEIVE) {
       const next = this.#next(how, 0);
       if (next !== NONE && next !== OVER) return Promise.resolve(next);
     }

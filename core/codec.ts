@@ -219,9 +219,9 @@ export class Codec<O extends Outgoing = Outgoing> {
     if (length > this.max) throw TOO_LONG;
     this.room(at, 2 * length);
     const from = at + 5;
-    // Only of ASCII, as many bytes as characters.
-    const { read, written } = encoder.encodeInto(text, this.bytes.subarray(from, from + length));
-    if (read === length && written === length) return this.putLength(KIND.ascii, length, at) + length;
+    // Only ASCII fits there.
+    const { read } = encoder.encodeInto(text, this.bytes.subarray(from, from + length));
+    if (read === length) return this.putLength(KIND.ascii, length, at) + length;
     this.putLength(KIND.utf16, length, at);
     for (let i = 0; i < length; i++) this.view.setUint16(from + 2 * i, text.charCodeAt(i), true);
     return from + 2 * length;

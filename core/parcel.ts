@@ -108,7 +108,7 @@ export class Parcel implements Outgoing {
 
   /** The message was sent, and the sender is done with its arrays. */
   release(): void {
-    for (const place of this.#places) if (place.base === undefined) place.hold.release();
+    for (const { hold } of this.#places) hold.release(); // a slice is moved with its array only
   }
 
   /** It was not sent. What cannot be dropped now expires: why it was not sent is to be heard. */
