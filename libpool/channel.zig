@@ -233,8 +233,8 @@ inline fn publishHot(pool: *Pool, queue: *const Queue, image: Image) Error!void 
     cell.text_bytes.set(@intCast(image.text.len));
     word.arrays = @intCast(image.records.len);
     if (!word.pins()) cell.word.commit(word) else try pinning.pinAndCommit(pool, image.body, image.records, cell, word);
-    header.tail.set(tail +% 1);
     header.sent_bytes.set(sent_bytes);
+    header.tail.set(tail +% 1);
 }
 
 /// No message is sent any more. Who waits is woken, and looks.

@@ -57,7 +57,7 @@ pub const Header = extern struct {
     tail: Cell(u64),
     /// Head, when a sender last looked (derived; safe when it is too low).
     head_seen: Cell(u64),
-    /// Bytes of all messages so far (derived, from the last cell).
+    /// Bytes of all messages below tail (derived, from the last cell; stored before it).
     sent_bytes: Cell(u64),
     _line1: [32]u8,
 
@@ -262,10 +262,11 @@ pub const Queue = struct {
         var tail = header.tail.get();
         for (0..queue.shape.slots) |_| {
             if (!queue.isThere(tail)) break;
+            // Of this one, and never of the last that is counted: where there is one cell, the dead one has written over it.
+            header.sent_bytes.set(queue.cell(tail).sent_bytes.get());
             tail +%= 1;
         }
         header.tail.set(tail);
-        header.sent_bytes.set(if (tail == 0) 0 else queue.cell(tail -% 1).sent_bytes.get());
     }
 
     /// For who has taken the receivers' lock over: an entry may have been written for a message that stayed in the ring.

@@ -87,7 +87,7 @@ pub fn drain(pool: *Pool, plan: *Plan) !void {
     plan.channel_generation = 0;
 }
 
-/// What is in a channel: of each cell and of each entry, 0 for nothing.
+/// What is in a channel: of each cell and of each entry, 0 for nothing; and at the end how much was sent so far.
 pub fn look(pool: *Pool, plan: *const Plan, cells: []u64) !void {
     @memset(cells, 0);
     if (plan.channel_generation == 0) return;
@@ -100,6 +100,8 @@ pub fn look(pool: *Pool, plan: *const Plan, cells: []u64) !void {
         // Given back, or taken by one who is dead: that is the same to the next one.
         cells[queue.shape.slots + i] = hashOf(queue, entry.message(), entry.position.get());
     }
+    const stats = try channel.stats(pool, plan.channel);
+    cells[cells.len - 1] = stats.messages << 32 | stats.bytes;
 }
 
 fn hashOf(queue: *const queue_file.Queue, message: *queue_file.Message, position: u64) u64 {
