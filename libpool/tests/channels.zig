@@ -9,6 +9,7 @@ const holding = @import("../holding.zig");
 const channel = @import("../channel.zig");
 const names = @import("../names.zig");
 const queue_file = @import("../queue.zig");
+const waiting = @import("../waiting.zig");
 const layout = s.layout;
 const Pool = s.Pool;
 const Record = queue_file.Record;
@@ -205,6 +206,24 @@ fn expectTwo(pool: *Pool, block: u32, sent: [2]Record) !void {
         try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, .of(record.block)), @intCast(i + 1)));
         _ = try pool.release(record.block, true);
     }
+}
+
+test "nothing is sent with an array that the sender does not hold any more" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 1000);
+    const used_bytes = (try pool.stats()).used_bytes;
+    const arrays = [_]s.BlockIndex{ try s.alloc(pool, 100, false), try s.alloc(pool, 100, false) };
+    var records = [_]Record{ recordOf(pool, arrays[0]), recordOf(pool, arrays[1]) };
+    records[1].generation -= 1;
+    for ([_][]const u8{ "text", "x" ** 1000 }) |text| try s.expectError(error.NotHeld, channel.send(pool, block, text, &records, 0));
+    records[1].generation += 1;
+    _ = try pool.release(arrays[1].int(), true);
+    for ([_][]const u8{ "text", "x" ** 1000 }) |text| try s.expectError(error.NotHeld, channel.send(pool, block, text, &records, 0));
+    try s.expectEqual(0, (try channel.stats(pool, block)).messages);
+    _ = try pool.release(arrays[0].int(), true);
+    try s.expectEqual(used_bytes, (try pool.stats()).used_bytes);
+    try s.expectSound(pool);
 }
 
 test "who leaves takes a dead one's lock over without losing what messages hold, also where views of it stay" {
@@ -627,6 +646,32 @@ test "a message to be acknowledged stays until it is; given back, it is the next
     try s.expectSound(pool);
 }
 
+test "messages that were given back come again before all others, in the order in which they were sent" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 4, 40);
+    for ("abcd") |letter| try sendText(pool, block, &.{letter});
+    var taken: [3]channel.Received = undefined;
+    for (&taken) |*one| one.* = try channel.receive(pool, block, &buffer, true, 0);
+    for ([_]usize{ 2, 0, 1 }) |i| try channel.acknowledge(pool, block, taken[i].entry, taken[i].position, true);
+    for ("abcd") |letter| try std.testing.expectEqualStrings(&.{letter}, try receiveText(pool, block));
+}
+
+test "an acknowledgement that comes twice does not end the message that is in that entry by now" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const block = try channel.create(pool, 1, 40);
+    try sendText(pool, block, "first");
+    const first = try channel.receive(pool, block, &buffer, true, 0);
+    try channel.acknowledge(pool, block, first.entry, first.position, false);
+    try sendText(pool, block, "second");
+    const second = try channel.receive(pool, block, &buffer, true, 0);
+    try s.expectEqual(first.entry, second.entry);
+    for ([_]bool{ false, true }) |give_back| try s.expectError(error.NotHeld, channel.acknowledge(pool, block, first.entry, first.position, give_back));
+    try channel.acknowledge(pool, block, second.entry, second.position, true);
+    try std.testing.expectEqualStrings("second", try receiveText(pool, block));
+}
+
 const Shared = struct {
     address: s.Address,
     blocks: [2]u32,
@@ -668,14 +713,15 @@ test "what the dead had received and not acknowledged is the next receiver's" {
     const array = try s.alloc(pool, 100, false);
     try channel.send(pool, block, "job", &.{recordOf(pool, array)}, 0);
     _ = try pool.release(array.int(), true);
+    // Each in the slot of the one before: that it is another's says that he is dead.
     for (0..3) |_| {
-        _ = try (try s.Child.start(struct {
+        try s.expectEqual(128 + 9, try (try s.Child.start(struct {
             fn body(at: *Shared) !void {
                 const member = try at.join();
                 _ = try channel.receive(member, at.blocks[0], &buffer, true, 100);
                 s.die();
             }
-        }.body, shared)).wait();
+        }.body, shared)).wait());
         try s.expectSound(pool);
     }
     const received = try channel.receive(pool, block, &buffer, true, 100);
@@ -831,6 +877,104 @@ test "who is to acknowledge sleeps while all entries are taken, and is woken by 
         try s.expectEqual(0, (try channel.stats(pool, block)).unacknowledged);
         try s.expectEqual(0, (try channel.stats(pool, block)).depth);
         try s.expectSound(pool);
+    }
+}
+
+/// How often that bell was armed or rung since.
+fn changesSince(pool: *Pool, block: u32, armed: channel.Armed) !u32 {
+    const queue = try channel.queueOf(pool, block);
+    const bell: *const u32 = @ptrFromInt(@intFromPtr(queue.header) + armed.offset);
+    return bell.* -% armed.value;
+}
+
+test "a wake that one does not use, or not all of it, is the next one's" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const members = [_]*Pool{ try s.join(pool), try s.join(pool) };
+    defer for (members) |member| {
+        _ = member.close(false);
+    };
+    for ([_]channel.Side{ .receivers, .senders, .acknowledgers }) |side| {
+        const block = try channel.create(pool, 2, 40);
+        defer _ = pool.release(block, true) catch {};
+        var taken: [2]channel.Received = undefined;
+        if (side != .receivers) for (0..2) |_| try sendText(pool, block, "x");
+        if (side == .acknowledgers) for (&taken) |*one| {
+            one.* = try channel.receive(pool, block, &buffer, true, 0);
+            try sendText(pool, block, "x");
+        };
+        var armed: channel.Armed = undefined;
+        for (members) |member| {
+            try attachTo(member, pool, block);
+            armed = (try channel.startWaiting(member, block, side)).?;
+        }
+        for (taken) |one| switch (side) {
+            .receivers => try sendText(pool, block, "x"),
+            .senders => _ = try receiveText(pool, block),
+            .acknowledgers => try channel.acknowledge(pool, block, one.entry, one.position, false),
+        };
+        try s.expectEqual(1, try changesSince(pool, block, armed)); // rung, for one of them
+        switch (side) {
+            .receivers => _ = try receiveText(members[0], block),
+            .senders => try sendText(members[0], block, "x"),
+            .acknowledgers => _ = try channel.receive(members[0], block, &buffer, true, 0),
+        }
+        try channel.stopWaiting(members[0], block, side);
+        try s.expectEqual(3, try changesSince(pool, block, armed)); // armed by him, and rung for the other
+        try channel.stopWaiting(members[1], block, side);
+        for (members) |member| _ = try member.release(block, true);
+    }
+}
+
+test "what is given back rings for who waits, and what a dead one had rings when its entry is free" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const block = try channel.create(pool, 1, 40);
+    try attachTo(other, pool, block);
+    try sendText(pool, block, "x");
+    const received = try channel.receive(pool, block, &buffer, true, 0);
+    const armed = (try channel.startWaiting(other, block, .receivers)).?;
+    try channel.acknowledge(pool, block, received.entry, received.position, true);
+    try s.expectEqual(1, try changesSince(pool, block, armed));
+    try channel.stopWaiting(other, block, .receivers);
+
+    const child = try s.Child.start(struct {
+        fn body(at: *Shared) !void {
+            _ = try channel.receive(try at.join(), at.blocks[0], &buffer, true, 0);
+            s.die();
+        }
+    }.body, try Shared.of(pool, &.{block}));
+    try s.expectEqual(128 + 9, try child.wait());
+    try sendText(pool, block, "y");
+    const armed_for_entry = (try channel.startWaiting(other, block, .acknowledgers)).?;
+    pool.probed = .{};
+    try std.testing.expectEqualStrings("x", try receiveText(pool, block));
+    try s.expectEqual(1, try changesSince(pool, block, armed_for_entry));
+    try channel.stopWaiting(other, block, .acknowledgers);
+}
+
+test "a channel that is closed wakes all who wait for it, blocked or not" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    for ([_]channel.Side{ .receivers, .senders }) |side| {
+        const block = try channel.create(pool, 1, 40);
+        try attachTo(other, pool, block);
+        if (side == .senders) try sendText(pool, block, "x");
+        for ([_]*Pool{ pool, other }) |member| {
+            const armed = (try channel.startWaiting(member, block, side)).?;
+            try s.expect(try member.beginWait(try member.placeIn(block, armed.offset), armed.value) != null);
+        }
+        try channel.close(other, block);
+        for ([_]*Pool{ pool, other }) |member| {
+            var woken: [2]u32 = undefined;
+            try s.expectEqual(1, try waiting.take(member.caller(), &woken));
+            try channel.stopWaiting(member, block, side);
+            _ = try member.release(block, true);
+        }
     }
 }
 
@@ -1056,8 +1200,8 @@ test "a message that says that it is longer than its block is gone, and nothing 
     defer s.end(pool);
     const block = try channel.create(pool, 4, 1 << 20);
     const queue = try channel.queueOf(pool, block);
-    for ([_]u32{ 5000, 1 << 20, (1 << 20) + 1 }) |bytes| for ([_]bool{ false, true }) |ack| {
-        try channel.send(pool, block, "x" ** 1000, &.{}, 0);
+    for ([_]u32{ 5000, 1 << 20, (1 << 20) + 1 }) |bytes| for ([_]bool{ false, true }) |ack| for ([_]u32{ 1, 1000 }) |sent| {
+        try channel.send(pool, block, ("x" ** 1000)[0..sent], &.{}, 0);
         queue.cell(queue.header.head.get()).text_bytes.set(bytes);
         try s.expectError(error.Corrupt, channel.receive(pool, block, &buffer, ack, 0));
         try s.expectError(error.Wait, channel.receive(pool, block, &buffer, ack, 0));
