@@ -146,6 +146,18 @@ test "trim() also gives back memory that was joined with a run that has none" {
     try s.expectSound(pool);
 }
 
+test "trim() also gives back zeros that nobody has used, though they were joined with a run that has no memory" {
+    const pool = try s.create(16 << 20);
+    defer _ = pool.close(false);
+    // What a pool grows by beyond its array is zeros, with memory; what follows is zeros, with none.
+    _ = try s.alloc(pool, 100, false);
+    try s.expectError(error.Full, s.alloc(pool, 16 << 20, false));
+    try s.expect((try pool.stats()).backed_bytes > s.system.pageBytes());
+    _ = try pool.trim();
+    try s.expectEqual(s.system.pageBytes(), (try pool.stats()).backed_bytes);
+    try s.expectSound(pool);
+}
+
 test "trims leave nothing behind once everything is free" {
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);

@@ -2,7 +2,10 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const holding = @import("../holding.zig");
 const lock = @import("../lock.zig");
+const recovery = @import("../recovery.zig");
+const Holders = @import("../view.zig").Holders;
 const Pool = s.Pool;
 
 test "the last member to leave unlinks the segment" {
@@ -188,6 +191,28 @@ test "a claim holds an array that nobody else holds, and ends with its last atta
     try s.expectSound(pool);
 }
 
+test "the number of a claim that is over is no other claim's" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const index = try s.alloc(pool, 100, false);
+    const generation = s.generationOf(pool, index);
+    for ([_]bool{ false, true }) |by_recovery| {
+        const over = try pool.createClaim(index.int(), 1, 1000);
+        if (by_recovery) {
+            try pool.acquire();
+            defer pool.unlock();
+            try recovery.recover(&pool.view, s.system.monotonicMs() + 1001);
+        } else try pool.dropClaim(index.int(), generation, over, 1);
+        try s.expectEqual(0, (try pool.stats()).claims);
+        const claim = try pool.createClaim(index.int(), 1, 1000);
+        try s.expect(claim != over);
+        try pool.dropClaim(index.int(), generation, over, 1);
+        try s.expectEqual(1, (try pool.stats()).claims);
+        try pool.dropClaim(index.int(), generation, claim, 1);
+        try s.expectEqual(0, (try pool.stats()).claims);
+    }
+}
+
 test "an expired claim is collected by reap(), and its array with it" {
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);
@@ -332,6 +357,48 @@ test "buffers that are counted keep a released block until the last one is gone"
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expectEqual(.gone, try pool.settle(number));
     try s.expectEqual(0, (try pool.stats()).arrays);
+}
+
+test "a lent block stays though a message with it could not be received" {
+    var report: s.segment.Report = .{};
+    const pool = try Pool.create(null, 1 << 20, 1000, .{ .counts_buffers = true }, &report);
+    defer _ = pool.close(false);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const number = (try s.alloc(pool, 1000, true)).int();
+    const generation = s.generationOf(pool, .of(number));
+    try pool.share(number);
+    _ = try other.attach(number, generation, 0);
+    try s.expectEqual(.lent, try pool.release(number, true));
+    {
+        try pool.acquire();
+        defer pool.unlock();
+        _ = try holding.attachLocked(pool, number, generation, 0);
+        holding.detachLocked(pool, number);
+    }
+    try s.expectEqual(.gone, try other.release(number, true));
+    try s.expectEqual(1, (try pool.stats()).arrays);
+    @import("../exports.zig").ap_buffer_gone(null, &pool.view.buffers[number].gone);
+    try s.expectEqual(.gone, try pool.settle(number));
+    try s.expectEqual(0, (try pool.stats()).arrays);
+}
+
+test "an array is kept by whoever holds it, in whichever slot" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    for ([_]u64{ 1000, 100_000 }) |bytes| for (0..256) |slot| {
+        const index = try s.alloc(pool, bytes, false);
+        try pool.share(index.int());
+        // As a member there would, by attaching it.
+        const cell = &pool.view.blocks[index.int()].of.holders[slot / 64];
+        if (slot != pool.self.slot) cell.raise(Holders.bit(@intCast(slot)));
+        _ = try pool.release(index.int(), true);
+        try s.expectEqual(@intFromBool(slot != pool.self.slot), (try pool.stats()).arrays);
+        if (slot != pool.self.slot) cell.lower(Holders.bit(@intCast(slot)));
+        pool.view.header.left.add(s.layout.Header.left_begun + 1);
+        _ = try pool.reap();
+        try s.expectEqual(0, (try pool.stats()).arrays);
+    };
 }
 
 test "a spare buffer keeps no block, and is a buffer again with the next hold or before it goes" {
