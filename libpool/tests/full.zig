@@ -158,6 +158,42 @@ test "trim() also gives back zeros that nobody has used, though they were joined
     try s.expectSound(pool);
 }
 
+test "an array of zeros is zeros where a rest of them is joined with memory that was in use" {
+    const pool = try s.create(16 << 20);
+    defer _ = pool.close(false);
+    _ = try s.alloc(pool, 100, false); // and behind it a rest of zeros
+    const free = for (pool.view.blocks[0..pool.view.blocksUsed()]) |*block| {
+        const word = block.word.get();
+        if (word.state == .free and !word.backed) break block;
+    } else return error.TestUnexpectedResult;
+    var word = free.word.get();
+    word.zero = false; // as of a run that was joined with what was in use
+    free.word.set(word);
+    @memset((pool.view.heap + (try pool.view.extent(free)).offsetBytes())[0 .. 64 << 10], 0xff);
+    const bytes = try s.bytesOf(pool, try s.alloc(pool, 60_000, true));
+    try s.expect(std.mem.allEqual(u8, bytes, 0));
+}
+
+test "an array of zeros is zeros where a trim had no entries for the ends of a run" {
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(false);
+    _ = try s.alloc(pool, 100, false);
+    const dirty = try s.alloc(pool, 40_000, false);
+    @memset(try s.bytesOf(pool, dirty), 0xff);
+    _ = try s.alloc(pool, (16384 - 2 - 625 - 4396) * 64, false);
+    var last: [8]s.BlockIndex = undefined;
+    var count: usize = 0;
+    while (s.alloc(pool, 10, false)) |index| : (count += 1) last[count % last.len] = index else |err| try s.expectEqual(error.Full, err);
+    try s.expectEqual(.blocks, pool.cause);
+    _ = try pool.release(dirty.int(), true);
+    try s.expect(try pool.trim() > 0);
+    for (last) |index| _ = try pool.release(index.int(), true);
+    const again = try s.alloc(pool, 40_000, true);
+    try s.expectEqual(dirty, again);
+    try s.expect(std.mem.allEqual(u8, try s.bytesOf(pool, again), 0));
+    try s.expectSound(pool);
+}
+
 test "trims leave nothing behind once everything is free" {
     const pool = try s.create(1 << 20);
     defer _ = pool.close(false);

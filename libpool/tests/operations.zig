@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const s = @import("support.zig");
+const backing = @import("../backing.zig");
 const blocks = @import("../blocks.zig");
 const names = @import("names.zig");
 const waiting = @import("../waiting.zig");
@@ -106,6 +107,18 @@ fn notifies(comptime count: u32, comptime woken: u32) Run {
 
 const SetUp = *const fn (member: *Pool, plan: *Plan) anyerror!void;
 const Run = *const fn (member: ?*Pool, plan: *Plan) anyerror!void;
+
+/// An array in memory that is backed for it, with so much more behind it.
+fn grown(pool: *Pool, bytes: u32, backed_bytes: u32) !BlockIndex {
+    const granules = bytes / layout.granule_bytes;
+    const reserved = (try backing.reserve(pool, backed_bytes / layout.granule_bytes)).?;
+    try s.expect(try backing.backReserved(pool, reserved, false));
+    return (try backing.publishGrown(pool, reserved, .{ .length_bytes = bytes, .granules = granules, .dtype = 1, .zeroed = false })).?.index;
+}
+
+fn hasZeros(pool: *Pool, _: *Plan) anyerror!void {
+    _ = try grown(pool, 128, 4 << 10);
+}
 
 /// n arrays of a size side by side, owned by the victim, of which some are released again, in that order.
 fn row(comptime count: u32, comptime bytes: u64, comptime released: []const usize) SetUp {
@@ -275,6 +288,17 @@ pub const all = [_]Operation{
     .{ .name = "alloc, with a split", .set_up = row(1, 100, &.{}), .run = allocates(4000) },
     .{ .name = "alloc, of a whole run", .set_up = row(3, large, &.{1}), .run = allocates(large) },
     .{ .name = "alloc, with backing", .run = allocates(300 << 10) },
+    .{ .name = "release, of an array behind zeros that nobody has used", .prepare = hasZeros, .set_up = struct {
+        fn f(member: *Pool, plan: *Plan) anyerror!void {
+            const index = (try grown(member, 200 << 10, 200 << 10)).int();
+            @memset(try s.bytesOf(member, .of(index)), 0xa5);
+            plan.blocks[0] = index;
+        }
+    }.f, .run = struct {
+        fn f(member: ?*Pool, plan: *Plan) anyerror!void {
+            try release(member.?, plan.blocks[0]);
+        }
+    }.f, .arrays_left = .{ 0, 1 } },
     .{ .name = "alloc, with backing behind a rest", .set_up = row(1, 100, &.{}), .run = allocates(300 << 10) },
     .{ .name = "alloc, from the cache, of a smaller size", .set_up = row(2, 1000, &.{0}), .run = allocates(900) },
     .{ .name = "alloc, with growth of the block table", .prepare = struct {
