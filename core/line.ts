@@ -76,6 +76,8 @@ export class Line {
   #runs = false;
   /** Times in a row that looking was in vain. */
   #vain = 0;
+  /** When it last stopped looking, by performance.now(). */
+  #lookedAt = 0;
   /** Ends the sleep. */
   #alarm: AbortController | undefined;
   /** The one by whose hold it sleeps. */
@@ -210,17 +212,25 @@ export class Line {
     const begun = performance.now();
     const until = begun + (looksLong ? LOOK_MS : LOOK_LEAST_MS);
     const before = this.#waiting.length;
-    for (let now = begun; now < until; now = performance.now()) {
+    // Whoever is to answer may be on this very processor: surely not yet, if it was awake a moment ago; but who was asleep by now
+    // has often been put here by who woke it.
+    const aloneUntil = begun - this.#lookedAt > LOOK_MS ? begun : begun + ALONE_MS;
+    if (aloneUntil === begun) this.#letOthersRun();
+    for (let now = begun; now < until; now = this.#lookedAt = performance.now()) {
       await new Promise<void>((resolve) => native().nextTurn(resolve));
       if (!this.#serve() || this.#waiting.length < before) {
         this.#vain = 0;
         return true;
       }
-      // Whoever is to answer may be on this very processor.
-      if (now > begun + ALONE_MS && !this.#member.closed) this.#member.library.ap_doorbell_look(this.#member.ready());
+      if (now > aloneUntil) this.#letOthersRun();
     }
     this.#vain++;
     return false;
+  }
+
+  #letOthersRun(): void {
+    const member = this.#member;
+    if (!member.closed) member.library.ap_doorbell_look(member.ready());
   }
 
   async #sleep(first: Waiting): Promise<void> {
