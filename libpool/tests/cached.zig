@@ -243,6 +243,43 @@ test "one who runs short takes what an idle member has cached, and the idle one 
     try s.expectSound(idle);
 }
 
+test "what its owner takes out of the cache in the same moment in which another one takes it away, one of them gets" {
+    const Shared = struct { address: s.Address, is_over: u32 = 0 };
+    const pool = try s.create(4 << 20);
+    defer _ = pool.close(false);
+    const shared = try s.sharedPage(Shared);
+    shared.* = .{ .address = .of(pool) };
+    const owner = try s.Child.start(struct {
+        fn body(with: *Shared) anyerror!void {
+            const member = try with.address.join();
+            defer s.signal(&with.is_over);
+            for (0..50_000) |_| try fillOne(member, 1);
+            _ = member.close(false);
+        }
+    }.body, shared);
+    // What is free is taken by both, each fills it with its own.
+    while (@atomicLoad(u32, &shared.is_over, .acquire) == 0) {
+        try allocating.coalesce(pool);
+        try fillOne(pool, 2);
+    }
+    try s.expectEqual(0, try owner.wait());
+    try s.expectSound(pool);
+}
+
+fn fillOne(pool: *Pool, byte: u8) !void {
+    const index = try s.alloc(pool, 64, false);
+    const bytes = try s.bytesOf(pool, index);
+    for (0..8) |i| {
+        const word: *volatile u64 = @ptrCast(@alignCast(&bytes[i * 8]));
+        word.* = byte;
+    }
+    for (0..8) |i| {
+        const word: *volatile u64 = @ptrCast(@alignCast(&bytes[i * 8]));
+        try s.expectEqual(byte, word.*);
+    }
+    try release(pool, index);
+}
+
 test "trim() gives back what members have cached" {
     const pool = try s.create(capacity);
     defer _ = pool.close(false);
