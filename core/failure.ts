@@ -210,7 +210,7 @@ function lentMessage(bytes: number): string {
     "or a native call in flight (what helps: let the event loop run until those are done)";
 }
 
-function fullMessage(pool: string, record: Float64Array, { origins, lentBytes = 0 }: Facts): string {
+function fullMessage(pool: string, record: Float64Array, { pool: poolName, origins, lentBytes = 0 }: Facts): string {
   const bytes = (index: number) => formatBytes(record[index]!);
   const causes: Record<number, string> = {
     [AP_CAUSE_DEVICE]: `/dev/shm has only ${bytes(AP_SHORT_DEVICE_FREE)} left for ${pool}`,
@@ -234,5 +234,6 @@ function fullMessage(pool: string, record: Float64Array, { origins, lentBytes = 
     } only by names. ` +
     "What helps: release() arrays or declare them with `using`, attach or release() what was sent, delete() names, trim() other pools, " +
     "a larger capacity, a larger /dev/shm (Docker: --shm-size)" +
+    (poolName === undefined ? "" : `. Who holds what, in all processes: arraypool leaks ${poolName}`) +
     (origins === undefined ? "" : `\nNot released here:\n${origins}`);
 }
