@@ -133,7 +133,7 @@ pub fn backReserved(pool: *Pool, reserved: Reserved, has_room: bool) Error!bool 
         return false;
     }
     const offset = pool.view.geometry.heap_start + extent.offsetBytes();
-    if (system.may_populate) system.touchHugePages(pool.view.heap + extent.offsetBytes(), extent.bytes());
+    if (system.may_populate) system.touchHugePages(pool.view.heap, extent.offsetBytes(), extent.bytes());
     var failure: system.Failure = .{};
     if (system.back(pool.self.fd, offset, extent.bytes(), &failure)) |_| {
         pool.grown_bytes += extent.bytes();

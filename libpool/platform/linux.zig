@@ -264,12 +264,15 @@ pub noinline fn populate(start: [*]u8, bytes: u64) void {
 pub const may_populate = true;
 const populate_write = 23; // MADV_POPULATE_WRITE, which std has not
 
-/// Before a range of the segment is backed: has what holds whole huge pages backed by these, where /dev/shm gives them to who advises
+/// Before a range of the heap is backed: has what holds whole huge pages backed by these, where /dev/shm gives them to who advises
 /// it. Only a first touch is asked what was advised, never `fallocate`; so the first page of each is touched. A hint, as above.
-pub noinline fn touchHugePages(start: [*]u8, bytes: u64) void {
-    const end = @intFromPtr(start) + bytes;
-    var at = std.mem.alignForward(usize, @intFromPtr(start), huge_page_bytes);
-    while (at + huge_page_bytes <= end) : (at += huge_page_bytes) _ = linux.madvise(@ptrFromInt(at), page_bytes, populate_write);
+/// Nothing but the heap is advised, and only up to there: or the kernel might fill up tables and small pools in the background.
+pub noinline fn touchHugePages(heap: [*]u8, offset: u64, bytes: u64) void {
+    const first = std.mem.alignForward(usize, @intFromPtr(heap), huge_page_bytes);
+    const end = std.mem.alignBackward(usize, @intFromPtr(heap) + offset + bytes, huge_page_bytes);
+    var at = std.mem.alignForward(usize, @intFromPtr(heap) + offset, huge_page_bytes);
+    if (at < end) _ = linux.madvise(@ptrFromInt(first), end - first, linux.MADV.HUGEPAGE);
+    while (at < end) : (at += huge_page_bytes) _ = linux.madvise(@ptrFromInt(at), page_bytes, populate_write);
 }
 
 /// For who reads what others say is backed: it is from now on, also where they lie.
@@ -323,7 +326,6 @@ pub noinline fn map(fd: Fd, private_bytes: usize, segment_bytes: usize, failure:
     // The segment stays out of core dumps and of forks.
     _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTDUMP);
     _ = linux.madvise(segment, segment_bytes, linux.MADV.DONTFORK);
-    _ = linux.madvise(segment, segment_bytes, linux.MADV.HUGEPAGE);
     return base;
 }
 
