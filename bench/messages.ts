@@ -35,6 +35,8 @@ interface Sample {
   p99: number;
 }
 
+const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
 function sample(times: Float64Array): Sample {
   const sorted = times.slice().sort();
   return { median: sorted[sorted.length >> 1]!, p99: sorted[Math.floor(sorted.length * 0.99)]! };
@@ -44,7 +46,8 @@ function sample(times: Float64Array): Sample {
 
 type Ways = Record<string, Way>;
 interface Way extends AsyncDisposable {
-  thereAndBack(count: number): Promise<Sample>;
+  /** With a rest before each, in which the other side falls asleep. */
+  thereAndBack(count: number, restMs?: number): Promise<Sample>;
   /** Nanoseconds of a message. */
   stream(count: number): Promise<number>;
 }
@@ -67,12 +70,13 @@ class Ipc implements Way {
     this.child.send(question);
     await answer;
   }
-  async thereAndBack(count: number): Promise<Sample> {
+  async thereAndBack(count: number, restMs = 0): Promise<Sample> {
     const times = new Float64Array(count);
     let resolve: () => void;
     const listener = () => resolve();
     this.child.on("message", listener);
     for (let i = 0; i < count; i++) {
+      if (restMs > 0) await rest(restMs);
       const begun = performance.now();
       const answer = new Promise<void>((done) => resolve = done);
       this.child.send({ kind: "back", id: i });
@@ -107,7 +111,7 @@ class Lines implements Way {
     await this.thereAndBack(1);
     return this;
   }
-  async thereAndBack(count: number): Promise<Sample> {
+  async thereAndBack(count: number, restMs = 0): Promise<Sample> {
     const times = new Float64Array(count);
     let resolve: () => void;
     const listener = (bytes: Uint8Array) => {
@@ -116,6 +120,7 @@ class Lines implements Way {
     };
     this.child.stdout!.on("data", listener);
     for (let i = 0; i < count; i++) {
+      if (restMs > 0) await rest(restMs);
       const begun = performance.now();
       const answer = new Promise<void>((done) => resolve = done);
       this.child.stdin!.write(JSON.stringify({ kind: "back", id: i }) + "\n");
@@ -180,9 +185,10 @@ function thereAndBack(there: Channel, back: Channel, count: number): Sample {
   return sample(times);
 }
 
-async function thereAndBackAsync(there: Channel, back: Channel, count: number): Promise<Sample> {
+async function thereAndBackAsync(there: Channel, back: Channel, count: number, restMs = 0): Promise<Sample> {
   const times = new Float64Array(count);
   for (let i = 0; i < count; i++) {
+    if (restMs > 0) await rest(restMs);
     const begun = performance.now();
     await there.sendAsync(message(i));
     await back.receiveAsync();
@@ -270,27 +276,41 @@ async function fastest<R>(
   return best!;
 }
 
-for (const [work, how, goal] of [["blocking", "echo", 10], ["not blocking", "echo async", 3]] as const) {
+for (
+  const [work, how, goal, restMs] of [
+    ["blocking", "echo", 10, 0],
+    ["not blocking", "echo async", 3, 0],
+    ["not blocking, once each millisecond", "echo async", undefined, 1],
+  ] as const
+) {
+  if (restMs > 0 && mode !== "same") continue;
+  const [ownCount, theirCount] = restMs > 0 ? [100, 100] : [20_000, 2000];
   const ours: Sample[] = [];
   const theirs: Sample[] = [];
   let against = "";
   await withEcho(pool, how, async (there, back) => {
     for (let round = -WARM_ROUNDS; round < ROUNDS; round++) {
-      const sample = how === "echo" ? thereAndBack(there, back, 20_000) : await thereAndBackAsync(there, back, 20_000);
-      const [name, result] = await fastest(answering, (way) => way.thereAndBack(2000), ({ median }) => median);
+      const sample = how === "echo"
+        ? thereAndBack(there, back, ownCount)
+        : await thereAndBackAsync(there, back, ownCount, restMs);
+      const [name, result] = await fastest(
+        answering,
+        (way) => way.thereAndBack(theirCount, restMs),
+        ({ median }) => median,
+      );
       if (round < 0) continue;
       ours.push(sample);
       theirs.push(result);
       against = name;
     }
   });
-  for (const part of ["median", "p99"] as const) {
+  for (const part of restMs > 0 ? ["median"] as const : ["median", "p99"] as const) {
     print(compare(
       {
         work: `a message there and back, ${work}, ${part}${sides}`,
         against,
         kind: "faster",
-        goal,
+        ...(goal === undefined ? {} : { goal }),
       },
       ours.map((sample) => sample[part]),
       theirs.map((sample) => sample[part]),
