@@ -33,6 +33,7 @@ class Library:
             ("ap_block_attach", ctypes.c_int32, pool, whole, number, number),
             ("ap_block_release", ctypes.c_int32, pool, whole, whole),
             ("ap_claim_create", ctypes.c_int32, pool, whole, whole, number),
+            ("ap_claim_drop", ctypes.c_int32, pool, whole, number, number, whole),
         ]:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
@@ -43,10 +44,16 @@ class Library:
 
     def attach(self, descriptor):
         """The array that a descriptor names. Use it in a `with`, or call its release()."""
+        if descriptor["dtype"] not in DTYPES:  # float16, or of a later version; before it is held
+            raise TypeError(f"no memoryview shows {descriptor['dtype']}")
         pool = self._join(descriptor["pool"], descriptor["nonce"])
-        block, generation = descriptor["block"], descriptor["generation"]
-        check("ap_block_attach", self.calls.ap_block_attach(pool.member, block, generation, descriptor["claim"]))
+        block, generation, claim = descriptor["block"], descriptor["generation"], descriptor["claim"]
+        held_before = check("ap_block_attach", self.calls.ap_block_attach(pool.member, block, generation, claim))
         address = int(pool.record[ADDRESS]) + descriptor["offset"]
+        used = pool.used.setdefault(block, set())
+        if held_before and claim not in used:  # then it has used up none, and this message has arrived all the same
+            self.calls.ap_claim_drop(pool.member, block, generation, claim, 1)  # or it expires
+        used.add(claim)
         shape = descriptor.get("shape", [descriptor["length"]])
         return Array(pool, block, address, descriptor["dtype"], shape, descriptor["offset"])
 
@@ -69,6 +76,7 @@ class Pool:
     def __init__(self, calls, member, name, nonce):
         self.calls, self.member, self.name, self.nonce = calls, member, name, nonce
         self.record = calls.ap_pool_record(member)
+        self.used = {}  # by block, the claims of what it is held by
 
     def alloc(self, dtype, shape):
         """An array of zeros."""
@@ -101,8 +109,10 @@ class Array:
     def release(self):
         """Lets go. What still looks at `view` after that may see another array: nothing detaches it, as in JavaScript."""
         if self.view is not None:
+            # Where the pool is busy nothing has happened, and it can be tried again.
+            if check("ap_block_release", self.pool.calls.ap_block_release(self.pool.member, self.block, 1)) == 0:
+                self.pool.used.pop(self.block, None)
             self.view = None
-            self.pool.calls.ap_block_release(self.pool.member, self.block, 1)
 
     def __enter__(self):
         return self

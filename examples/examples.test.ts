@@ -7,7 +7,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { assert, programOf, runtime, test, until, withFolder } from "../tests/support/harness.ts";
-import { Pool } from "../mod.ts";
+import { pack, Pool, release } from "../mod.ts";
 import { overChannel, overPlainIpc, overPool } from "./flights/teams.ts";
 import { steepness } from "./frames-draw.ts";
 import { otherRuntime } from "./runtime.ts";
@@ -179,6 +179,52 @@ for (const { file, args = [], check, needs, bun, deno, node, prints } of example
       await assertNothingLeft(pools);
       await check?.(folder);
     }));
+}
+
+if (spawnSync("python3", ["--version"]).status === 0) {
+  test("examples/arraypool.py uses up each message's claim once, and holds nothing that it cannot show", async () => {
+    using pool = Pool.create({ capacity: "1M" });
+    using array = pool.from(Int32Array.of(1, 2, 3, 4));
+    using odd = pool.alloc(Float16Array, 1);
+    const [both, other, half] = [
+      pack({ array, slice: array.subarray(2) }, { claims: 2 }),
+      pack({ array }),
+      pack({ half: odd }),
+    ];
+    const script = `
+import json, sys
+from arraypool import Library
+library = Library(sys.argv[1])
+both, other, half = map(json.loads, sys.argv[2:])
+with library.attach(both["array"]) as array, library.attach(both["slice"]) as part, library.attach(other["array"]) as again:
+    print(list(array.view), list(part.view), list(again.view))
+try:
+    library.attach(half["half"])
+except TypeError as error:
+    print(error)
+print("done", flush=True)
+sys.stdin.readline()
+library.close()
+`;
+    const library = fileURLToPath(
+      new URL(`../lib/${process.platform}-${process.arch}/libarraypool.so`, import.meta.url),
+    );
+    const messages = [both, other, half].map((message) => JSON.stringify(message));
+    const python = spawn("python3", ["-B", "-c", script, library, ...messages], {
+      cwd: import.meta.dirname!,
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    let said = "";
+    python.stdout.setEncoding("utf8").on("data", (text: string) => said += text);
+    const exit = once(python, "exit");
+    await until(() => said.includes("done"), "it has attached them");
+    assert.equal(said, "[1, 2, 3, 4] [3, 4] [1, 2, 3, 4]\nno memoryview shows float16\ndone\n");
+    const held = pool.blocks().map(({ dtype, holders, claims }) => [dtype, holders.length, claims]);
+    python.stdin.end();
+    await exit;
+    assert.deepEqual(held, [["int32", 1, 1], ["float16", 1, 1]]);
+    release([both, half]);
+  });
 }
 
 test("a process of the demo that dies is an error of its run, whatever it was doing", async () => {
