@@ -220,6 +220,7 @@ export class Line {
       await new Promise<void>((resolve) => native().nextTurn(resolve));
       if (!this.#serve() || this.#waiting.length < before) {
         this.#vain = 0;
+        this.#lookedAt = performance.now();
         return true;
       }
       if (now > aloneUntil) this.#letOthersRun();
