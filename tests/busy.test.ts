@@ -13,7 +13,7 @@ import {
   withChild,
   withPool,
 } from "./support/harness.ts";
-import { holdLock, holdSendersLock } from "./support/segment.ts";
+import { holdLock, holdReceiversLock, holdSendersLock } from "./support/segment.ts";
 
 /** With the slot of another member of `pool`, which the tests make look as if it had been stopped with a lock. */
 function withOther(pool: Pool, use: (slot: number) => unknown): Promise<void> {
@@ -43,6 +43,30 @@ testOnce(
         } finally {
           goOn();
         }
+      });
+    }),
+);
+
+testOnce(
+  "what is given back while a stopped process has the channel comes again, and the Channel that was released meanwhile goes",
+  () =>
+    withPool(async (pool) => {
+      const jobs = pool.channel<number>();
+      pool.set("jobs", jobs);
+      jobs.send(7);
+      await withOther(pool, async (slot) => {
+        const delivery = jobs.receive({ ack: true });
+        const { block } = pool.blocks().find(({ kind }) => kind === "channel")!;
+        const goOn = holdReceiversLock(pool.name, block, slot);
+        try {
+          delivery[Symbol.dispose]();
+          jobs.release();
+        } finally {
+          goOn();
+        }
+        await until(() => pool.blocks()[0]!.holders.length === 0, "the name alone keeps it");
+        using again = pool.get("jobs") as Channel<number>;
+        assert.equal(again.receive({ timeoutMs: 0 }), 7);
       });
     }),
 );

@@ -14,6 +14,7 @@ test(`a process of ${runtime} with a channel that nobody waits for ends by itsel
       assert.deepEqual(await child.next(), { mode });
       if (mode === "waiting") {
         await until(() => channel.stats().waitingReceivers === 1, "the child waits");
+        await sleep(200); // or it would end before it gets it
         channel.send(5);
         assert.deepEqual(await child.next(), { got: 5 });
       }

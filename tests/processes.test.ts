@@ -122,40 +122,40 @@ test(`a ${runtime} process that only attaches leaves by itself, and the last one
     })
   ));
 
-test(`a ${runtime} process that has opened the pool, or taken it from an array, stays`, () =>
-  withName((name) =>
-    withChild(
-      start(runtime, CHILD),
-      (one) =>
-        withChild(start(runtime, CHILD), (two) =>
-          withChild(start(runtime, CHILD), async (three) => {
-            using pool = Pool.create({ name, capacity: "1M" });
-            using array = pool.alloc(Float64Array, 1);
-            const done = async (child: Child, order: unknown) => {
-              child.write(order);
-              assert.doesNotMatch(JSON.stringify(await child.next()), /"code"/);
-            };
-            await done(one, pack({ do: "hold", array }));
-            await done(one, { do: "open", name });
-            await done(one, { do: "drop" });
-            pool.close();
-            // Long enough for one that only passes to have left.
-            await sleep(300);
-            using again = Pool.open(name);
-            using other = again.alloc(Float64Array, 1);
-            await done(two, pack({ do: "take pool", array: other }));
-            using channel = again.channel();
-            await done(three, pack({ do: "take pool", channel }));
-            await one.end();
-            again.close();
-            await sleep(300);
-            await done(two, { do: "use pool" });
-            await two.end();
-            await sleep(300);
-            await done(three, { do: "use pool" });
-          })),
-    )
-  ));
+test(`a ${runtime} process that has opened the pool, or taken it from an array or a message, stays`, () =>
+  withName(async (name) => {
+    const children = Array.from({ length: 4 }, () => start(runtime, CHILD)) as [Child, Child, Child, Child];
+    const [one, two, three, four] = children;
+    const done = async (child: Child, order: unknown) => {
+      child.write(order);
+      assert.doesNotMatch(JSON.stringify(await child.next()), /"code"/);
+    };
+    try {
+      using pool = Pool.create({ name, capacity: "1M" });
+      using array = pool.alloc(Float64Array, 1);
+      await done(one, pack({ do: "hold", array }));
+      await done(one, { do: "open", name });
+      await done(one, { do: "drop" });
+      pool.close();
+      // Long enough for one that only passes to have left.
+      await sleep(300);
+      using again = Pool.open(name);
+      using other = again.alloc(Float64Array, 1);
+      await done(two, pack({ do: "take pool", array: other }));
+      using channel = again.channel();
+      await done(three, pack({ do: "take pool", channel }));
+      await done(four, pack({ do: "take pool", pool: again }));
+      await one.end();
+      again.close();
+      for (const child of [two, three, four]) {
+        await sleep(300);
+        await done(child, { do: "use pool" });
+        await child.end();
+      }
+    } finally {
+      for (const child of children) await child.kill();
+    }
+  }));
 
 for (const how of ["end", "process.exit", "Deno.exit", "throw"]) {
   if (how === "Deno.exit" && runtime !== "deno") continue;

@@ -26,6 +26,7 @@ export interface Order {
     | "exit";
   array?: Float64Array;
   channel?: Channel;
+  pool?: Pool;
   counter?: Int32Array;
   value?: number;
   name?: string;
@@ -53,8 +54,8 @@ function obey(message: unknown): unknown {
       held.push(array!);
       return { held: held.length };
     case "take pool":
-      taken = (array ?? order.channel!).pool;
-      (array ?? order.channel!).release();
+      taken = order.pool ?? (array ?? order.channel!).pool;
+      release(order);
       return { taken: taken.name };
     case "drop":
       release(held.splice(0));

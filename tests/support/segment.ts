@@ -27,6 +27,7 @@ const START_AT = 8;
 const GRANULE_BYTES = 64;
 // A channel
 const SEND_LOCK_AT = 64;
+const RECEIVE_LOCK_AT = 128;
 
 function withFile<R>(name: string, use: (fd: number) => R): R {
   const fd = openSync(fileOf(name), "r+");
@@ -56,9 +57,18 @@ export function holdLock(name: string, slot: number): () => void {
 
 /** The same with the lock of those who send to the channel in `block`. */
 export function holdSendersLock(name: string, block: number, slot: number): () => void {
+  return holdChannelLock(name, block, slot, SEND_LOCK_AT);
+}
+
+/** And of those who receive from it. */
+export function holdReceiversLock(name: string, block: number, slot: number): () => void {
+  return holdChannelLock(name, block, slot, RECEIVE_LOCK_AT);
+}
+
+function holdChannelLock(name: string, block: number, slot: number, at: number): () => void {
   const heapStart = readU32(name, SEGMENT_BYTES_AT) - readU32(name, CAPACITY_BYTES_AT); // of a pool of less than 4 GiB
   const granule = readU32(name, BLOCKS_AT + block * ENTRY_BYTES + START_AT);
-  return holdLockAt(name, heapStart + granule * GRANULE_BYTES + SEND_LOCK_AT, slot);
+  return holdLockAt(name, heapStart + granule * GRANULE_BYTES + at, slot);
 }
 
 function holdLockAt(name: string, at: number, slot: number): () => void {
