@@ -84,7 +84,7 @@ test("what the stack was too full to release is released by the next call, or wi
       return failed;
     };
     for (const make of makes) {
-      for (let round = 0; round < 40; round++) {
+      for (let round = 0; round < 100; round++) {
         const what = make();
         failedToRelease(what, round);
         what.release();
