@@ -117,7 +117,7 @@ export class Hold implements Place {
 
   /** Lets go, once no use is left. Also where it was said before, and the stack was too full for all of this. */
   release(): void {
-    if (this.ended) return;
+    if (this.ended || (this.released && this.member.hasPostponed(this))) return;
     this.released = true;
     this.counts = undefined;
     this.onRelease?.();

@@ -372,6 +372,11 @@ export class Member {
     this.#tendSoon();
   }
 
+  /** Whether it is tried again anyway. Each try copies, as long as it is pinned. */
+  hasPostponed(hold: Hold): boolean {
+    return this.#pinned.includes(hold);
+  }
+
   #show(block: number, offset: number, byteLength: number): Hold {
     const { record } = this;
     return this.#showAt(block, record[AP_RECORD_GENERATION]!, record[AP_RECORD_OFFSET]!, offset, byteLength);
