@@ -163,7 +163,7 @@ const Tests = struct {
                 .sanitize_thread = kind.tsan,
                 .link_libc = if (kind.tsan) true else null, // its runtime needs one
             }),
-            .filters = if (only.len > 0) only else if (kind.filter.len > 0) kind.filter else if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points", "tests.waiting", "tests.between", "tests.stress" } else &.{},
+            .filters = if (only.len > 0) only else if (kind.filter.len > 0) kind.filter else if (kind.crash_points) &.{ "crash_points", "in_flight", "small_device", "stop_points", "tests.waiting", "tests.between", "tests.racing", "tests.stress" } else &.{},
         });
         const options = b.addOptions();
         options.addOption(bool, "crash_points", kind.crash_points);

@@ -24,6 +24,7 @@ test {
     _ = @import("tests/stop_points.zig");
     _ = @import("tests/channel_stop_points.zig");
     _ = @import("tests/between.zig");
+    _ = @import("tests/racing.zig");
     _ = @import("tests/stress.zig");
     _ = @import("tests/living.zig");
     _ = @import("tests/leftovers.zig");
