@@ -11,6 +11,7 @@ const channel = @import("../channel.zig");
 const Record = @import("../queue.zig").Record;
 const names = @import("../names.zig");
 const waiting = @import("../waiting.zig");
+const Buffers = @import("../view.zig").Buffers;
 const Pool = s.Pool;
 
 const capacity = 1 << 20;
@@ -277,4 +278,121 @@ test "whoever was notified reads what was written before" {
         try s.expectEqual(0, pair.failed);
         try s.expectEqual(7, pair.seen);
     }
+}
+
+/// One shares what it has just written, and takes no lock; another one attaches it.
+const Sharing = struct {
+    pair: Pair,
+    block: u32 = 0,
+    generation: u64 = 0,
+    is_shared: u32 = 0,
+    is_read: u32 = 0,
+
+    fn shares(sharing: *Sharing) void {
+        sharing.share() catch {
+            sharing.pair.failed = 1;
+        };
+    }
+    fn share(sharing: *Sharing) !void {
+        const member = try sharing.pair.joined();
+        const index = try s.alloc(member, 256, true);
+        sharing.block = index.int();
+        sharing.generation = s.generationOf(member, index);
+        @atomicStore(u32, &sharing.is_shared, 1, .release);
+        (try s.bytesOf(member, index))[128] = 7;
+        try member.share(index.int());
+        @atomicStore(u32, &sharing.is_shared, 2, .monotonic);
+        while (@atomicLoad(u32, &sharing.is_read, .monotonic) == 0) std.Thread.yield() catch {};
+    }
+};
+
+test "whoever attaches an array reads what was written before it was shared, though nobody had the lock in between" {
+    const pool = try s.create(capacity);
+    defer s.end(pool);
+    var sharing: Sharing = .{ .pair = .{ .pool = pool, .words = (try s.alloc(pool, 256, true)).int() } };
+    try pool.share(sharing.pair.words);
+    const member = try sharing.pair.joined();
+    const thread = try std.Thread.spawn(.{}, Sharing.shares, .{&sharing});
+    while (@atomicLoad(u32, &sharing.is_shared, .acquire) < 1) std.Thread.yield() catch {};
+    while (@atomicLoad(u32, &sharing.is_shared, .monotonic) < 2) std.Thread.yield() catch {};
+    _ = try member.attach(sharing.block, sharing.generation, 0);
+    try s.expectEqual(7, (try s.bytesOf(member, .of(sharing.block)))[128]);
+    @atomicStore(u32, &sharing.is_read, 1, .monotonic);
+    thread.join();
+    try s.expectEqual(0, sharing.pair.failed);
+}
+
+/// One sends, and several take text out of the ring by turns: who takes a message need not have seen it come.
+const Stream = struct {
+    pair: Pair,
+    channel: u32,
+    taken: u32 = 0,
+
+    const messages = 20_000;
+
+    fn takes(stream: *Stream) void {
+        stream.take() catch {
+            stream.pair.failed = 1;
+            @atomicStore(u32, &stream.taken, messages, .monotonic);
+        };
+    }
+    fn take(stream: *Stream) !void {
+        const member = try stream.joined();
+        var into: [64]u8 = undefined;
+        while (@atomicLoad(u32, &stream.taken, .monotonic) < messages) {
+            const received = channel.receive(member, stream.channel, &into, false, 0) catch |err| if (err == error.Wait) continue else return err;
+            try s.expect(std.mem.allEqual(u8, into[0..received.text_bytes], @intCast(received.text_bytes)));
+            _ = @atomicRmw(u32, &stream.taken, .Add, 1, .monotonic);
+        }
+    }
+    fn joined(stream: *const Stream) !*Pool {
+        const member = try stream.pair.joined();
+        _ = try member.attach(stream.channel, s.generationOf(stream.pair.pool, .of(stream.channel)), 0);
+        return member;
+    }
+};
+
+test "whoever of several takes a message reads what was sent" {
+    const pool = try s.create(capacity);
+    defer s.end(pool);
+    var stream: Stream = .{ .pair = .{ .pool = pool, .words = (try s.alloc(pool, 256, true)).int() }, .channel = try channel.create(pool, 8, 64) };
+    try pool.share(stream.pair.words);
+    try pool.share(stream.channel);
+    const member = try stream.joined();
+    var threads: [2]std.Thread = undefined;
+    for (&threads) |*thread| thread.* = try std.Thread.spawn(.{}, Stream.takes, .{&stream});
+    var text: [64]u8 = undefined;
+    var sent: u32 = 0;
+    while (sent < Stream.messages and @atomicLoad(u32, &stream.pair.failed, .monotonic) == 0) {
+        const bytes = 1 + sent % text.len;
+        @memset(text[0..bytes], @intCast(bytes));
+        channel.send(member, stream.channel, text[0..bytes], &.{}, 0) catch |err| if (err == error.Wait) continue else return err;
+        sent += 1;
+    }
+    for (threads) |thread| thread.join();
+    try s.expectEqual(0, stream.pair.failed);
+    try s.expectEqual(Stream.messages, stream.taken);
+}
+
+/// A thread in which buffers on one array go.
+const Goer = struct {
+    const count = 50_000;
+    var started: u32 = 0;
+
+    fn run(buffers: *Buffers) void {
+        _ = @atomicRmw(u32, &started, .Add, 1, .monotonic);
+        while (@atomicLoad(u32, &started, .monotonic) < 2) std.Thread.yield() catch {};
+        for (0..count) |_| buffers.goneOne();
+    }
+};
+
+test "buffers that go in several threads at once are all counted" {
+    var all: s.layout.Cell(u32) = .{ .raw = 0 };
+    var buffers: Buffers = .{ .shown = 2 * Goer.count, .gone = 0, .all_gone = &all };
+    Goer.started = 0;
+    var threads: [2]std.Thread = undefined;
+    for (&threads) |*thread| thread.* = try std.Thread.spawn(.{}, Goer.run, .{&buffers});
+    for (threads) |thread| thread.join();
+    try s.expect(!buffers.areAlive());
+    try s.expectEqual(2 * Goer.count, all.get());
 }
