@@ -10,6 +10,7 @@ const channel = @import("../channel.zig");
 const names = @import("../names.zig");
 const queue_file = @import("../queue.zig");
 const waiting = @import("../waiting.zig");
+const Holders = @import("../view.zig").Holders;
 const layout = s.layout;
 const Pool = s.Pool;
 const Record = queue_file.Record;
@@ -1005,6 +1006,24 @@ test "a body that cannot be let go of, since the pool is busy, is there for whoe
         try s.expectEqual(0, pool.view.header.left.get());
         try s.expectSound(pool);
     }
+}
+
+test "who was taken for dead sends nothing, keeps no lock, and ends no hold of who has its slot" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const block = try channel.create(pool, 2, 100);
+    try attachTo(other, pool, block);
+    const own = &other.view.members[other.self.slot].word;
+    own.set(.{ .incarnation = other.self.incarnation +% 1, .state = .joined });
+    try s.expectError(error.Corrupt, sendText(other, block, "no"));
+    holding.disown(other, block);
+    try s.expect(Holders.of(&pool.view.blocks[block]).has(other.self.slot));
+    own.set(other.self.word);
+    try s.expectError(error.Wait, channel.receive(pool, block, &buffer, false, 0));
+    try s.expectEqual(layout.LockWord.unlocked, (try channel.queueOf(pool, block)).header.send_lock.get());
+    try s.expectSound(pool);
 }
 
 test "a body that two let go of at once, of whom one cannot have the lock, is freed" {

@@ -4,6 +4,7 @@ const std = @import("std");
 const s = @import("support.zig");
 const crash = @import("../crash.zig");
 const members = @import("../members.zig");
+const waiters = @import("../waiters.zig");
 const waiting = @import("../waiting.zig");
 const layout = s.layout;
 const Pool = s.Pool;
@@ -196,6 +197,30 @@ test "a notify that is left out, without a fence, since nobody is counted is mis
     try s.expectSound(pool);
 }
 
+test "a notify after a store is missed by nobody who begins to wait at the same time" {
+    const ground = try s.sharedPage(Ground);
+    const pool = try begin(ground);
+    defer s.end(pool);
+    ground.turns = 50_000;
+    const child = try s.Child.start(struct {
+        fn body(at: *Ground) !void {
+            const member = try at.join();
+            s.signal(&at.flag);
+            for (1..at.turns + 1) |turn| {
+                for (0..turn % 32) |_| std.atomic.spinLoopHint();
+                @atomicStore(u32, word(member, at), @intCast(turn), .monotonic);
+                _ = try notify(member, at, waiting.everybody);
+                while (@atomicLoad(u32, &at.flag, .acquire) <= turn) std.atomic.spinLoopHint();
+            }
+            _ = member.close(false);
+        }
+    }.body, ground);
+    s.waitUntil(&ground.flag, 1);
+    try waitEachTurn(pool, ground);
+    try expectEqual(0, try child.wait());
+    try s.expectSound(pool);
+}
+
 test "who begins to wait looks once more after the barrier, also one for whom the kernel makes none" {
     if (!s.system.has_barriers) return error.SkipZigTest;
     const ground = try s.sharedPage(Ground);
@@ -294,6 +319,43 @@ test "waits that were given up while the lock could not be had use up no waiters
     try s.expectError(error.Full, pool.beginWait(try pool.placeIn(block, 2048), 0));
     try expectEqual(.waiters, pool.cause);
     try s.expectSound(pool);
+}
+
+test "who gave up a wait while the lock could not be had can wait again; and finds out that it was taken for dead" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const other = try s.join(pool);
+    defer _ = other.close(false);
+    const block = (try s.alloc(pool, 64, true)).int();
+    const place = try pool.placeIn(block, 0);
+    try s.expect(try waiting.enlistOwn(pool.caller(), place, 0));
+    pool.blocking.deadline_ns = 0;
+    try other.acquire();
+    try expectEqual(.timed_out, try waiting.goOn(pool.caller(), &pool.blocking));
+    other.unlock();
+    try s.expect(try waiting.enlistOwn(pool.caller(), place, 0));
+    try s.expectSound(pool);
+    pool.blocking.deadline_ns = std.math.maxInt(u64);
+    const own = &pool.view.members[pool.self.slot].word;
+    own.set(.{ .incarnation = pool.self.incarnation });
+    try s.expectError(error.Corrupt, waiting.goOn(pool.caller(), &pool.blocking));
+    own.set(pool.self.word);
+    try waiters.dropAll(&pool.view, .only(pool.self.slot));
+    try s.expectError(error.Corrupt, waiting.goOn(pool.caller(), &pool.blocking));
+    try s.expectSound(pool);
+}
+
+test "nobody parks while there is something to take" {
+    const pool = try s.create(1 << 20);
+    defer s.end(pool);
+    const place = try pool.placeIn((try s.alloc(pool, 64, true)).int(), 0);
+    try s.expect(try pool.beginWait(place, 0) != null);
+    try expectEqual(1, try waiting.notify(pool.caller(), place, 1));
+    try s.expect(!try waiting.park(pool.caller()));
+    var ready: [2]u32 = undefined;
+    try expectEqual(1, try waiting.take(pool.caller(), &ready));
+    try s.expect(try waiting.park(pool.caller()));
+    waiting.unpark(pool.caller());
 }
 
 // ---------------------------------------------------------------- in the place of the dead
