@@ -253,7 +253,7 @@ test "what its owner takes out of the cache in the same moment in which another 
         fn body(with: *Shared) anyerror!void {
             const member = try with.address.join();
             defer s.signal(&with.is_over);
-            for (0..50_000) |_| try fillOne(member, 1);
+            for (0..200_000) |_| try fillOne(member, 1);
             _ = member.close(false);
         }
     }.body, shared);

@@ -4,6 +4,8 @@ const std = @import("std");
 const s = @import("support.zig");
 const holding = @import("../holding.zig");
 const lock = @import("../lock.zig");
+const members = @import("../members.zig");
+const reaping = @import("../reaping.zig");
 const recovery = @import("../recovery.zig");
 const Holders = @import("../view.zig").Holders;
 const Pool = s.Pool;
@@ -511,6 +513,30 @@ test "however members that join, fail to join, leave and sweep meet at the gate,
         for (children) |child| try s.expectEqual(0, try child.wait());
         try s.expect(!s.exists(name));
     }
+}
+
+test "who takes a slot after its last owner was found dead keeps what it has, though that one is reaped then" {
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(false);
+    const child = try s.Child.start(struct {
+        fn body(at: *Pool) !void {
+            _ = try s.join(at);
+            s.die();
+        }
+    }.body, pool);
+    _ = try child.wait();
+    const found = members.findDead(&pool.view, &pool.self);
+    try s.expectEqual(1, found.count);
+    const newcomer = try s.join(pool);
+    defer _ = newcomer.close(false);
+    try s.expect(found.slots.has(newcomer.self.slot));
+    const index = try s.alloc(newcomer, 100, false);
+    try pool.acquire();
+    const reaped = try reaping.reapUnderLock(pool, &found, true);
+    pool.unlock();
+    try s.expectEqual(0, reaped.members);
+    try s.expect(newcomer.view.isHeld(index) and (try pool.stats()).arrays == 1);
+    try s.expectSound(pool);
 }
 
 test "one who takes the slot of a dead member while that one is reaped is not taken for dead" {
