@@ -327,13 +327,7 @@ test "a member joins in the slot of a dead one while another reaps that" {
     errdefer reaper.kill();
     s.waitUntil(stop, 1);
     for (0..150) |_| {
-        const child = try s.Child.start(struct {
-            fn body(at: *Pool) !void {
-                _ = try s.join(at);
-                s.die();
-            }
-        }.body, pool);
-        _ = try child.wait();
+        try joinAndDie(pool);
         const member = try s.join(pool);
         _ = try member.release((try s.alloc(member, 100, false)).int(), true);
         _ = member.close(false);
@@ -515,9 +509,8 @@ test "however members that join, fail to join, leave and sweep meet at the gate,
     }
 }
 
-test "who takes a slot after its last owner was found dead keeps what it has, though that one is reaped then" {
-    const pool = try s.create(1 << 20);
-    defer _ = pool.close(false);
+/// One more member, of a process that is killed.
+fn joinAndDie(pool: *Pool) !void {
     const child = try s.Child.start(struct {
         fn body(at: *Pool) !void {
             _ = try s.join(at);
@@ -525,6 +518,12 @@ test "who takes a slot after its last owner was found dead keeps what it has, th
         }
     }.body, pool);
     _ = try child.wait();
+}
+
+test "who takes a slot after its last owner was found dead keeps what it has, though that one is reaped then" {
+    const pool = try s.create(1 << 20);
+    defer _ = pool.close(false);
+    try joinAndDie(pool);
     const found = members.findDead(&pool.view, &pool.self);
     try s.expectEqual(1, found.count);
     const newcomer = try s.join(pool);

@@ -307,3 +307,18 @@ export class Child {
     await this.exited;
   }
 }
+
+/** How many listeners a signal has that were added from now on. */
+export function countListeners(signal: AbortSignal): () => number {
+  let listeners = 0;
+  for (const [name, step] of [["addEventListener", 1], ["removeEventListener", -1]] as const) {
+    const method = signal[name] as (...args: unknown[]) => void;
+    Object.defineProperty(signal, name, {
+      value: (...args: unknown[]) => {
+        listeners += step;
+        method.apply(signal, args);
+      },
+    });
+  }
+  return () => listeners;
+}
