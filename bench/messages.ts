@@ -1,9 +1,9 @@
 /**
- * Small messages between processes: over channels of a pool, and over the fastest way that the runtime has built in. There and
- * back (blocking and not), and in one direction (one to one, four to four). With `mixed`, the other side is of the other runtime:
- * then the messages that are built in are those of `fork` as JSON; there and back also a pipe with a line of JSON for each. In
- * one direction such a pipe is measured without a goal, with a write for each message, and with the lines of many collected by
- * hand for one write.
+ * Small messages between processes: over channels of a pool, and over the fastest way that the runtime has built in. There
+ * and back (blocking and not, and to one who has slept), and in one direction (one to one, four to four). With `mixed`, the
+ * other side is of the other runtime: then the messages that are built in are those of `fork` as JSON; there and back also a
+ * pipe with a line of JSON for each. In one direction such a pipe is measured without a goal, with a write for each message,
+ * and with the lines of many collected by hand for one write.
  *
  * Both sides are warm: whoever sends or receives has done so before it is measured, over channels as over the other ways.
  */
@@ -12,6 +12,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import process from "node:process";
+import { setTimeout as rest } from "node:timers/promises";
 import { type Channel, pack, Pool } from "../mod.ts";
 import { end } from "./channels.ts";
 import { compare, poolName, print, runtime } from "./rows.ts";
@@ -34,8 +35,6 @@ interface Sample {
   median: number;
   p99: number;
 }
-
-const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function sample(times: Float64Array): Sample {
   const sorted = times.slice().sort();
@@ -346,7 +345,7 @@ async function idle(how: "idle" | "idle async"): Promise<number> {
   const child = start(other, how, JSON.stringify(pack({ messages, signals })));
   const ended = once(child, "exit");
   await signals.receiveAsync();
-  await new Promise((resolve) => setTimeout(resolve, 10_000));
+  await rest(10_000);
   messages.send(0);
   const usedNs = await signals.receiveAsync();
   await ended;

@@ -155,7 +155,9 @@ export class Line {
   async #run(): Promise<void> {
     this.#runs = true;
     while (this.#serve()) {
-      if (await this.#looked()) continue;
+      const cameWhileLooking = await this.#looked();
+      this.#lookedAt = performance.now();
+      if (cameWhileLooking) continue;
       const first = this.#waiting[0];
       if (first === undefined) break;
       await this.#sleep(first).catch((error) => this.#failFirst(first, error));
@@ -216,11 +218,10 @@ export class Line {
     // has often been put here by who woke it.
     const aloneUntil = begun - this.#lookedAt > LOOK_MS ? begun : begun + ALONE_MS;
     if (aloneUntil === begun) this.#letOthersRun();
-    for (let now = begun; now < until; now = this.#lookedAt = performance.now()) {
+    for (let now = begun; now < until; now = performance.now()) {
       await new Promise<void>((resolve) => native().nextTurn(resolve));
       if (!this.#serve() || this.#waiting.length < before) {
         this.#vain = 0;
-        this.#lookedAt = performance.now();
         return true;
       }
       if (now > aloneUntil) this.#letOthersRun();
